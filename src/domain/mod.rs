@@ -1,0 +1,4 @@
+//! What is true of credits, as pure values and functions.
+#![deny(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
+
+pub mod ids;

@@ -1,0 +1,3 @@
+//! The creditd binary.
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! The one integration-test binary: a file per subject.
+#![expect(missing_docs, reason = "tests document themselves by their names")]
