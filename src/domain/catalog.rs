@@ -1,0 +1,385 @@
+//! What is sold: features, credit systems with their costs, plans with their items, prices and packs.
+//!
+//! A [`Catalog`] in memory is always consistent: the only ways to one are `catalog::file` (a TOML document with every
+//! mistake named by line) and the store's rows that such a document was applied from.
+
+pub mod file;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::credits::{AmountError, Credits, Quantity, Rate};
+use super::money::Money;
+
+/// Longest feature, plan, wallet or item name, in bytes.
+pub const NAME_MAX: usize = 128;
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes letters, digits, `_`, `-`, `.` and `:`, at most [`NAME_MAX`] bytes.
+            pub fn new(text: &str) -> Option<Self> {
+                let fits = !text.is_empty() && text.len() <= NAME_MAX;
+                let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':'));
+                (fits && plain).then(|| Self(text.to_owned()))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A feature's name in the catalogue and the API.
+    FeatureId
+);
+name!(
+    /// A plan's name in the catalogue and the API.
+    PlanId
+);
+
+/// What a feature is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Feature {
+    /// On or off by plan.
+    Boolean,
+    /// Counted; `consumable` usage is spent for good, the other kind (seats) is set and freed.
+    Metered {
+        /// Spent for good?
+        consumable: bool,
+    },
+    /// A pool that metered features draw from.
+    CreditSystem {
+        /// Credits for one unit of each metered feature.
+        costs: BTreeMap<FeatureId, Rate>,
+    },
+}
+
+/// The length of a recurring period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntervalUnit {
+    /// Sixty seconds.
+    Minute,
+    /// Sixty minutes.
+    Hour,
+    /// A calendar day.
+    Day,
+    /// Seven days.
+    Week,
+    /// A calendar month; its end is computed from the anchor.
+    Month,
+    /// A calendar year.
+    Year,
+}
+
+/// A period: a count of units, such as 3 months.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The unit.
+    pub unit: IntervalUnit,
+    /// How many, 1 to 1,000.
+    pub count: u16,
+}
+
+/// Where a reset's boundaries lie (rule 17).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ResetAnchor {
+    /// Counted from the attachment's anchor.
+    Anniversary,
+    /// At the calendar's own starts (first of the month, Monday, midnight) in a time zone.
+    Calendar {
+        /// An IANA time zone name.
+        time_zone: String,
+    },
+}
+
+/// When credits of a purchase end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expiry {
+    /// They stay until they are spent.
+    Never,
+    /// After so many calendar days from the payment.
+    Days(u32),
+    /// After so many calendar months from the payment.
+    Months(u32),
+}
+
+/// What is carried into the next period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollover {
+    /// Most credits carried over all living rollover grants of the item.
+    pub max: Option<Credits>,
+    /// Months a carried grant lives; absent: until it is spent.
+    pub months: Option<u32>,
+}
+
+/// A price of a plan or of a pack, as Stripe knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Price {
+    /// What one costs.
+    pub amount: MoneyText,
+    /// How often; absent: once.
+    pub every: Option<Interval>,
+    /// Stripe's lookup key.
+    pub lookup_key: Option<String>,
+    /// The Stripe price this is.
+    pub stripe_price: Option<String>,
+    /// The Stripe product; lines whose price is unknown are matched by it.
+    pub stripe_product: Option<String>,
+    /// Older Stripe prices that mean the same.
+    pub also: Vec<String>,
+}
+
+/// Money as it is stored in a catalogue document: major units and currency, validated when it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoneyText {
+    /// Major units, such as "10.00".
+    pub amount: String,
+    /// Lower-case code.
+    pub currency: String,
+}
+
+impl MoneyText {
+    /// The exact amount; `None` only for a row that no reader wrote.
+    pub fn money(&self) -> Option<Money> {
+        Money::parse_major(&self.amount, self.currency.parse().ok()?).ok()
+    }
+}
+
+impl From<Money> for MoneyText {
+    fn from(money: Money) -> Self {
+        Self { amount: money.major(), currency: money.currency().code().to_owned() }
+    }
+}
+
+/// A prepaid pack: buying one gives `credits`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pack {
+    /// Credits in one pack.
+    pub credits: Credits,
+    /// Its price.
+    pub price: Price,
+    /// Fewest credits in one purchase.
+    pub minimum: Option<Credits>,
+}
+
+/// What one item of a plan gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Stable name inside the plan; by default the feature's, and part of every once-only key.
+    pub id: String,
+    /// Which feature's credits, or which flag.
+    pub feature: FeatureId,
+    /// Credits given each period (or once, without `reset`).
+    pub included: Option<Credits>,
+    /// No limit at all.
+    pub unlimited: bool,
+    /// How often the included amount comes anew.
+    pub reset: Option<Interval>,
+    /// Where its boundaries lie.
+    pub anchor: ResetAnchor,
+    /// What is carried over.
+    pub rollover: Option<Rollover>,
+    /// What can be bought.
+    pub packs: Vec<Pack>,
+    /// When bought or one-off credits end.
+    pub expires_after: Expiry,
+    /// Burn priority of its grants, lower first (rule 20).
+    pub priority: Option<i32>,
+}
+
+/// How a plan's fee is recognised (rule 38).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevenuePolicy {
+    /// Straight-line over the paid period; included credits have zero basis.
+    OverTime,
+    /// Split between access and credits by relative standalone price.
+    Allocate,
+    /// Everything is deferred on the credits.
+    Credits,
+    /// Quantities only.
+    External,
+}
+
+/// A plan as it stands in one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Its name for people.
+    pub name: Option<String>,
+    /// Attached to every new customer?
+    pub auto_enable: bool,
+    /// Beside another plan rather than instead of it?
+    pub add_on: bool,
+    /// Plans of one group exclude each other.
+    pub group: Option<String>,
+    /// Days of trial before the first payment; 0 is none.
+    pub trial_days: u32,
+    /// How its fee is recognised.
+    pub revenue: RevenuePolicy,
+    /// Standalone price of access, for `allocate`.
+    pub access_price: Option<MoneyText>,
+    /// Its prices; none: it is ours and free.
+    pub prices: Vec<Price>,
+    /// What it gives.
+    pub items: Vec<Item>,
+}
+
+/// Least price of one credit, so that pay-what-you-want and full coupons mint nothing (rule 10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MinimumPrice {
+    /// What one credit costs at least.
+    pub amount: MoneyText,
+}
+
+/// Everything sold, in one version.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Catalog {
+    /// Features by name.
+    pub features: BTreeMap<FeatureId, Feature>,
+    /// Plans by name.
+    pub plans: BTreeMap<PlanId, Plan>,
+    /// Feature whose credits a payment's metadata means when it names none.
+    pub default_credits: Option<FeatureId>,
+    /// Least price of one credit of a feature, in each currency it is listed for.
+    pub minimum_prices: BTreeMap<FeatureId, Vec<MinimumPrice>>,
+}
+
+/// A pool that usage of a feature may draw from, and at which rate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The feature whose grants are drawn.
+    pub feature: FeatureId,
+    /// Credits of the pool for one unit of the used feature.
+    pub rate: Rate,
+    /// The feature's own grants rather than a credit system's?
+    pub own: bool,
+}
+
+impl Pool {
+    /// What a quantity costs in this pool.
+    pub fn cost(&self, quantity: Quantity) -> Result<Credits, AmountError> {
+        self.rate.cost(quantity)
+    }
+}
+
+/// What a Stripe price or product means here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sold<'catalog> {
+    /// A plan's recurring fee.
+    PlanFee {
+        /// The plan.
+        plan: &'catalog PlanId,
+        /// Its price.
+        price: &'catalog Price,
+    },
+    /// A pack of one item.
+    Pack {
+        /// The plan that offers it.
+        plan: &'catalog PlanId,
+        /// The item.
+        item: &'catalog Item,
+        /// The pack.
+        pack: &'catalog Pack,
+    },
+}
+
+impl Catalog {
+    /// The pools that usage of `feature` draws from: its own grants first, then credit systems by name (rule 20).
+    pub fn pools(&self, feature: &FeatureId) -> Vec<Pool> {
+        let mut pools = Vec::new();
+        match self.features.get(feature) {
+            None | Some(Feature::Boolean) => {}
+            Some(Feature::Metered { .. } | Feature::CreditSystem { .. }) => {
+                pools.push(Pool { feature: feature.clone(), rate: Rate::ONE, own: true });
+            }
+        }
+        for (system, kind) in &self.features {
+            match kind {
+                Feature::Boolean | Feature::Metered { .. } => {}
+                Feature::CreditSystem { costs } => {
+                    if let Some(rate) = costs.get(feature) {
+                        pools.push(Pool { feature: system.clone(), rate: *rate, own: false });
+                    }
+                }
+            }
+        }
+        pools
+    }
+
+    /// What is sold under a Stripe price, else (price unknown) under its product.
+    pub fn sold(&self, price: Option<&str>, product: Option<&str>) -> Option<Sold<'_>> {
+        let by_price = price.and_then(|id| {
+            self.find_sold(|known| {
+                known.stripe_price.as_deref() == Some(id) || known.also.iter().any(|also| also == id)
+            })
+        });
+        by_price.or_else(|| product.and_then(|id| self.find_sold(|known| known.stripe_product.as_deref() == Some(id))))
+    }
+
+    fn find_sold(&self, is: impl Fn(&Price) -> bool) -> Option<Sold<'_>> {
+        self.plans.iter().find_map(|(id, plan)| {
+            let fee = plan.prices.iter().find(|price| is(price)).map(|price| Sold::PlanFee { plan: id, price });
+            fee.or_else(|| {
+                plan.items.iter().find_map(|item| {
+                    let pack = item.packs.iter().find(|pack| is(&pack.price))?;
+                    Some(Sold::Pack { plan: id, item, pack })
+                })
+            })
+        })
+    }
+
+    /// The feature whose credits a payment's metadata means when it names none: configured, else the only credit system.
+    pub fn default_credit_feature(&self) -> Option<&FeatureId> {
+        if self.default_credits.is_some() {
+            return self.default_credits.as_ref();
+        }
+        let mut systems = self.features.iter().filter(|(_, kind)| matches!(kind, Feature::CreditSystem { .. }));
+        match (systems.next(), systems.next()) {
+            (Some((only, _)), None) => Some(only),
+            (None | Some(_), _) => None,
+        }
+    }
+}
+
+/// One version of the catalogue, as the store holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogVersion {
+    /// Counts up by one with each apply; 0 is the empty catalogue before the first.
+    pub version: i32,
+    /// When it was applied; absent for version 0.
+    pub applied_at: Option<Timestamp>,
+    /// Version of each plan's terms that new attachments pin.
+    pub plan_versions: BTreeMap<PlanId, i32>,
+    /// The terms of every version that was ever current: attachments pin one.
+    pub terms: BTreeMap<(PlanId, i32), Plan>,
+    /// What is sold.
+    pub catalog: Catalog,
+}
