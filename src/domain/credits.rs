@@ -215,20 +215,29 @@ impl Rate {
     pub fn cost(self, quantity: Quantity) -> Result<Credits, AmountError> {
         // Cannot overflow: both factors are below 10^27 in magnitude, so the product is below 10^54 < 2^255.
         let product = I256::from(self.0).wrapping_mul(I256::from(quantity.0));
-        let scale = I256::from(RATE_SCALE);
-        let (quotient, rest) = (product.wrapping_div(scale), product.wrapping_rem(scale));
-        let twice = rest.abs().wrapping_mul(I256::from(2));
-        let odd = quotient.wrapping_rem(I256::from(2)) != I256::from(0);
-        let away = twice > scale || (twice == scale && odd);
-        let step = if away { product.signum() } else { I256::from(0) };
-        let rounded = quotient.wrapping_add(step);
+        let rounded = round_half_even(product, I256::from(RATE_SCALE));
         i128::try_from(rounded).map_err(|_| AmountError::TooLarge).and_then(Credits::from_nanos)
+    }
+
+    /// As a count of 10^-18 credits.
+    pub const fn scaled(self) -> i128 {
+        self.0
     }
 
     /// Exactly zero: usage that is counted and costs nothing.
     pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
+}
+
+/// `value / unit` rounded half to even; `unit` is positive and below 2^254.
+pub(super) fn round_half_even(value: I256, unit: I256) -> I256 {
+    let (quotient, rest) = (value.wrapping_div(unit), value.wrapping_rem(unit));
+    // Cannot overflow: the rest is smaller than the unit.
+    let twice = rest.abs().wrapping_mul(I256::from(2));
+    let odd = quotient.wrapping_rem(I256::from(2)) != I256::from(0);
+    let away = twice > unit || (twice == unit && odd);
+    quotient.wrapping_add(if away { value.signum() } else { I256::from(0) })
 }
 
 impl FromStr for Rate {

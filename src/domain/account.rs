@@ -1,0 +1,233 @@
+//! The state one account is decided on, and what a decision changes in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::attachment::Attachment;
+use super::command::Basis;
+use super::credits::{AmountError, Credits};
+use super::entry::{ChainHead, Entry, EntryKind};
+use super::catalog::FeatureId;
+use super::grant::{Debt, Grant, Origin, Wallet};
+use super::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
+
+/// Where new ids come from; posting gives random ones, tests count.
+pub trait IdSource {
+    /// A fresh id, never given before.
+    fn fresh(&mut self) -> Uuid;
+}
+
+/// Life of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountLife {
+    /// Claimed, its plans not yet attached.
+    New,
+    /// In use.
+    Open,
+    /// A tombstone.
+    Erased,
+}
+
+impl AccountLife {
+    /// The word used in rows.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Open => "open",
+            Self::Erased => "erased",
+        }
+    }
+
+    /// Reads the word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::New, Self::Open, Self::Erased].into_iter().find(|known| known.word() == word)
+    }
+}
+
+/// What decisions on one account look at.
+#[derive(Clone, Debug)]
+pub struct AccountState {
+    /// Which account.
+    pub id: AccountId,
+    /// Its life.
+    pub life: AccountLife,
+    /// Number of its newest entry.
+    pub seq: i64,
+    /// Head of its chain.
+    pub head: ChainHead,
+    /// Time of its newest entry.
+    pub last_entry_at: Timestamp,
+    /// Earliest time at which something falls due.
+    pub next_due_at: Option<Timestamp>,
+    /// Its open grants.
+    pub grants: Vec<Grant>,
+    /// Its open debts.
+    pub debts: Vec<Debt>,
+    /// Its wallets; empty unless everything was read.
+    pub wallets: Vec<Wallet>,
+    /// Its attachments that have not ended, and ended ones of subscriptions named in the batch; empty unless everything
+    /// was read.
+    pub attachments: Vec<Attachment>,
+    /// Bought items already granted, as far as the batch can ask for them, with the grants they gave.
+    pub bought: BTreeMap<(PaymentId, String), GrantId>,
+    /// Newest period already granted of each item of each attachment, with its grant.
+    pub renewed: BTreeMap<(AttachmentId, String), (Timestamp, GrantId)>,
+    /// Were wallets, attachments and once-only keys read, not just open grants and debts?
+    pub complete: bool,
+    /// What decided the credits of payments in the batch.
+    pub bases: BTreeMap<PaymentId, Basis>,
+}
+
+/// A grant to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantMade {
+    /// The grant as it stands.
+    pub grant: Grant,
+    /// Its story.
+    pub origin: Origin,
+}
+
+/// Words beside an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The entry: the first of its command.
+    pub seq: i64,
+    /// Why, in words.
+    pub reason: Option<String>,
+    /// Who asked.
+    pub actor: Option<String>,
+    /// Free keys.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What the decisions of one batch changed in an account, gathered for one write.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// New lines, chained.
+    pub entries: Vec<(Entry, ChainHead)>,
+    /// Words beside them.
+    pub notes: Vec<Note>,
+    /// New wallets.
+    pub wallets: Vec<Wallet>,
+    /// New grants; their later state within the batch is in [`AccountState::grants`].
+    pub grants: Vec<GrantMade>,
+    /// Grants that were there and changed.
+    pub touched_grants: BTreeSet<GrantId>,
+    /// Debts that were there and changed.
+    pub touched_debts: BTreeSet<DebtId>,
+    /// New attachments.
+    pub attachments: Vec<Attachment>,
+    /// Attachments that were there and changed.
+    pub touched_attachments: BTreeSet<AttachmentId>,
+    /// What decided the credits of payments.
+    pub bases: BTreeMap<PaymentId, Basis>,
+    /// The account's life or due time changed.
+    pub head_changed: bool,
+}
+
+/// The parts of an entry that a decision chooses; number, chain and time are added by the state.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What happened.
+    pub kind: EntryKind,
+    /// The grant it changes.
+    pub grant: Option<GrantId>,
+    /// The wallet of that grant or debt.
+    pub wallet: Option<WalletId>,
+    /// The debt it changes.
+    pub debt: Option<DebtId>,
+    /// Which feature's credits.
+    pub feature: FeatureId,
+    /// Signed credits.
+    pub amount: Credits,
+    /// When it happened in the world.
+    pub event_at: Option<Timestamp>,
+}
+
+impl Line {
+    /// A change of one grant.
+    pub fn of(grant: &Grant, kind: EntryKind, amount: Credits) -> Self {
+        Self {
+            kind,
+            grant: Some(grant.id),
+            wallet: Some(grant.wallet),
+            debt: None,
+            feature: grant.feature.clone(),
+            amount,
+            event_at: None,
+        }
+    }
+
+    /// The same, happened at a time of its own.
+    #[must_use]
+    pub fn at(self, event_at: Timestamp) -> Self {
+        Self { event_at: Some(event_at), ..self }
+    }
+}
+
+impl Changes {
+    /// Takes in what one more command changed.
+    pub fn merge(&mut self, more: Self) {
+        self.entries.extend(more.entries);
+        self.notes.extend(more.notes);
+        self.wallets.extend(more.wallets);
+        self.grants.extend(more.grants);
+        self.touched_grants.extend(more.touched_grants);
+        self.touched_debts.extend(more.touched_debts);
+        self.attachments.extend(more.attachments);
+        self.touched_attachments.extend(more.touched_attachments);
+        self.bases.extend(more.bases);
+        self.head_changed |= more.head_changed;
+    }
+
+    /// Is there anything to write?
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.attachments.is_empty() && self.touched_attachments.is_empty()
+            && self.wallets.is_empty() && self.bases.is_empty() && self.touched_grants.is_empty() && !self.head_changed
+    }
+}
+
+impl AccountState {
+    /// A grant by id.
+    pub fn grant(&self, id: GrantId) -> Option<&Grant> {
+        self.grants.iter().find(|grant| grant.id == id)
+    }
+
+    /// A wallet by id.
+    pub fn wallet(&self, id: WalletId) -> Option<&Wallet> {
+        self.wallets.iter().find(|wallet| wallet.id == id)
+    }
+
+    /// Applies one entry to the grant or debt it names: the one place where a remaining changes.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), AmountError> {
+        if let Some(grant) = entry.grant.and_then(|id| self.grants.iter_mut().find(|grant| grant.id == id)) {
+            match entry.kind {
+                EntryKind::Hold | EntryKind::Release => grant.held = grant.held.checked_add(entry.amount)?,
+                EntryKind::Grant | EntryKind::Draw | EntryKind::Return | EntryKind::Expire | EntryKind::End
+                | EntryKind::Void | EntryKind::Adjust | EntryKind::ClawBack | EntryKind::Reinstate
+                | EntryKind::RolloverOut | EntryKind::RolloverIn | EntryKind::Debt | EntryKind::Repay => {
+                    if !grant.unlimited {
+                        grant.remaining = grant.remaining.checked_add(entry.amount)?;
+                    }
+                }
+            }
+            if grant.remaining.is_negative() || grant.held.is_negative() || grant.held > grant.remaining {
+                return Err(AmountError::Negative);
+            }
+        }
+        if let Some(debt) = entry.debt.and_then(|id| self.debts.iter_mut().find(|debt| debt.id == id)) {
+            debt.outstanding = debt.outstanding.checked_add(entry.amount)?;
+            if debt.outstanding.is_negative() {
+                return Err(AmountError::Negative);
+            }
+        }
+        Ok(())
+    }
+
+    /// Earliest time at which an open grant ends.
+    pub fn earliest_end(&self) -> Option<Timestamp> {
+        self.grants.iter().filter(|grant| grant.unlimited || grant.remaining.is_positive()).filter_map(Grant::ends_at).min()
+    }
+}

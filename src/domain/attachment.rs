@@ -1,0 +1,140 @@
+//! A customer having a plan.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::catalog::PlanId;
+use super::ids::AttachmentId;
+
+/// Life of an attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachmentState {
+    /// In force.
+    Active,
+    /// In force, not yet paid.
+    Trialing,
+    /// In force by grace, payment overdue.
+    PastDue,
+    /// Begins later.
+    Scheduled,
+    /// Over.
+    Ended,
+}
+
+impl AttachmentState {
+    /// The word used in rows and answers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Trialing => "trialing",
+            Self::PastDue => "past_due",
+            Self::Scheduled => "scheduled",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// Reads the word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Active, Self::Trialing, Self::PastDue, Self::Scheduled, Self::Ended]
+            .into_iter()
+            .find(|known| known.word() == word)
+    }
+}
+
+/// Who attached it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttachmentOrigin {
+    /// Enabled for every new customer.
+    Auto,
+    /// A Stripe subscription pays for it.
+    Stripe {
+        /// The subscription (sub_..).
+        subscription: String,
+    },
+    /// Asked for through the API.
+    Api,
+    /// Brought in by an import.
+    Import {
+        /// The subscription that pays for it, if one does.
+        subscription: Option<String>,
+    },
+}
+
+impl AttachmentOrigin {
+    /// The word used in rows.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Stripe { .. } => "stripe",
+            Self::Api => "api",
+            Self::Import { .. } => "import",
+        }
+    }
+
+    /// The subscription that pays for it.
+    pub fn subscription(&self) -> Option<&str> {
+        match self {
+            Self::Stripe { subscription } => Some(subscription),
+            Self::Import { subscription } => subscription.as_deref(),
+            Self::Auto | Self::Api => None,
+        }
+    }
+
+    /// Reads the word and the subscription beside it.
+    pub fn from_row(word: &str, subscription: Option<String>) -> Option<Self> {
+        match (word, subscription) {
+            ("auto", None) => Some(Self::Auto),
+            ("api", None) => Some(Self::Api),
+            ("stripe", Some(subscription)) => Some(Self::Stripe { subscription }),
+            ("import", subscription) => Some(Self::Import { subscription }),
+            _ => None,
+        }
+    }
+}
+
+/// A customer having a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Our id.
+    pub id: AttachmentId,
+    /// The plan.
+    pub plan: PlanId,
+    /// The version of its terms that was pinned.
+    pub plan_version: i32,
+    /// Its life.
+    pub state: AttachmentState,
+    /// Who attached it.
+    pub origin: AttachmentOrigin,
+    /// Seat or workspace; empty: the customer.
+    pub entity: String,
+    /// Seats.
+    pub quantity: i64,
+    /// Every period boundary is computed from it.
+    pub anchor: Timestamp,
+    /// Periods that start before it are paid; `None`: the plan has no price.
+    pub paid_through: Option<Timestamp>,
+    /// Since when.
+    pub started_at: Timestamp,
+    /// It ends then.
+    pub cancel_at: Option<Timestamp>,
+    /// It ended then.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Attachment {
+    /// In force, so that its items renew and its flags are on?
+    pub const fn is_live(&self) -> bool {
+        match self.state {
+            AttachmentState::Active | AttachmentState::Trialing | AttachmentState::PastDue => true,
+            AttachmentState::Scheduled | AttachmentState::Ended => false,
+        }
+    }
+
+    /// May a period that starts then be granted (rule 13)?
+    pub fn covers(&self, period_start: Timestamp) -> bool {
+        self.is_live()
+            && self.paid_through.is_none_or(|through| period_start < through)
+            && self.cancel_at.is_none_or(|end| period_start < end)
+    }
+}

@@ -1,0 +1,370 @@
+//! What an input asks of one account, and what is answered.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::catalog::{FeatureId, PlanId};
+use super::credits::{Credits, Quantity};
+use super::entry::Source;
+use super::grant::{Category, GrantMoney};
+use super::ids::{AttachmentId, GrantId, PaymentId, WalletId};
+
+/// Largest batch of purchased grants in one payment: Stripe's own limit of lines is 100 a session.
+pub const PAYMENT_GRANTS_MAX: usize = 200;
+
+/// What an input asks of one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// First sight of a customer: attaches the plans everyone gets.
+    Open,
+    /// Usage that happened.
+    Track(Track),
+    /// Credits given by hand or by the app.
+    Grant(NewGrant),
+    /// Everything one payment bought.
+    Purchase(Purchase),
+    /// A subscription's period was paid.
+    PlanPaid(PlanPaid),
+}
+
+impl Command {
+    /// Does deciding it need wallets, attachments and once-only keys, not just open grants and debts?
+    pub const fn needs_all(&self) -> bool {
+        match self {
+            Self::Track(_) => false,
+            Self::Open | Self::Grant(_) | Self::Purchase(_) | Self::PlanPaid(_) => true,
+        }
+    }
+}
+
+/// What happens when the balance is short (rule 22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenShort {
+    /// Draw what is there, record the shortfall.
+    #[default]
+    Cap,
+    /// Refuse, write nothing.
+    Reject,
+    /// Owe the rest, where wallet or item allow.
+    Debt,
+}
+
+/// Usage that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Track {
+    /// The metered feature.
+    pub feature: FeatureId,
+    /// Seat or workspace; empty: none.
+    pub entity: String,
+    /// Units used.
+    pub quantity: Quantity,
+    /// What happens when the balance is short.
+    pub when_short: WhenShort,
+    /// When it happened, if not now.
+    pub at: Option<Timestamp>,
+    /// Free keys, kept beside the entry.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Which wallet a grant goes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WalletRef {
+    /// The feature's default one, made when missing.
+    Default,
+    /// A claimed id; the wallet is made when missing.
+    Named {
+        /// Our id.
+        id: WalletId,
+        /// The public id; `None` when ours is shown.
+        key: Option<String>,
+    },
+}
+
+/// Credits given by hand or by the app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NewGrant {
+    /// Where it goes.
+    pub wallet: WalletRef,
+    /// Which feature's credits.
+    pub feature: FeatureId,
+    /// Seat or workspace; empty: the customer.
+    pub entity: String,
+    /// How many.
+    pub quantity: Credits,
+    /// Why it is given.
+    pub category: Category,
+    /// Burn priority; absent: the category's.
+    pub priority: Option<i32>,
+    /// Spendable from then; absent: now.
+    pub starts_at: Option<Timestamp>,
+    /// Spendable until then; absent: the wallet's default, else for ever.
+    pub expires_at: Option<Timestamp>,
+    /// Why, in words.
+    pub reason: String,
+    /// What was paid for it outside Stripe.
+    #[serde(skip)]
+    pub money: GrantMoney,
+    /// Reference of that payment.
+    pub contract: Option<String>,
+    /// Free keys.
+    pub metadata: BTreeMap<String, String>,
+    /// API or command line.
+    pub source: Source,
+    /// The key or person that asked; kept beside the entry, outside the chain, and no part of the request's hash.
+    #[serde(skip)]
+    pub actor: Option<String>,
+}
+
+/// What decided a payment's credits (rule 10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// Its metadata.
+    Metadata,
+    /// Its lines, by price and quantity.
+    Lines,
+}
+
+impl Basis {
+    /// The word used in rows.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Lines => "lines",
+        }
+    }
+
+    /// Reads the word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Metadata, Self::Lines].into_iter().find(|known| known.word() == word)
+    }
+}
+
+/// One thing a payment bought. Two lines with one item key are summed before they get here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PurchasedGrant {
+    /// What of the payment it is.
+    pub item_key: String,
+    /// Where it goes.
+    pub wallet: WalletRef,
+    /// Which feature's credits.
+    pub feature: FeatureId,
+    /// How many.
+    pub quantity: Credits,
+    /// Why it is given.
+    pub category: Category,
+    /// Burn priority; absent: the category's.
+    pub priority: Option<i32>,
+    /// Spendable until then.
+    pub expires_at: Option<Timestamp>,
+    /// The plan that offers it.
+    pub plan: Option<PlanId>,
+    /// What was paid for it.
+    pub money: GrantMoney,
+    /// Stripe's price.
+    pub stripe_price: Option<String>,
+    /// Stripe's line item.
+    pub stripe_line: Option<String>,
+}
+
+/// Everything one payment bought, posted as one command (rule 5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purchase {
+    /// The claimed payment.
+    pub payment: PaymentId,
+    /// What decided its credits.
+    pub basis: Basis,
+    /// When Stripe says it was paid: start of its grants.
+    pub paid_at: Timestamp,
+    /// The things bought.
+    pub grants: Vec<PurchasedGrant>,
+    /// The payment's metadata, copied to each grant.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A subscription's period was paid (rule 13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanPaid {
+    /// The claimed payment; `None` when nothing had to be paid.
+    pub payment: Option<PaymentId>,
+    /// The subscription.
+    pub subscription: String,
+    /// The plan its line is for.
+    pub plan: PlanId,
+    /// Seats.
+    pub quantity: i64,
+    /// Start of the paid period: the anchor of a new attachment.
+    pub period_start: Timestamp,
+    /// End of the paid period.
+    pub period_end: Timestamp,
+    /// What the line cost.
+    pub money: GrantMoney,
+    /// Stripe's price of the line.
+    pub stripe_price: Option<String>,
+    /// Stripe's line item.
+    pub stripe_line: Option<String>,
+    /// Metadata of payment and subscription, copied to each grant.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A caller's key, and what it was sent with (rule 26).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdempotencyKey {
+    /// track, grant, ..: keys of different operations never meet.
+    pub operation: &'static str,
+    /// First 16 bytes of the SHA-256 of the caller's key.
+    pub key: [u8; 16],
+    /// First 16 bytes of the SHA-256 of the parsed command.
+    pub request: [u8; 16],
+}
+
+impl IdempotencyKey {
+    /// Hashes a caller's key and the parsed command it came with.
+    pub fn new<T: Serialize>(operation: &'static str, key: &str, command: &T) -> Self {
+        // Serialising a command cannot fail (no maps with keys other than text); if it could, the empty text would
+        // still make repeats equal.
+        let request = serde_json::to_vec(command).unwrap_or_default();
+        Self { operation, key: digest(key.as_bytes()), request: digest(&request) }
+    }
+}
+
+fn digest(bytes: &[u8]) -> [u8; 16] {
+    let mut first = [0; 16];
+    for (to, from) in first.iter_mut().zip(Sha256::digest(bytes)) {
+        *to = from;
+    }
+    first
+}
+
+/// What a draw took, as it is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrawOutcome {
+    /// The grant.
+    pub grant: GrantId,
+    /// Its pool.
+    pub pool: FeatureId,
+    /// Credits taken.
+    pub amount: Credits,
+}
+
+/// What an applied command did; stored beside its key and rendered again for a repeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The account is open.
+    Opened,
+    /// Usage is in the ledger.
+    Tracked {
+        /// What it cost: drawn and shortfall together.
+        cost: Credits,
+        /// Credits taken from grants.
+        drawn: Credits,
+        /// Credits that no grant could pay.
+        shortfall: Credits,
+        /// Credits of `pool` that can be spent afterwards.
+        available: Credits,
+        /// No limit?
+        unlimited: bool,
+        /// The pool that paid last, or would have.
+        pool: FeatureId,
+        /// What was taken from which grant.
+        draws: Vec<DrawOutcome>,
+    },
+    /// Credits were given.
+    Granted {
+        /// The new grants.
+        grants: Vec<GrantId>,
+    },
+    /// A plan's period is paid.
+    PlanPaid {
+        /// The attachment.
+        attachment: AttachmentId,
+        /// Grants of the period.
+        grants: Vec<GrantId>,
+    },
+}
+
+/// How a command ended, when it was not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Decision {
+    /// It changed something.
+    Applied(Outcome),
+    /// It had been applied before; what it did then.
+    AlreadyApplied(Outcome),
+}
+
+impl Decision {
+    /// What the command did, now or then.
+    pub const fn outcome(&self) -> &Outcome {
+        match self {
+            Self::Applied(outcome) | Self::AlreadyApplied(outcome) => outcome,
+        }
+    }
+}
+
+/// Why a command was refused. Nothing was written, and its key is free.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No such feature.
+    #[error("the catalogue has no feature `{0}`")]
+    UnknownFeature(FeatureId),
+    /// A flag cannot be used up.
+    #[error("feature `{0}` is boolean: it is on or off and has no credits")]
+    NotMetered(FeatureId),
+    /// No such plan.
+    #[error("the catalogue has no plan `{0}`")]
+    UnknownPlan(PlanId),
+    /// Too few credits, and the caller asked to be refused.
+    #[error("{required} {pool} needed, {available} available")]
+    Insufficient {
+        /// The pool that would have paid.
+        pool: FeatureId,
+        /// Credits needed.
+        required: Credits,
+        /// Credits that can be spent.
+        available: Credits,
+    },
+    /// Debt is not allowed there.
+    #[error("debt is not allowed on `{0}`: no wallet or plan item of this customer permits it")]
+    DebtNotAllowed(FeatureId),
+    /// The key came with other content before.
+    #[error("this key was used before with other content; use a new key for a new request")]
+    KeyConflict,
+    /// The wallet holds another feature's credits.
+    #[error("wallet {wallet} holds `{holds}`, not `{asked}`")]
+    WalletFeature {
+        /// The wallet.
+        wallet: WalletId,
+        /// What it holds.
+        holds: FeatureId,
+        /// What was to be put in.
+        asked: FeatureId,
+    },
+    /// The wallet is closed.
+    #[error("wallet {0} is closed")]
+    WalletClosed(WalletId),
+    /// An end that is not after its start.
+    #[error("expires_at has to be after starts_at")]
+    EndsBeforeStart,
+    /// An amount left the range that is kept.
+    #[error("amount {0}")]
+    Amount(#[from] super::credits::AmountError),
+    /// A period left the calendar.
+    #[error("{0}")]
+    Calendar(#[from] super::period::OutOfCalendar),
+    /// The account was erased.
+    #[error("this customer was erased")]
+    Erased,
+    /// The payment carries more grants than a payment can.
+    #[error("a payment of {0} different items is more than the {PAYMENT_GRANTS_MAX} that are posted together")]
+    TooManyItems(usize),
+    /// The database refused what was decided: a constraint that decisions should have kept. Nothing was written.
+    #[error("refused by constraint {0}")]
+    Constraint(String),
+}

@@ -1,0 +1,150 @@
+//! Deciding: one command on one account's state, in memory, all or nothing.
+//!
+//! [`decide`] works on a copy: a rejection leaves state and changes as they were, so one bad command never fails its
+//! neighbours in a batch. First what time alone made due is booked (expired grants, renewed items), then the command.
+//!
+//! Always true afterwards: every change of a grant is an entry; entries are numbered without gaps and chained; no grant
+//! is below zero; no once-only key is used twice.
+
+mod grants;
+mod plans;
+mod time;
+mod track;
+
+use jiff::Timestamp;
+
+use super::account::{AccountLife, AccountState, Changes, IdSource, Line, Note};
+use super::catalog::CatalogVersion;
+use super::command::{Command, Decision, Rejection};
+use super::entry::{Entry, Source};
+use super::grant::Wallet;
+use super::ids::WalletId;
+
+/// Days a priced recurring grant stays spendable while its successor is awaited: 72 hours (rule 14).
+pub const RENEWAL_GRACE_HOURS: i64 = 72;
+
+/// What a decision knows besides the account.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The catalogue in force.
+    pub catalog: &'a CatalogVersion,
+    /// Ledger time.
+    pub now: Timestamp,
+}
+
+/// One command being decided.
+struct Draft<'a> {
+    state: AccountState,
+    changes: Changes,
+    context: Context<'a>,
+    ids: &'a mut dyn IdSource,
+    source: Source,
+    /// Number of the command's first entry, once it has one.
+    first: Option<i64>,
+}
+
+/// Decides one command; on success state and changes hold what it did, on rejection they are untouched.
+pub fn decide(
+    state: &mut AccountState,
+    changes: &mut Changes,
+    command: &Command,
+    context: Context<'_>,
+    ids: &mut dyn IdSource,
+) -> Result<Decision, Rejection> {
+    if state.life == AccountLife::Erased {
+        return Err(Rejection::Erased);
+    }
+    let now = context.now.max(state.last_entry_at);
+    let context = Context { now, ..context };
+    let mut draft =
+        Draft { state: state.clone(), changes: Changes::default(), context, ids, source: Source::Time, first: None };
+    draft.book_what_time_made_due()?;
+    draft.first = None;
+    let decision = match command {
+        Command::Open => draft.open(),
+        Command::Track(track) => draft.track(track),
+        Command::Grant(grant) => draft.new_grant(grant),
+        Command::Purchase(purchase) => draft.purchase(purchase),
+        Command::PlanPaid(paid) => draft.plan_paid(paid),
+    }?;
+    if command.needs_all() {
+        draft.reckon_next_due()?;
+    }
+    *state = draft.state;
+    changes.merge(draft.changes);
+    Ok(decision)
+}
+
+/// The state as it stands at a time, with everything due booked in memory and nothing written (rule 25).
+pub fn at_time(state: &AccountState, context: Context<'_>, ids: &mut dyn IdSource) -> Result<AccountState, Rejection> {
+    let mut draft = Draft {
+        state: state.clone(),
+        changes: Changes::default(),
+        context: Context { now: context.now.max(state.last_entry_at), ..context },
+        ids,
+        source: Source::Time,
+        first: None,
+    };
+    draft.book_what_time_made_due()?;
+    Ok(draft.state)
+}
+
+impl Draft<'_> {
+    /// Appends one entry: numbers it, chains it, applies it.
+    fn book(&mut self, line: Line) -> Result<i64, Rejection> {
+        self.book_usage(line, None)
+    }
+
+    /// Appends an entry that may carry the usage it pays for.
+    fn book_usage(&mut self, line: Line, usage: Option<track::Usage>) -> Result<i64, Rejection> {
+        let seq = self.state.seq.checked_add(1).ok_or(super::credits::AmountError::TooLarge)?;
+        let (used_feature, quantity, shortfall) = match usage {
+            Some(usage) => (Some(usage.feature), Some(usage.quantity), Some(usage.shortfall)),
+            None => (None, None, None),
+        };
+        let entry = Entry {
+            seq,
+            at: self.context.now,
+            event_at: line.event_at.filter(|at| *at != self.context.now),
+            kind: line.kind,
+            grant: line.grant,
+            wallet: line.wallet,
+            debt: line.debt,
+            hold: None,
+            feature: line.feature,
+            amount: line.amount,
+            command: *self.first.get_or_insert(seq),
+            used_feature,
+            quantity,
+            shortfall: shortfall.filter(|short| !short.is_zero()),
+            source: self.source,
+        };
+        self.state.apply(&entry)?;
+        if let Some(grant) = entry.grant {
+            self.changes.touched_grants.insert(grant);
+        }
+        if let Some(debt) = entry.debt {
+            self.changes.touched_debts.insert(debt);
+        }
+        let head = self.state.head.after(self.state.id, &entry);
+        self.state.seq = seq;
+        self.state.head = head;
+        self.state.last_entry_at = entry.at;
+        self.changes.entries.push((entry, head));
+        Ok(seq)
+    }
+
+    fn note(&mut self, seq: i64, note: Note) {
+        if note.reason.is_some() || note.actor.is_some() || !note.metadata.is_empty() {
+            self.changes.notes.push(Note { seq, ..note });
+        }
+    }
+
+    /// A wallet by its new id, made if the account does not have it.
+    fn add_wallet(&mut self, wallet: Wallet) -> WalletId {
+        let id = wallet.id;
+        self.changes.wallets.push(wallet.clone());
+        self.state.wallets.push(wallet);
+        id
+    }
+}

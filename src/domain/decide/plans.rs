@@ -1,0 +1,288 @@
+//! Plans: attaching what everyone gets, and what a paid subscription brings.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::account::{AccountLife, Line};
+use super::super::attachment::{Attachment, AttachmentOrigin, AttachmentState};
+use super::super::catalog::{Interval, Item, Plan, PlanId, RevenuePolicy};
+use super::super::command::{Decision, Outcome, PlanPaid, Rejection, WalletRef};
+use super::super::credits::{AmountError, Credits};
+use super::super::entry::{EntryKind, Source};
+use super::super::grant::{Category, GrantMoney, Origin, Period};
+use super::super::ids::{AttachmentId, GrantId};
+use super::super::period;
+use super::{Draft, RENEWAL_GRACE_HOURS, grants};
+
+impl Draft<'_> {
+    pub(super) fn open(&mut self) -> Result<Decision, Rejection> {
+        self.source = Source::Plan;
+        if self.state.life == AccountLife::Open {
+            return Ok(Decision::AlreadyApplied(Outcome::Opened));
+        }
+        let catalog = self.context.catalog;
+        let automatic = catalog.catalog.plans.iter().filter(|(_, plan)| plan.auto_enable);
+        for (id, _) in automatic {
+            let attachment = Attachment {
+                id: AttachmentId::from_uuid(self.ids.fresh()),
+                plan: id.clone(),
+                plan_version: self.current_version(id)?,
+                state: AttachmentState::Active,
+                origin: AttachmentOrigin::Auto,
+                entity: String::new(),
+                quantity: 1,
+                anchor: self.context.now,
+                paid_through: None,
+                started_at: self.context.now,
+                cancel_at: None,
+                ended_at: None,
+            };
+            let attached = attachment.id;
+            self.changes.attachments.push(attachment.clone());
+            self.state.attachments.push(attachment);
+            self.renew(attached, None)?;
+        }
+        self.state.life = AccountLife::Open;
+        self.changes.head_changed = true;
+        Ok(Decision::Applied(Outcome::Opened))
+    }
+
+    fn current_version(&self, plan: &PlanId) -> Result<i32, Rejection> {
+        self.context.catalog.plan_versions.get(plan).copied().ok_or_else(|| Rejection::UnknownPlan(plan.clone()))
+    }
+
+    pub(super) fn plan_paid(&mut self, paid: &PlanPaid) -> Result<Decision, Rejection> {
+        self.source = Source::Plan;
+        let found = self
+            .state
+            .attachments
+            .iter()
+            .find(|known| known.plan == paid.plan && known.origin.subscription() == Some(paid.subscription.as_str()))
+            .map(|known| known.id);
+        let (attachment, mut changed) = match found {
+            Some(id) => (id, self.extend(id, paid)),
+            None => (self.attach_paid(paid)?, true),
+        };
+        let grants = self.renew(attachment, Some(paid))?;
+        changed |= !grants.is_empty();
+        if changed {
+            return Ok(Decision::Applied(Outcome::PlanPaid { attachment, grants }));
+        }
+        let known = self.state.renewed.iter().filter(|((id, _), _)| *id == attachment).map(|(_, (_, grant))| *grant);
+        let grants = known.collect();
+        Ok(Decision::AlreadyApplied(Outcome::PlanPaid { attachment, grants }))
+    }
+
+    /// `paid_through` only moves forward; an ended attachment stays ended.
+    fn extend(&mut self, id: AttachmentId, paid: &PlanPaid) -> bool {
+        let Some(known) = self.state.attachments.iter_mut().find(|known| known.id == id) else { return false };
+        if known.paid_through.is_some_and(|through| through >= paid.period_end) {
+            return false;
+        }
+        known.paid_through = Some(paid.period_end);
+        if matches!(known.state, AttachmentState::PastDue | AttachmentState::Trialing) {
+            known.state = AttachmentState::Active;
+        }
+        self.changes.touched_attachments.insert(id);
+        true
+    }
+
+    fn attach_paid(&mut self, paid: &PlanPaid) -> Result<AttachmentId, Rejection> {
+        let plan_version = self.current_version(&paid.plan)?;
+        self.make_room_for(&paid.plan, &paid.subscription)?;
+        let attachment = Attachment {
+            id: AttachmentId::from_uuid(self.ids.fresh()),
+            plan: paid.plan.clone(),
+            plan_version,
+            state: AttachmentState::Active,
+            origin: AttachmentOrigin::Stripe { subscription: paid.subscription.clone() },
+            entity: String::new(),
+            quantity: paid.quantity,
+            anchor: paid.period_start,
+            paid_through: Some(paid.period_end),
+            started_at: paid.period_start,
+            cancel_at: None,
+            ended_at: None,
+        };
+        let id = attachment.id;
+        self.changes.attachments.push(attachment.clone());
+        self.state.attachments.push(attachment);
+        Ok(id)
+    }
+
+    /// Plans of one group exclude each other: a new one ends the others, and with them the period grants they gave,
+    /// unless the change happens inside one subscription (rule 16).
+    fn make_room_for(&mut self, plan: &PlanId, subscription: &str) -> Result<(), Rejection> {
+        let catalog = &self.context.catalog.catalog;
+        let group_of = |id: &PlanId| catalog.plans.get(id).and_then(|plan| plan.group.as_ref());
+        let Some(group) = group_of(plan) else { return Ok(()) };
+        if catalog.plans.get(plan).is_some_and(|plan| plan.add_on) {
+            return Ok(());
+        }
+        let others: Vec<(AttachmentId, bool)> = self
+            .state
+            .attachments
+            .iter()
+            .filter(|known| known.is_live() && known.plan != *plan && group_of(&known.plan) == Some(group))
+            .map(|known| (known.id, known.origin.subscription() == Some(subscription)))
+            .collect();
+        for (other, same_subscription) in others {
+            self.end_attachment(other, self.context.now, !same_subscription)?;
+        }
+        Ok(())
+    }
+
+    /// Ends an attachment, and the unspent part of its period grants when they go with it.
+    pub(super) fn end_attachment(
+        &mut self,
+        id: AttachmentId,
+        at: Timestamp,
+        with_grants: bool,
+    ) -> Result<(), Rejection> {
+        if let Some(known) = self.state.attachments.iter_mut().find(|known| known.id == id) {
+            known.state = AttachmentState::Ended;
+            known.ended_at = Some(at);
+            self.changes.touched_attachments.insert(id);
+        }
+        if !with_grants {
+            return Ok(());
+        }
+        let of_it = |grant: &&super::super::grant::Grant| {
+            grant.expires_at.is_some() && grant.period.as_ref().is_some_and(|period| period.attachment == id)
+        };
+        let lines: Vec<Line> = self
+            .state
+            .grants
+            .iter()
+            .filter(of_it)
+            .filter(|grant| grant.free().is_positive())
+            .map(|grant| Line::of(grant, EntryKind::End, grant.free().negated()).at(at))
+            .collect();
+        for line in lines {
+            self.book(line)?;
+        }
+        Ok(())
+    }
+
+    /// Grants what each item of an attachment has due now, each period once (rule 13).
+    pub(super) fn renew(&mut self, id: AttachmentId, paid: Option<&PlanPaid>) -> Result<Vec<GrantId>, Rejection> {
+        let Some(attachment) = self.state.attachments.iter().find(|known| known.id == id).cloned() else {
+            return Ok(Vec::new());
+        };
+        let terms = self.context.catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
+        let Some(plan) = terms else { return Err(Rejection::UnknownPlan(attachment.plan)) };
+        let mut given = Vec::new();
+        for item in &plan.items {
+            if let Some(grant) = self.renew_item(&attachment, plan, item, paid)? {
+                given.push(grant);
+            }
+        }
+        Ok(given)
+    }
+
+    fn renew_item(
+        &mut self,
+        attachment: &Attachment,
+        plan: &Plan,
+        item: &Item,
+        paid: Option<&PlanPaid>,
+    ) -> Result<Option<GrantId>, Rejection> {
+        if item.included.is_none() && !item.unlimited {
+            return Ok(None);
+        }
+        let (start, end) = match item.reset {
+            Some(every) => {
+                let span = period::containing(attachment.anchor, &item.anchor, every, self.context.now)?;
+                (span.start, Some(span.end))
+            }
+            None => (attachment.anchor, period::expiry(attachment.anchor, item.expires_after)?),
+        };
+        let key = (attachment.id, item.id.clone());
+        let done = self.state.renewed.get(&key).is_some_and(|(newest, _)| *newest >= start);
+        if done || !attachment.covers(start) {
+            return Ok(None);
+        }
+        let priced = attachment.paid_through.is_some() && item.reset.is_some();
+        let wallet = self.wallet_for(&WalletRef::Default, &item.feature)?;
+        self.succeed(attachment.id, &item.id)?;
+        let quantity = times(item.included.unwrap_or(Credits::ZERO), attachment.quantity)?;
+        let grant = self.make_grant(
+            grants::Plan {
+                wallet,
+                entity: attachment.entity.clone(),
+                category: Category::Plan,
+                priority: item.priority,
+                quantity: if item.unlimited { Credits::ZERO } else { quantity },
+                unlimited: item.unlimited,
+                starts_at: start,
+                expires_at: end,
+                grace: priced.then(|| SignedDuration::from_hours(RENEWAL_GRACE_HOURS)),
+                period: Some(Period { attachment: attachment.id, item: item.id.clone(), start }),
+            },
+            period_origin(attachment, plan, item, paid),
+        )?;
+        self.state.renewed.insert(key, (start, grant));
+        Ok(Some(grant))
+    }
+
+    /// The successor is here: its predecessors lose their grace, and what is past its end expires.
+    fn succeed(&mut self, attachment: AttachmentId, item: &str) -> Result<(), Rejection> {
+        let mut older = Vec::new();
+        for grant in &mut self.state.grants {
+            let same = grant.period.as_ref().is_some_and(|p| p.attachment == attachment && p.item == item);
+            if same && grant.grace_ends_at.take().is_some() {
+                older.push(grant.id);
+            }
+        }
+        self.changes.touched_grants.extend(older);
+        self.expire_ended_grants()
+    }
+}
+
+fn times(amount: Credits, count: i64) -> Result<Credits, Rejection> {
+    let nanos = amount.nanos().checked_mul(i128::from(count)).ok_or(AmountError::TooLarge)?;
+    Ok(Credits::from_nanos(nanos)?)
+}
+
+/// The story of a period's grant. The fee goes onto the first item that renews as often as the price is paid: other
+/// items of the plan, and the later months of an annual price, carry no money of their own.
+fn period_origin(attachment: &Attachment, plan: &Plan, item: &Item, paid: Option<&PlanPaid>) -> Origin {
+    let version = Some((attachment.plan.clone(), attachment.plan_version));
+    let Some(paid) = paid else {
+        return Origin { plan: version, revenue: revenue_of(plan), ..Origin::default() };
+    };
+    let fee_interval = fee_interval(plan, paid.stripe_price.as_deref());
+    let carries = plan.items.iter().find(|other| other.included.is_some() && other.reset == fee_interval);
+    let money = if carries.is_some_and(|first| first.id == item.id) { paid.money.clone() } else { GrantMoney::default() };
+    Origin {
+        payment: paid.payment,
+        plan: version,
+        money: GrantMoney { basis_minor: basis(plan, &money), ..money },
+        revenue: revenue_of(plan),
+        stripe_price: paid.stripe_price.clone(),
+        stripe_line: paid.stripe_line.clone(),
+        metadata: paid.metadata.clone(),
+        ..Origin::default()
+    }
+}
+
+fn revenue_of(plan: &Plan) -> Option<RevenuePolicy> {
+    (!plan.prices.is_empty()).then_some(plan.revenue)
+}
+
+fn fee_interval(plan: &Plan, stripe_price: Option<&str>) -> Option<Interval> {
+    let is_it = |price: &&super::super::catalog::Price| {
+        stripe_price.is_some_and(|id| price.stripe_price.as_deref() == Some(id) || price.also.iter().any(|a| a == id))
+    };
+    plan.prices.iter().find(is_it).or_else(|| plan.prices.first()).and_then(|price| price.every)
+}
+
+/// What is deferred on the credits: the net fee where all of it is for credits, nothing where time earns it; what
+/// `allocate` defers needs standalone prices and is left to the finance reports.
+fn basis(plan: &Plan, money: &GrantMoney) -> Option<i64> {
+    let paid = money.paid?;
+    match plan.revenue {
+        RevenuePolicy::Credits => paid.minor().checked_sub(money.tax_minor.unwrap_or(0)),
+        RevenuePolicy::OverTime => Some(0),
+        RevenuePolicy::Allocate | RevenuePolicy::External => None,
+    }
+}

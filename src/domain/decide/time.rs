@@ -1,0 +1,97 @@
+//! What time alone made due: grants past their end, attachments past theirs, items to renew.
+
+use jiff::Timestamp;
+
+use super::super::account::Line;
+use super::super::command::Rejection;
+use super::super::entry::{EntryKind, Source};
+use super::super::ids::AttachmentId;
+use super::super::period;
+use super::Draft;
+
+impl Draft<'_> {
+    /// Books expiries and renewals that fell due by now; nothing when nothing is due, or when the account's attachments
+    /// were not read: then the grants' own times decide, and the next complete decision books.
+    pub(super) fn book_what_time_made_due(&mut self) -> Result<(), Rejection> {
+        let due = self.state.next_due_at.is_some_and(|due| due <= self.context.now);
+        if !due || !self.state.complete {
+            return Ok(());
+        }
+        self.source = Source::Time;
+        self.end_cancelled_attachments()?;
+        let live: Vec<AttachmentId> =
+            self.state.attachments.iter().filter(|known| known.is_live()).map(|known| known.id).collect();
+        for attachment in live {
+            self.renew(attachment, None)?;
+        }
+        self.expire_ended_grants()?;
+        self.reckon_next_due()
+    }
+
+    fn end_cancelled_attachments(&mut self) -> Result<(), Rejection> {
+        let now = self.context.now;
+        let over: Vec<(AttachmentId, Timestamp)> = self
+            .state
+            .attachments
+            .iter()
+            .filter(|known| known.is_live())
+            .filter_map(|known| known.cancel_at.filter(|end| *end <= now).map(|end| (known.id, end)))
+            .collect();
+        for (attachment, end) in over {
+            self.end_attachment(attachment, end, false)?;
+        }
+        Ok(())
+    }
+
+    /// Books what is left of grants past their end; a slice that a hold pins waits for the hold.
+    pub(super) fn expire_ended_grants(&mut self) -> Result<(), Rejection> {
+        let now = self.context.now;
+        let lines: Vec<Line> = self
+            .state
+            .grants
+            .iter()
+            .filter(|grant| grant.free().is_positive())
+            .filter_map(|grant| {
+                let end = grant.ends_at().filter(|end| *end <= now)?;
+                Some(Line::of(grant, EntryKind::Expire, grant.free().negated()).at(end))
+            })
+            .collect();
+        for line in lines {
+            self.book(line)?;
+        }
+        Ok(())
+    }
+
+    /// When this account has to be looked at next.
+    pub(super) fn reckon_next_due(&mut self) -> Result<(), Rejection> {
+        if !self.state.complete {
+            return Ok(());
+        }
+        let now = self.context.now;
+        let mut due = self.state.earliest_end();
+        for attachment in self.state.attachments.iter().filter(|known| known.is_live()) {
+            due = earlier(due, attachment.cancel_at);
+            let terms = self.context.catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
+            for item in terms.map(|plan| plan.items.as_slice()).unwrap_or_default() {
+                if let Some(every) = item.reset {
+                    let span = period::containing(attachment.anchor, &item.anchor, every, now)?;
+                    due = earlier(due, Some(span.end).filter(|next| attachment.covers(*next)));
+                }
+            }
+        }
+        // A grant whose free part is gone but whose held part is not stays behind `now`: the hold's own time wakes it.
+        let due = due.filter(|due| *due > now);
+        if due != self.state.next_due_at {
+            self.state.next_due_at = due;
+            self.changes.head_changed = true;
+        }
+        Ok(())
+    }
+}
+
+fn earlier(left: Option<Timestamp>, right: Option<Timestamp>) -> Option<Timestamp> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left.min(right)),
+        (one, None) | (None, one) => one,
+    }
+}
