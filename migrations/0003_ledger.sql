@@ -353,7 +353,6 @@ CREATE TABLE entries (
     source text NOT NULL,
     hash bytea NOT NULL,
     CONSTRAINT entries_pkey PRIMARY KEY (account_id, seq),
-    CONSTRAINT entries_account_fkey FOREIGN KEY (account_id) REFERENCES accounts (account_id),
     CONSTRAINT entries_seq_positive CHECK (seq >= 1 AND command BETWEEN 1 AND seq),
     CONSTRAINT entries_kind_known CHECK (kind IN ('grant', 'draw', 'return', 'expire', 'end', 'void', 'adjust', 'claw_back',
         'reinstate', 'rollover_out', 'rollover_in', 'debt', 'repay', 'hold', 'release')),
@@ -369,7 +368,7 @@ CREATE TABLE entries (
     CONSTRAINT entries_source_known CHECK (source IN ('track', 'payment', 'plan', 'api', 'cli', 'import', 'time', 'reversal', 'charger')),
     CONSTRAINT entries_hash_is_sha256 CHECK (octet_length(hash) = 32)
 );
-COMMENT ON TABLE entries IS 'The ledger: immutable lines, chained per account. INSERT and SELECT only for the daemon''s role.';
+COMMENT ON TABLE entries IS 'The ledger: immutable lines, chained per account. INSERT and SELECT only for the daemon''s role. No foreign keys: only the door writes here, under the account''s lock, and verify checks what they would.';
 COMMENT ON COLUMN entries.account_id IS 'Whose ledger.';
 COMMENT ON COLUMN entries.seq IS 'Number of the line in the account, without gaps.';
 COMMENT ON COLUMN entries.at IS 'Ledger time: the database''s clock under the lock, never running backwards.';

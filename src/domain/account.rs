@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::attachment::Attachment;
+use super::catalog::FeatureId;
 use super::command::Basis;
 use super::credits::{AmountError, Credits};
 use super::entry::{ChainHead, Entry, EntryKind};
-use super::catalog::FeatureId;
 use super::grant::{Debt, Grant, Origin, Wallet};
 use super::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
 
@@ -184,8 +184,13 @@ impl Changes {
 
     /// Is there anything to write?
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.attachments.is_empty() && self.touched_attachments.is_empty()
-            && self.wallets.is_empty() && self.bases.is_empty() && self.touched_grants.is_empty() && !self.head_changed
+        self.entries.is_empty()
+            && self.attachments.is_empty()
+            && self.touched_attachments.is_empty()
+            && self.wallets.is_empty()
+            && self.bases.is_empty()
+            && self.touched_grants.is_empty()
+            && !self.head_changed
     }
 }
 
@@ -205,9 +210,19 @@ impl AccountState {
         if let Some(grant) = entry.grant.and_then(|id| self.grants.iter_mut().find(|grant| grant.id == id)) {
             match entry.kind {
                 EntryKind::Hold | EntryKind::Release => grant.held = grant.held.checked_add(entry.amount)?,
-                EntryKind::Grant | EntryKind::Draw | EntryKind::Return | EntryKind::Expire | EntryKind::End
-                | EntryKind::Void | EntryKind::Adjust | EntryKind::ClawBack | EntryKind::Reinstate
-                | EntryKind::RolloverOut | EntryKind::RolloverIn | EntryKind::Debt | EntryKind::Repay => {
+                EntryKind::Grant
+                | EntryKind::Draw
+                | EntryKind::Return
+                | EntryKind::Expire
+                | EntryKind::End
+                | EntryKind::Void
+                | EntryKind::Adjust
+                | EntryKind::ClawBack
+                | EntryKind::Reinstate
+                | EntryKind::RolloverOut
+                | EntryKind::RolloverIn
+                | EntryKind::Debt
+                | EntryKind::Repay => {
                     if !grant.unlimited {
                         grant.remaining = grant.remaining.checked_add(entry.amount)?;
                     }
@@ -228,6 +243,10 @@ impl AccountState {
 
     /// Earliest time at which an open grant ends.
     pub fn earliest_end(&self) -> Option<Timestamp> {
-        self.grants.iter().filter(|grant| grant.unlimited || grant.remaining.is_positive()).filter_map(Grant::ends_at).min()
+        self.grants
+            .iter()
+            .filter(|grant| grant.unlimited || grant.remaining.is_positive())
+            .filter_map(Grant::ends_at)
+            .min()
     }
 }

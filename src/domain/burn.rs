@@ -94,8 +94,13 @@ fn round_half_even(value: I256, unit: I256) -> I256 {
 /// Pays for `quantity` of a feature whose pools are given in order. `pools` must not be empty.
 pub fn burn(holdings: Holdings<'_>, pools: &[Pool], quantity: Quantity) -> Result<Option<Burn>, AmountError> {
     let Some(last) = pools.last() else { return Ok(None) };
-    let mut paid =
-        Burn { draws: Vec::new(), drawn: Credits::ZERO, shortfall: Credits::ZERO, pool: last.feature.clone(), unlimited: false };
+    let mut paid = Burn {
+        draws: Vec::new(),
+        drawn: Credits::ZERO,
+        shortfall: Credits::ZERO,
+        pool: last.feature.clone(),
+        unlimited: false,
+    };
     if let Some((pool, grant)) = unlimited(holdings, pools) {
         paid.draws.push(Draw { grant, pool: pool.feature.clone(), amount: Credits::ZERO });
         paid.pool = pool.feature.clone();
@@ -139,9 +144,8 @@ fn budgets(holdings: Holdings<'_>) -> BTreeMap<WalletId, Credits> {
     }
     for (wallet, budget) in &mut owed {
         let mine = holdings.grants.iter().filter(|grant| grant.wallet == *wallet);
-        let lying = mine.fold(Credits::ZERO, |sum, grant| {
-            sum.checked_add(grant.spendable(holdings.now)).unwrap_or(Credits::MAX)
-        });
+        let lying = mine
+            .fold(Credits::ZERO, |sum, grant| sum.checked_add(grant.spendable(holdings.now)).unwrap_or(Credits::MAX));
         *budget = lying.checked_sub(*budget).unwrap_or(Credits::ZERO).max(Credits::ZERO);
     }
     owed

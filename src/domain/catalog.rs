@@ -369,8 +369,8 @@ impl Catalog {
     }
 }
 
-/// One version of the catalogue, as the store holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One version of the catalogue, as the store holds it; the default is the empty version 0.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct CatalogVersion {
     /// Counts up by one with each apply; 0 is the empty catalogue before the first.
     pub version: i32,

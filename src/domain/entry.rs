@@ -86,8 +86,18 @@ impl EntryKind {
     /// Does its amount change what remains of its grant?
     pub const fn changes_remaining(self) -> bool {
         match self {
-            Self::Grant | Self::Draw | Self::Return | Self::Expire | Self::End | Self::Void | Self::Adjust
-            | Self::ClawBack | Self::Reinstate | Self::RolloverOut | Self::RolloverIn | Self::Repay => true,
+            Self::Grant
+            | Self::Draw
+            | Self::Return
+            | Self::Expire
+            | Self::End
+            | Self::Void
+            | Self::Adjust
+            | Self::ClawBack
+            | Self::Reinstate
+            | Self::RolloverOut
+            | Self::RolloverIn
+            | Self::Repay => true,
             Self::Debt | Self::Hold | Self::Release => false,
         }
     }

@@ -20,6 +20,7 @@ pub mod account;
 pub mod attachment;
 pub mod burn;
 pub mod catalog;
+pub mod check;
 pub mod command;
 pub mod credits;
 pub mod decide;

@@ -1,1 +1,151 @@
-//! store.
+//! All SQL: statements written out as named constants, private rows, domain types out.
+//!
+//! Reads take the [`Store`]; whatever joins a caller's transaction takes its connection first. There is one way to open
+//! a transaction, [`Store::transaction`]: it retries serialization failures and deadlocks a bounded number of times, so
+//! its closure may run twice and touches nothing but rows. No decision is made here.
+//!
+//! Always true: a connection that goes back to the pool is rolled back first, whatever its borrower left open (sqlx
+//! 0.9's `begin` is not cancel-safe); every statement on an account's tables names the account.
+
+pub mod accounts;
+pub mod catalog;
+pub mod customers;
+mod error;
+pub mod events;
+pub mod instance;
+pub mod keys;
+pub mod ledger;
+mod ledger_rows;
+mod ledger_write;
+pub mod listings;
+pub mod payments;
+pub mod retention;
+mod rows;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+
+pub use error::StoreError;
+
+/// Tries of one transaction: a deadlock among n lanes is gone after n tries, and a hot row after a few more.
+const TRANSACTION_TRIES: u32 = 5;
+/// Longest wait for a connection before the caller is told that the database cannot answer.
+const ACQUIRE_SECONDS: u64 = 5;
+/// A transaction whose daemon fell silent is ended by the server after this long.
+const IDLE_IN_TRANSACTION_SECONDS: u64 = 30;
+/// Connections of one daemon when nothing else is said.
+pub const DEFAULT_CONNECTIONS: u32 = 20;
+
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// The database of one daemon.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    /// Connects. `max_connections` bounds what this daemon takes of the server's.
+    pub async fn connect(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url).map_err(StoreError::from)?.application_name("creditd").options([
+            ("plan_cache_mode", "force_generic_plan"),
+            ("idle_in_transaction_session_timeout", &format!("{IDLE_IN_TRANSACTION_SECONDS}s")),
+            ("timezone", "UTC"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(Duration::from_secs(ACQUIRE_SECONDS))
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.execute("ROLLBACK").await?;
+                    Ok(true)
+                })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self { pool })
+    }
+
+    /// Brings the schema up to this binary's.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        connection.execute("SET lock_timeout = '2s'").await?;
+        let outcome = MIGRATOR.run(&mut *connection).await;
+        connection.execute("RESET lock_timeout").await?;
+        outcome.map_err(|error| StoreError::Migration(error.to_string()))
+    }
+
+    /// Migrations this binary knows that the database has not had; an error when the database is ahead of it.
+    pub async fn pending_migrations(&self) -> Result<usize, StoreError> {
+        const APPLIED: &str = "SELECT count(*) FROM _sqlx_migrations WHERE success";
+        const EXISTS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+        let known = MIGRATOR.iter().count();
+        if !sqlx::query_scalar::<_, bool>(EXISTS).fetch_one(&self.pool).await? {
+            return Ok(known);
+        }
+        let applied: i64 = sqlx::query_scalar(APPLIED).fetch_one(&self.pool).await?;
+        Ok(known.saturating_sub(usize::try_from(applied).unwrap_or(usize::MAX)))
+    }
+
+    /// The pool, for this room's reads.
+    pub(in crate::store) const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A connection of one's own, for a lane that keeps it.
+    pub async fn lane_connection(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// Runs `work` in one transaction and commits it. `work` may run again after a deadlock or serialization failure.
+    pub async fn transaction<T, W>(&self, name: &'static str, mut work: W) -> Result<T, StoreError>
+    where
+        W: AsyncFnMut(&mut PgConnection) -> Result<T, StoreError>,
+    {
+        let mut tries: u32 = 1;
+        loop {
+            let mut connection = self.pool.acquire().await?;
+            match in_transaction(&mut connection, &mut work).await {
+                Err(error) if error.is_transient() && tries < TRANSACTION_TRIES => {
+                    tracing::debug!(transaction = name, tries, %error, "trying a transaction again");
+                    tokio::time::sleep(Duration::from_millis(u64::from(5 * tries * tries))).await;
+                    tries += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Can the database answer?
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+/// Runs `work` between BEGIN and COMMIT on one connection; any error rolls back.
+async fn in_transaction<T, W>(connection: &mut PgConnection, work: &mut W) -> Result<T, StoreError>
+where
+    W: AsyncFnMut(&mut PgConnection) -> Result<T, StoreError>,
+{
+    let mut transaction = connection.begin().await?;
+    match work(&mut transaction).await {
+        Ok(value) => {
+            transaction.commit().await.map_err(StoreError::at_commit)?;
+            Ok(value)
+        }
+        Err(error) => {
+            // The error that matters is the first one; a rollback that fails too means the connection is gone.
+            drop(transaction.rollback().await);
+            Err(error)
+        }
+    }
+}

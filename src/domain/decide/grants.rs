@@ -80,9 +80,8 @@ impl Draft<'_> {
         if basis.is_some_and(|basis| basis != purchase.basis) {
             return Ok(Decision::AlreadyApplied(Outcome::Granted { grants: known(&self.state) }));
         }
-        let is_new = |bought: &&PurchasedGrant| {
-            !self.state.bought.contains_key(&(purchase.payment, bought.item_key.clone()))
-        };
+        let is_new =
+            |bought: &&PurchasedGrant| !self.state.bought.contains_key(&(purchase.payment, bought.item_key.clone()));
         let missing: Vec<&PurchasedGrant> = purchase.grants.iter().filter(is_new).collect();
         if missing.is_empty() {
             return Ok(Decision::AlreadyApplied(Outcome::Granted { grants: known(&self.state) }));

@@ -252,7 +252,8 @@ fn period_origin(attachment: &Attachment, plan: &Plan, item: &Item, paid: Option
     };
     let fee_interval = fee_interval(plan, paid.stripe_price.as_deref());
     let carries = plan.items.iter().find(|other| other.included.is_some() && other.reset == fee_interval);
-    let money = if carries.is_some_and(|first| first.id == item.id) { paid.money.clone() } else { GrantMoney::default() };
+    let money =
+        if carries.is_some_and(|first| first.id == item.id) { paid.money.clone() } else { GrantMoney::default() };
     Origin {
         payment: paid.payment,
         plan: version,

@@ -47,11 +47,8 @@ impl Draft<'_> {
             }
         }
         // From here it must succeed: every draw is at most what is free in its grant.
-        let mut usage = Some(Usage {
-            feature: track.feature.clone(),
-            quantity: track.quantity,
-            shortfall: paid.shortfall,
-        });
+        let mut usage =
+            Some(Usage { feature: track.feature.clone(), quantity: track.quantity, shortfall: paid.shortfall });
         for draw in &paid.draws {
             if let Some(grant) = self.state.grant(draw.grant) {
                 let line = Line::of(grant, EntryKind::Draw, draw.amount.negated());

@@ -1,0 +1,195 @@
+//! One transaction for a group of commands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use sqlx::{Connection, PgConnection};
+
+use super::{CatalogCache, FreshIds, PostError};
+use crate::domain::account::{AccountLife, AccountState, Changes};
+use crate::domain::catalog::CatalogVersion;
+use crate::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejection};
+use crate::domain::decide::{Context, decide};
+use crate::domain::ids::{AccountId, PaymentId};
+use crate::store::StoreError;
+use crate::store::ledger::{self, AppliedKey, Situation};
+
+/// A command with its key and whom it is for.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// For which account.
+    pub account: AccountId,
+    /// The caller's key.
+    pub key: Option<IdempotencyKey>,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// How one order ended.
+pub type Answer = Result<Decision, PostError>;
+
+/// Transactions tried for one group before its commands are run one by one.
+const TRIES: u32 = 5;
+
+/// Runs a group of orders; the answers are in their order. The group is one transaction; when the database refuses it,
+/// each order gets one of its own, so that it fails alone.
+pub async fn run(connection: &mut PgConnection, catalog: &CatalogCache, orders: &[Order]) -> Vec<Answer> {
+    match run_together(connection, catalog, orders).await {
+        Ok(answers) => answers,
+        Err(error) if orders.len() == 1 => vec![Err(refused(error))],
+        Err(StoreError::Unavailable(text)) => {
+            orders.iter().map(|_| Err(StoreError::Unavailable(text.clone()).into())).collect()
+        }
+        Err(error) => {
+            tracing::warn!(%error, commands = orders.len(), "a batch was refused; running its commands one by one");
+            let mut answers = Vec::with_capacity(orders.len());
+            for order in orders {
+                let alone = run_together(connection, catalog, std::slice::from_ref(order)).await;
+                let answer = alone.map_err(refused).and_then(|mut one| one.pop().unwrap_or_else(|| Err(vanished())));
+                answers.push(answer);
+            }
+            answers
+        }
+    }
+}
+
+/// A constraint that refused a single command is that command's fault, not the database's.
+fn refused(error: StoreError) -> PostError {
+    match error {
+        StoreError::Constraint(name) => PostError::Rejected(Rejection::Constraint(name)),
+        StoreError::Transient(_)
+        | StoreError::Unavailable(_)
+        | StoreError::CommitUnknown(_)
+        | StoreError::Inconsistent { .. }
+        | StoreError::LostLease(_)
+        | StoreError::Migration(_)
+        | StoreError::Database(_) => error.into(),
+    }
+}
+
+fn vanished() -> PostError {
+    StoreError::Database("a batch gave no answer".to_owned()).into()
+}
+
+async fn run_together(
+    connection: &mut PgConnection,
+    catalog: &CatalogCache,
+    orders: &[Order],
+) -> Result<Vec<Answer>, StoreError> {
+    let mut tries = 1;
+    loop {
+        match run_once(connection, catalog, orders).await {
+            Err(error) if error.is_transient() && tries < TRIES => {
+                tokio::time::sleep(std::time::Duration::from_millis(u64::from(2 * tries * tries))).await;
+                tries += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn run_once(
+    connection: &mut PgConnection,
+    catalog: &CatalogCache,
+    orders: &[Order],
+) -> Result<Vec<Answer>, StoreError> {
+    let mut transaction = connection.begin().await?;
+    let mut group = Group::read(&mut transaction, catalog, orders).await?;
+    let answers = group.decide(orders);
+    let keys = group.applied_keys(orders, &answers);
+    let nothing = group.changes.values().all(Changes::is_empty) && keys.is_empty();
+    if nothing {
+        transaction.rollback().await?;
+        return Ok(answers);
+    }
+    ledger::write(&mut transaction, &group.states, &group.changes, &keys, group.now).await?;
+    match transaction.commit().await.map_err(StoreError::from) {
+        Ok(()) => Ok(answers),
+        Err(StoreError::Unavailable(text)) => Err(StoreError::CommitUnknown(text)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Accounts under lock, and what is decided on them.
+struct Group {
+    states: BTreeMap<AccountId, AccountState>,
+    changes: BTreeMap<AccountId, Changes>,
+    situation: Situation,
+    catalog: std::sync::Arc<CatalogVersion>,
+    now: Timestamp,
+    /// Orders whose key was applied in this batch, by position.
+    fresh: BTreeSet<usize>,
+}
+
+impl Group {
+    async fn read(connection: &mut PgConnection, catalog: &CatalogCache, orders: &[Order]) -> Result<Self, StoreError> {
+        let accounts: BTreeSet<AccountId> = orders.iter().map(|order| order.account).collect();
+        let accounts: Vec<AccountId> = accounts.into_iter().collect();
+        let mut states = ledger::lock(connection, &accounts).await?;
+        let keys: Vec<(AccountId, &IdempotencyKey)> =
+            orders.iter().filter_map(|order| Some((order.account, order.key.as_ref()?))).collect();
+        let situation = ledger::situation(connection, &accounts, &keys).await?;
+        let catalog = catalog.at(connection, situation.catalog_version).await?;
+        ledger::read_grants(connection, &mut states, &situation).await?;
+        let now = situation.now;
+        let needs = |order: &&Order| {
+            order.command.needs_all()
+                || states.get(&order.account).is_some_and(|state| {
+                    state.life == AccountLife::New || state.next_due_at.is_some_and(|due| due <= now)
+                })
+        };
+        let complete: BTreeSet<AccountId> = orders.iter().filter(needs).map(|order| order.account).collect();
+        if !complete.is_empty() {
+            let complete: Vec<AccountId> = complete.into_iter().collect();
+            ledger::read_all(connection, &mut states, &complete, &payments_of(orders)).await?;
+        }
+        Ok(Self { states, changes: BTreeMap::new(), situation, catalog, now, fresh: BTreeSet::new() })
+    }
+
+    fn decide(&mut self, orders: &[Order]) -> Vec<Answer> {
+        orders.iter().enumerate().map(|(position, order)| self.decide_one(position, order)).collect()
+    }
+
+    fn decide_one(&mut self, position: usize, order: &Order) -> Answer {
+        let name = order.key.as_ref().map(|key| (order.account, (key.operation.to_owned(), key.key)));
+        if let (Some(name), Some(key)) = (&name, &order.key)
+            && let Some(used) = self.situation.used.get(name)
+        {
+            return if used.request == key.request {
+                Ok(Decision::AlreadyApplied(used.outcome.clone()))
+            } else {
+                Err(Rejection::KeyConflict.into())
+            };
+        }
+        let state = self.states.get_mut(&order.account).ok_or(PostError::UnknownAccount(order.account))?;
+        let changes = self.changes.entry(order.account).or_default();
+        let context = Context { catalog: &self.catalog, now: self.now };
+        if state.life == AccountLife::New && !matches!(order.command, Command::Open) {
+            let _: Decision = decide(state, changes, &Command::Open, context, &mut FreshIds)?;
+        }
+        let decision = decide(state, changes, &order.command, context, &mut FreshIds)?;
+        if let (Some(name), Some(key), Decision::Applied(outcome)) = (name, &order.key, &decision) {
+            let used = ledger::UsedKey { request: key.request, outcome: outcome.clone() };
+            self.situation.used.insert(name, used);
+            self.fresh.insert(position);
+        }
+        Ok(decision)
+    }
+
+    fn applied_keys<'a>(&self, orders: &'a [Order], answers: &'a [Answer]) -> Vec<AppliedKey<'a>> {
+        let applied = |(position, (order, answer)): (usize, (&'a Order, &'a Answer))| {
+            let key = order.key.as_ref().filter(|_| self.fresh.contains(&position))?;
+            let outcome: &Outcome = answer.as_ref().ok()?.outcome();
+            Some(AppliedKey { account: order.account, key, outcome })
+        };
+        orders.iter().zip(answers).enumerate().filter_map(applied).collect()
+    }
+}
+
+fn payments_of(orders: &[Order]) -> Vec<PaymentId> {
+    let payments = orders.iter().filter_map(|order| match &order.command {
+        Command::Purchase(purchase) => Some(purchase.payment),
+        Command::Open | Command::Track(_) | Command::Grant(_) | Command::PlanPaid(_) => None,
+    });
+    payments.collect()
+}

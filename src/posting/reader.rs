@@ -1,0 +1,199 @@
+//! Reading accounts for checks: whatever is asked meanwhile is read together, each account once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{CatalogCache, FreshIds, PostError, Reading};
+use crate::domain::account::{AccountLife, AccountState, Changes};
+use crate::domain::command::Command;
+use crate::domain::decide::{Context, at_time, decide};
+use crate::domain::ids::AccountId;
+use crate::store::ledger;
+use crate::store::{Store, StoreError};
+
+/// Readers of one daemon, each with a connection of its own.
+const READERS: usize = 2;
+/// Most accounts of one read.
+const BATCH_MAX: usize = 512;
+/// Most questions waiting before callers are told to come back.
+const QUEUE_MAX: usize = 16_384;
+/// What a caller turned away waits.
+const BUSY_RETRY: Duration = Duration::from_millis(200);
+
+type Caller = oneshot::Sender<Result<Reading, PostError>>;
+
+struct Shared {
+    store: Store,
+    catalog: CatalogCache,
+    queue: Mutex<Vec<(AccountId, Caller)>>,
+    wake: Notify,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// The readers of one daemon. Cheap to clone.
+#[derive(Clone)]
+pub struct Readers(Arc<Shared>);
+
+impl std::fmt::Debug for Readers {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Readers")
+    }
+}
+
+impl Readers {
+    pub(super) fn start(store: &Store, catalog: &CatalogCache) -> Self {
+        let shared = Arc::new(Shared {
+            store: store.clone(),
+            catalog: catalog.clone(),
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        for _ in 0..READERS {
+            let shared = shared.clone();
+            shared.tasks.clone().spawn(async move { run(&shared).await });
+        }
+        Self(shared)
+    }
+
+    pub(super) async fn read(&self, account: AccountId) -> Result<Reading, PostError> {
+        let (caller, answer) = oneshot::channel();
+        {
+            let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if queue.len() >= QUEUE_MAX || self.0.stop.is_cancelled() {
+                return Err(PostError::Busy(BUSY_RETRY));
+            }
+            queue.push((account, caller));
+        }
+        self.0.wake.notify_one();
+        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the daemon is stopping".to_owned()).into()))
+    }
+
+    pub(super) async fn shut_down(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+async fn run(shared: &Shared) {
+    let mut kept = None;
+    loop {
+        let asked = {
+            let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = queue.len().min(BATCH_MAX);
+            queue.drain(..count).collect::<Vec<_>>()
+        };
+        if asked.is_empty() {
+            tokio::select! {
+                () = shared.wake.notified() => continue,
+                () = shared.stop.cancelled() => return,
+            }
+        }
+        // Another reader may have been woken for less than all of it.
+        shared.wake.notify_one();
+        let connection = match kept.take() {
+            Some(connection) => Ok(connection),
+            None => shared.store.lane_connection().await,
+        };
+        let accounts: BTreeSet<AccountId> = asked.iter().map(|(account, _)| *account).collect();
+        let readings = match connection {
+            Ok(mut connection) => {
+                let readings = read_together(&mut connection, &shared.catalog, accounts).await;
+                if readings.is_ok() {
+                    kept = Some(connection);
+                }
+                readings
+            }
+            Err(error) => Err(error),
+        };
+        answer(asked, readings);
+    }
+}
+
+fn answer(asked: Vec<(AccountId, Caller)>, readings: Result<BTreeMap<AccountId, Reading>, StoreError>) {
+    match readings {
+        Ok(readings) => {
+            for (account, caller) in asked {
+                let reading = readings.get(&account).cloned().ok_or(PostError::UnknownAccount(account));
+                drop(caller.send(reading));
+            }
+        }
+        Err(error) => {
+            let error = PostError::from(error);
+            for (_, caller) in asked {
+                drop(caller.send(Err(error.clone())));
+            }
+        }
+    }
+}
+
+async fn read_together(
+    connection: &mut PgConnection,
+    catalog: &CatalogCache,
+    accounts: BTreeSet<AccountId>,
+) -> Result<BTreeMap<AccountId, Reading>, StoreError> {
+    let accounts: Vec<AccountId> = accounts.into_iter().collect();
+    let mut states = ledger::read_heads(connection, &accounts).await?;
+    let situation = ledger::situation(connection, &accounts, &[]).await?;
+    let version = catalog.at(connection, situation.catalog_version).await?;
+    ledger::read_grants(connection, &mut states, &situation).await?;
+    let now = situation.now;
+    let flags = version.catalog.features.values().any(|f| matches!(f, crate::domain::catalog::Feature::Boolean));
+    let due = |state: &AccountState| {
+        flags || state.life == AccountLife::New || state.next_due_at.is_some_and(|due| due <= now)
+    };
+    let incomplete: Vec<AccountId> = states.values().filter(|state| due(state)).map(|state| state.id).collect();
+    if !incomplete.is_empty() {
+        states.extend(read_complete(connection, &incomplete).await?);
+    }
+    let context = Context { catalog: &version, now };
+    let mut readings = BTreeMap::new();
+    for (account, state) in states {
+        let state = settled(state, context);
+        readings.insert(account, Reading { state, catalog: version.clone(), now });
+    }
+    Ok(readings)
+}
+
+/// The whole of some accounts in one snapshot: what is due is computed from it, so no part may be newer than another.
+async fn read_complete(
+    connection: &mut PgConnection,
+    accounts: &[AccountId],
+) -> Result<BTreeMap<AccountId, AccountState>, StoreError> {
+    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut states = ledger::read_heads(&mut snapshot, accounts).await?;
+    let situation = ledger::situation(&mut snapshot, accounts, &[]).await?;
+    ledger::read_grants(&mut snapshot, &mut states, &situation).await?;
+    ledger::read_all(&mut snapshot, &mut states, accounts, &[]).await?;
+    snapshot.rollback().await?;
+    Ok(states)
+}
+
+/// What is due, booked in memory; a state that cannot be settled (a plan's terms are gone) answers as it stands.
+fn settled(mut state: AccountState, context: Context<'_>) -> AccountState {
+    if !state.complete {
+        return state;
+    }
+    if state.life == AccountLife::New {
+        let mut unwritten = Changes::default();
+        if let Err(rejection) = decide(&mut state, &mut unwritten, &Command::Open, context, &mut FreshIds) {
+            tracing::error!(account.id = %state.id, %rejection, "a new account cannot be opened");
+        }
+    }
+    match at_time(&state, context, &mut FreshIds) {
+        Ok(settled) => settled,
+        Err(rejection) => {
+            tracing::error!(account.id = %state.id, %rejection, "what is due on an account cannot be booked");
+            state
+        }
+    }
+}

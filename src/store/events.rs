@@ -1,0 +1,276 @@
+//! Stored webhook events: one row each, worked on under a lease, with every answer of Stripe that mattered.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::rows::{time, word};
+use super::{Store, StoreError};
+use crate::clock::fresh_uuid;
+use crate::domain::ids::AccountId;
+
+const INSERT: &str = "-- insert_stripe_event
+INSERT INTO stripe_events (event_id, event_type, api_version, livemode, object_id, created_at, received_at, origin, body,
+    state, reason, detail, due_at, done_at)
+SELECT $1, $2, $3, $4, $5, $6, now, $7, $8, $9, $10, $11,
+    CASE WHEN $9 = 'received' THEN now END, CASE WHEN $9 = 'ignored' THEN now END
+FROM (SELECT clock_timestamp() + make_interval(secs => test_offset_seconds) AS now FROM instance) AS i
+ON CONFLICT ON CONSTRAINT stripe_events_pkey DO NOTHING";
+const DUE: &str = "-- due_stripe_events
+SELECT e.event_id FROM stripe_events e CROSS JOIN instance i
+WHERE e.due_at <= clock_timestamp() + make_interval(secs => i.test_offset_seconds)
+    AND (e.leased_until IS NULL OR e.leased_until <= clock_timestamp())
+ORDER BY e.due_at, e.event_id LIMIT $1";
+const LEASE: &str = "-- lease_stripe_event
+UPDATE stripe_events SET lease_token = $2, leased_until = clock_timestamp() + make_interval(secs => $3::integer), attempts = attempts + 1
+WHERE event_id = $1 AND due_at IS NOT NULL AND (leased_until IS NULL OR leased_until <= clock_timestamp())
+RETURNING event_id, event_type, livemode, created_at, body, attempts, state";
+const FINISH: &str = "-- finish_stripe_event
+UPDATE stripe_events SET state = $3, reason = $4, detail = $5, account_id = coalesce($6, account_id), due_at = NULL,
+    done_at = clock_timestamp(), lease_token = NULL, leased_until = NULL
+WHERE event_id = $1 AND lease_token = $2";
+const DELAY: &str = "-- delay_stripe_event
+UPDATE stripe_events SET state = $3, reason = $4, detail = $5, account_id = coalesce($6, account_id),
+    due_at = (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds + $7::bigint) FROM instance i),
+    lease_token = NULL, leased_until = NULL
+WHERE event_id = $1 AND lease_token = $2";
+const WAKE_PARKED: &str = "-- wake_parked_stripe_events
+UPDATE stripe_events SET due_at = (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i)
+WHERE state = 'parked' AND reason = ANY($1) AND due_at IS NOT NULL";
+const INSERT_INPUT: &str = "-- insert_stripe_input
+INSERT INTO stripe_inputs (event_id, request, status, body, fetched_at) VALUES ($1, $2, $3, $4, clock_timestamp())
+ON CONFLICT ON CONSTRAINT stripe_inputs_pkey DO NOTHING";
+const READ_INPUTS: &str = "-- read_stripe_inputs
+SELECT request, status, body FROM stripe_inputs WHERE event_id = $1 ORDER BY request";
+const COUNT_DUE: &str = "-- count_due_stripe_events
+SELECT count(*) FROM stripe_events e CROSS JOIN instance i
+WHERE e.due_at <= clock_timestamp() + make_interval(secs => i.test_offset_seconds)";
+
+/// Every statement of this file, for the test that prepares each.
+pub const STATEMENTS: [&str; 9] =
+    [INSERT, DUE, LEASE, FINISH, DELAY, WAKE_PARKED, INSERT_INPUT, READ_INPUTS, COUNT_DUE];
+
+/// How an event got here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventOrigin {
+    /// A signed delivery.
+    Webhook,
+    /// Listed from Stripe.
+    CatchUp,
+}
+
+/// An event about to be stored.
+#[derive(Clone, Debug)]
+pub struct NewEvent<'a> {
+    /// Stripe's id.
+    pub id: &'a str,
+    /// Such as checkout.session.completed.
+    pub event_type: &'a str,
+    /// The version whose shapes it has.
+    pub api_version: Option<&'a str>,
+    /// Stripe's mode.
+    pub livemode: bool,
+    /// Id of the object it tells of.
+    pub object_id: Option<&'a str>,
+    /// When Stripe made it.
+    pub created_at: Timestamp,
+    /// How it got here.
+    pub origin: EventOrigin,
+    /// The raw bytes.
+    pub body: &'a [u8],
+    /// Why it is ignored from the start, as code and words.
+    pub ignored: Option<(&'a str, &'a str)>,
+}
+
+/// An event under lease.
+#[derive(Clone, Debug)]
+pub struct LeasedEvent {
+    /// Stripe's id.
+    pub id: String,
+    /// Such as checkout.session.completed.
+    pub event_type: String,
+    /// Stripe's mode.
+    pub livemode: bool,
+    /// When Stripe made it.
+    pub created_at: Timestamp,
+    /// The raw bytes.
+    pub body: Vec<u8>,
+    /// How often it was worked on, this time included.
+    pub attempts: i32,
+    /// Fencing token.
+    token: Uuid,
+}
+
+/// A stored answer of Stripe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredInput {
+    /// Path and query asked for.
+    pub request: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Raw bytes.
+    pub body: Vec<u8>,
+}
+
+/// How work on an event ended for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Its commands are posted.
+    Processed,
+    /// Nothing to do.
+    Ignored,
+    /// Given up.
+    Dead,
+}
+
+impl Closed {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Processed => "processed",
+            Self::Ignored => "ignored",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// Why, as a stable code and in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// Stable code.
+    pub reason: String,
+    /// In words, with the numbers.
+    pub detail: String,
+}
+
+impl Store {
+    /// Stores an event once; `false`: it was there already.
+    pub async fn insert_event(&self, event: &NewEvent<'_>) -> Result<bool, StoreError> {
+        self.transaction("insert_event", async |connection| {
+            let done = sqlx::query(INSERT)
+                .bind(event.id)
+                .bind(event.event_type)
+                .bind(event.api_version)
+                .bind(event.livemode)
+                .bind(event.object_id)
+                .bind(time(event.created_at))
+                .bind(match event.origin {
+                    EventOrigin::Webhook => "webhook",
+                    EventOrigin::CatchUp => "catch_up",
+                })
+                .bind(event.body)
+                .bind(if event.ignored.is_some() { "ignored" } else { "received" })
+                .bind(event.ignored.map(|(reason, _)| reason))
+                .bind(event.ignored.map(|(_, detail)| detail))
+                .execute(connection)
+                .await?;
+            Ok(done.rows_affected() == 1)
+        })
+        .await
+    }
+
+    /// Ids of events that are due, oldest first; an unlocked look.
+    pub async fn due_events(&self, most: i64) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar(DUE).bind(most).fetch_all(self.pool()).await?)
+    }
+
+    /// Takes an event to work on it; `None`: somebody else has it, or it is done.
+    pub async fn lease_event(&self, id: &str, seconds: i32) -> Result<Option<LeasedEvent>, StoreError> {
+        type Row = (String, String, bool, jiff_sqlx::Timestamp, Option<Vec<u8>>, i32, String);
+        let token = fresh_uuid();
+        let row: Option<Row> = self
+            .transaction("lease_event", async |connection| {
+                let row = sqlx::query_as(LEASE).bind(id).bind(token).bind(seconds);
+                Ok(row.fetch_optional(connection).await?)
+            })
+            .await?;
+        let Some((id, event_type, livemode, created_at, body, attempts, _)) = row else { return Ok(None) };
+        let body = word(body, "stripe_events", "body", &id)?;
+        Ok(Some(LeasedEvent { id, event_type, livemode, created_at: created_at.to_jiff(), body, attempts, token }))
+    }
+
+    /// Ends work on an event for good.
+    pub async fn close_event(
+        &self,
+        event: &LeasedEvent,
+        how: Closed,
+        why: Option<&Why>,
+        account: Option<AccountId>,
+    ) -> Result<(), StoreError> {
+        self.transaction("close_event", async |connection| {
+            let done = sqlx::query(FINISH)
+                .bind(&event.id)
+                .bind(event.token)
+                .bind(how.word())
+                .bind(why.map(|why| why.reason.as_str()))
+                .bind(why.map(|why| why.detail.as_str()))
+                .bind(account.map(AccountId::as_uuid))
+                .execute(connection)
+                .await?;
+            if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LostLease("stripe_events")) }
+        })
+        .await
+    }
+
+    /// Puts an event back: parked until its cause goes, or to be tried again.
+    pub async fn delay_event(
+        &self,
+        event: &LeasedEvent,
+        parked: bool,
+        why: &Why,
+        account: Option<AccountId>,
+        seconds: i64,
+    ) -> Result<(), StoreError> {
+        self.transaction("delay_event", async |connection| {
+            let done = sqlx::query(DELAY)
+                .bind(&event.id)
+                .bind(event.token)
+                .bind(if parked { "parked" } else { "received" })
+                .bind(why.reason.as_str())
+                .bind(why.detail.as_str())
+                .bind(account.map(AccountId::as_uuid))
+                .bind(seconds)
+                .execute(connection)
+                .await?;
+            if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LostLease("stripe_events")) }
+        })
+        .await
+    }
+
+    /// Makes parked events due whose cause may have gone: the reasons are codes.
+    pub async fn wake_parked(&self, reasons: &[&str]) -> Result<u64, StoreError> {
+        self.transaction("wake_parked", async |connection| {
+            Ok(sqlx::query(WAKE_PARKED).bind(reasons).execute(connection).await?.rows_affected())
+        })
+        .await
+    }
+
+    /// Keeps an answer of Stripe beside its event; the first one stays.
+    pub async fn keep_input(&self, event: &str, input: &StoredInput) -> Result<(), StoreError> {
+        self.transaction("keep_input", async |connection| {
+            sqlx::query(INSERT_INPUT)
+                .bind(event)
+                .bind(&input.request)
+                .bind(i32::from(input.status))
+                .bind(&input.body)
+                .execute(connection)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The answers of Stripe kept beside an event.
+    pub async fn inputs(&self, event: &str) -> Result<Vec<StoredInput>, StoreError> {
+        let rows: Vec<(String, i32, Option<Vec<u8>>)> =
+            sqlx::query_as(READ_INPUTS).bind(event).fetch_all(self.pool()).await?;
+        let inputs = rows.into_iter().map(|(request, status, body)| {
+            let code = word(u16::try_from(status).ok(), "stripe_inputs", "status", &request)?;
+            Ok(StoredInput { request, status: code, body: body.unwrap_or_default() })
+        });
+        inputs.collect()
+    }
+
+    /// Events due now.
+    pub async fn count_due_events(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(COUNT_DUE).fetch_one(self.pool()).await?)
+    }
+}

@@ -1,0 +1,309 @@
+//! What posting reads under its lock. Only `posting` may call this file; `ledger_write` has the other half.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use serde::Deserialize;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::ledger_rows::{AttachmentRow, GrantRow, HeadRow, WalletRow};
+pub use super::ledger_write::{AppliedKey, write};
+use super::rows;
+use crate::domain::account::AccountState;
+use crate::domain::catalog::FeatureId;
+use crate::domain::command::{Basis, IdempotencyKey, Outcome};
+use crate::domain::credits::Credits;
+use crate::domain::grant::Debt;
+use crate::domain::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
+
+/// Locks accounts in id order and reads their heads; the version read is the newest, whoever held the lock before.
+const LOCK_ACCOUNTS: &str = "-- lock_accounts
+SELECT account_id, state, entry_seq, chain_head, last_entry_at, next_due_at
+FROM accounts WHERE account_id = ANY($1) ORDER BY account_id FOR NO KEY UPDATE";
+
+/// The same without the lock, for answers that write nothing.
+const READ_ACCOUNTS: &str = "-- read_accounts
+SELECT account_id, state, entry_seq, chain_head, last_entry_at, next_due_at
+FROM accounts WHERE account_id = ANY($1)";
+
+/// The second statement: its snapshot is newer than the lock. Time, catalogue head, keys already used, open debts.
+const READ_SITUATION: &str = "-- read_situation
+SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) AS now, h.version,
+    (SELECT jsonb_agg(jsonb_build_object('account', k.account_id, 'operation', k.operation,
+            'key', encode(k.key_hash, 'hex'), 'request', encode(k.request_hash, 'hex'), 'outcome', k.outcome))
+        FROM unnest($2::uuid[], $3::text[], $4::bytea[]) AS asked (account_id, operation, key_hash)
+        JOIN idempotency k ON k.account_id = asked.account_id AND k.operation = asked.operation
+            AND k.key_hash = asked.key_hash) AS keys,
+    (SELECT jsonb_agg(jsonb_build_object('account', d.account_id, 'debt', d.debt_id, 'wallet', d.wallet_id,
+            'feature', d.feature, 'outstanding', d.outstanding::text, 'invoiced', d.unit_price_minor IS NOT NULL))
+        FROM debts d WHERE d.account_id = ANY($1) AND d.outstanding > 0) AS debts
+FROM instance i CROSS JOIN catalog_head h";
+
+const READ_OPEN_GRANTS: &str = "-- read_open_grants
+SELECT g.account_id, g.grant_id, g.wallet_id, w.priority AS wallet_priority, w.state AS wallet_state, g.feature,
+    g.entity, g.category, g.priority, g.unlimited, g.original, g.remaining, g.held, g.frozen, g.starts_at, g.expires_at,
+    g.grace_ends_at, g.attachment_id, g.item, g.period_start
+FROM grants g JOIN wallets w ON w.account_id = g.account_id AND w.wallet_id = g.wallet_id
+WHERE g.account_id = ANY($1) AND g.is_open";
+
+const READ_WALLETS: &str = "-- read_wallets
+SELECT account_id, wallet_id, wallet_key, name, feature, is_default, priority, state, default_expiry_days
+FROM wallets WHERE account_id = ANY($1)";
+
+/// Live attachments, and ended ones of a subscription: a late invoice must find them.
+const READ_ATTACHMENTS: &str = "-- read_attachments
+SELECT account_id, attachment_id, plan_id, plan_version, state, origin, stripe_subscription, entity, quantity, anchor,
+    paid_through, started_at, cancel_at, ended_at
+FROM attachments WHERE account_id = ANY($1) AND (state <> 'ended' OR stripe_subscription IS NOT NULL)";
+
+const READ_RENEWED: &str = "-- read_renewed
+SELECT DISTINCT ON (account_id, attachment_id, item) account_id, attachment_id, item, period_start, grant_id
+FROM grants WHERE account_id = ANY($1) AND attachment_id = ANY($2)
+ORDER BY account_id, attachment_id, item, period_start DESC";
+
+const READ_BOUGHT: &str = "-- read_bought
+SELECT account_id, payment_id, item_key, grant_id
+FROM grants WHERE account_id = ANY($1) AND payment_id = ANY($2) AND item_key IS NOT NULL";
+
+const READ_BASES: &str = "-- read_bases
+SELECT account_id, payment_id, basis
+FROM payments WHERE account_id = ANY($1) AND payment_id = ANY($2) AND basis IS NOT NULL";
+
+/// Every statement of this file, for the test that prepares each.
+pub const STATEMENTS: [&str; 9] = [
+    LOCK_ACCOUNTS,
+    READ_ACCOUNTS,
+    READ_SITUATION,
+    READ_OPEN_GRANTS,
+    READ_WALLETS,
+    READ_ATTACHMENTS,
+    READ_RENEWED,
+    READ_BOUGHT,
+    READ_BASES,
+];
+
+/// A key that was used before, with what it did.
+#[derive(Clone, Debug)]
+pub struct UsedKey {
+    /// Hash of the command it came with.
+    pub request: [u8; 16],
+    /// What was answered.
+    pub outcome: Outcome,
+}
+
+/// What the second statement found.
+#[derive(Debug)]
+pub struct Situation {
+    /// Ledger time, not yet held against the accounts' own last entries.
+    pub now: Timestamp,
+    /// Catalogue version in force.
+    pub catalog_version: i32,
+    /// Keys asked for that were used before.
+    pub used: BTreeMap<(AccountId, IdempotencyName), UsedKey>,
+    debts: Vec<(AccountId, Debt)>,
+}
+
+/// Operation and key hash: what makes a key the same key.
+pub type IdempotencyName = (String, [u8; 16]);
+
+#[derive(Deserialize)]
+struct KeyJson {
+    account: Uuid,
+    operation: String,
+    key: String,
+    request: String,
+    outcome: Outcome,
+}
+
+#[derive(Deserialize)]
+struct DebtJson {
+    account: Uuid,
+    debt: Uuid,
+    wallet: Uuid,
+    feature: FeatureId,
+    outstanding: Credits,
+    invoiced: bool,
+}
+
+/// Locks the accounts, in id order, and reads their heads. Accounts that do not exist are absent.
+pub async fn lock(
+    connection: &mut PgConnection,
+    accounts: &[AccountId],
+) -> Result<BTreeMap<AccountId, AccountState>, StoreError> {
+    heads(connection, LOCK_ACCOUNTS, accounts).await
+}
+
+/// Reads the accounts' heads without a lock.
+pub async fn read_heads(
+    connection: &mut PgConnection,
+    accounts: &[AccountId],
+) -> Result<BTreeMap<AccountId, AccountState>, StoreError> {
+    heads(connection, READ_ACCOUNTS, accounts).await
+}
+
+async fn heads(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    accounts: &[AccountId],
+) -> Result<BTreeMap<AccountId, AccountState>, StoreError> {
+    let rows: Vec<HeadRow> = sqlx::query_as(statement).bind(uuids(accounts)).fetch_all(connection).await?;
+    rows.into_iter().map(|row| row.into_state().map(|state| (state.id, state))).collect()
+}
+
+fn uuids(accounts: &[AccountId]) -> Vec<Uuid> {
+    accounts.iter().map(|account| account.as_uuid()).collect()
+}
+
+/// Reads time, catalogue head, used keys and debts, in a snapshot newer than the lock.
+pub async fn situation(
+    connection: &mut PgConnection,
+    accounts: &[AccountId],
+    keys: &[(AccountId, &IdempotencyKey)],
+) -> Result<Situation, StoreError> {
+    let of: Vec<Uuid> = keys.iter().map(|(account, _)| account.as_uuid()).collect();
+    let operations: Vec<&str> = keys.iter().map(|(_, key)| key.operation).collect();
+    let hashes: Vec<&[u8]> = keys.iter().map(|(_, key)| key.key.as_slice()).collect();
+    let (now, catalog_version, used, debts): (
+        jiff_sqlx::Timestamp,
+        i32,
+        Option<sqlx::types::Json<Vec<KeyJson>>>,
+        Option<sqlx::types::Json<Vec<DebtJson>>>,
+    ) = sqlx::query_as(READ_SITUATION)
+        .bind(uuids(accounts))
+        .bind(of)
+        .bind(operations)
+        .bind(hashes)
+        .fetch_one(connection)
+        .await?;
+    let used = used.map(|json| json.0).unwrap_or_default().into_iter().map(used_key).collect::<Result<_, _>>()?;
+    let debts = debts.map(|json| json.0).unwrap_or_default().into_iter().map(debt).collect();
+    Ok(Situation { now: now.to_jiff(), catalog_version, used, debts })
+}
+
+fn used_key(row: KeyJson) -> Result<((AccountId, IdempotencyName), UsedKey), StoreError> {
+    let bytes = |text: &str, column| {
+        let mut hash = [0; 16];
+        let read = hex::decode_to_slice(text, &mut hash).ok().map(|()| hash);
+        rows::word(read, "idempotency", column, text)
+    };
+    let name = (row.operation.clone(), bytes(&row.key, "key_hash")?);
+    let used = UsedKey { request: bytes(&row.request, "request_hash")?, outcome: row.outcome };
+    Ok(((AccountId::from_uuid(row.account), name), used))
+}
+
+fn debt(row: DebtJson) -> (AccountId, Debt) {
+    let debt = Debt {
+        id: DebtId::from_uuid(row.debt),
+        wallet: WalletId::from_uuid(row.wallet),
+        feature: row.feature,
+        outstanding: row.outstanding,
+        invoiced: row.invoiced,
+    };
+    (AccountId::from_uuid(row.account), debt)
+}
+
+/// Fills in open grants and debts of the accounts.
+pub async fn read_grants(
+    connection: &mut PgConnection,
+    states: &mut BTreeMap<AccountId, AccountState>,
+    situation: &Situation,
+) -> Result<(), StoreError> {
+    let accounts: Vec<Uuid> = states.keys().map(|account| account.as_uuid()).collect();
+    let rows: Vec<GrantRow> = sqlx::query_as(READ_OPEN_GRANTS).bind(accounts).fetch_all(connection).await?;
+    for row in rows {
+        let (account, grant) = row.into_grant()?;
+        if let Some(state) = states.get_mut(&account) {
+            state.grants.push(grant);
+        }
+    }
+    for (account, debt) in &situation.debts {
+        if let Some(state) = states.get_mut(account) {
+            state.debts.push(debt.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Fills in wallets, attachments and once-only keys of those accounts that need them.
+pub async fn read_all(
+    connection: &mut PgConnection,
+    states: &mut BTreeMap<AccountId, AccountState>,
+    accounts: &[AccountId],
+    payments: &[PaymentId],
+) -> Result<(), StoreError> {
+    let ids = uuids(accounts);
+    let wallets: Vec<WalletRow> = sqlx::query_as(READ_WALLETS).bind(&ids).fetch_all(&mut *connection).await?;
+    for row in wallets {
+        let (account, wallet) = row.into_wallet()?;
+        if let Some(state) = states.get_mut(&account) {
+            state.wallets.push(wallet);
+        }
+    }
+    let attachments: Vec<AttachmentRow> =
+        sqlx::query_as(READ_ATTACHMENTS).bind(&ids).fetch_all(&mut *connection).await?;
+    let mut attached: Vec<Uuid> = Vec::new();
+    for row in attachments {
+        let (account, attachment) = row.into_attachment()?;
+        attached.push(attachment.id.as_uuid());
+        if let Some(state) = states.get_mut(&account) {
+            state.attachments.push(attachment);
+        }
+    }
+    if !attached.is_empty() {
+        read_renewed(connection, states, &ids, attached).await?;
+    }
+    if !payments.is_empty() {
+        read_bought(connection, states, &ids, payments).await?;
+    }
+    for account in accounts {
+        if let Some(state) = states.get_mut(account) {
+            state.complete = true;
+        }
+    }
+    Ok(())
+}
+
+async fn read_renewed(
+    connection: &mut PgConnection,
+    states: &mut BTreeMap<AccountId, AccountState>,
+    accounts: &[Uuid],
+    attached: Vec<Uuid>,
+) -> Result<(), StoreError> {
+    let rows: Vec<(Uuid, Uuid, String, jiff_sqlx::Timestamp, Uuid)> =
+        sqlx::query_as(READ_RENEWED).bind(accounts).bind(attached).fetch_all(connection).await?;
+    for (account, attachment, item, start, grant) in rows {
+        if let Some(state) = states.get_mut(&AccountId::from_uuid(account)) {
+            let key = (AttachmentId::from_uuid(attachment), item);
+            state.renewed.insert(key, (start.to_jiff(), GrantId::from_uuid(grant)));
+        }
+    }
+    Ok(())
+}
+
+async fn read_bought(
+    connection: &mut PgConnection,
+    states: &mut BTreeMap<AccountId, AccountState>,
+    accounts: &[Uuid],
+    payments: &[PaymentId],
+) -> Result<(), StoreError> {
+    let payments: Vec<Uuid> = payments.iter().map(|payment| payment.as_uuid()).collect();
+    let bought: Vec<(Uuid, Uuid, String, Uuid)> =
+        sqlx::query_as(READ_BOUGHT).bind(accounts).bind(&payments).fetch_all(&mut *connection).await?;
+    for (account, payment, item_key, grant) in bought {
+        if let Some(state) = states.get_mut(&AccountId::from_uuid(account)) {
+            state.bought.insert((PaymentId::from_uuid(payment), item_key), GrantId::from_uuid(grant));
+        }
+    }
+    let bases: Vec<(Uuid, Uuid, String)> =
+        sqlx::query_as(READ_BASES).bind(accounts).bind(&payments).fetch_all(connection).await?;
+    for (account, payment, basis) in bases {
+        let basis = rows::word(Basis::from_word(&basis), "payments", "basis", &payment.to_string())?;
+        if let Some(state) = states.get_mut(&AccountId::from_uuid(account)) {
+            state.bases.insert(PaymentId::from_uuid(payment), basis);
+        }
+    }
+    Ok(())
+}

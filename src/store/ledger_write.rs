@@ -1,0 +1,559 @@
+//! What posting writes: one statement per table for a whole batch of commands.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use serde::Serialize;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::rows::{numeric, numeric_quantity, time};
+use crate::domain::account::{AccountState, Changes, GrantMade};
+use crate::domain::attachment::Attachment;
+use crate::domain::command::{IdempotencyKey, Outcome};
+use crate::domain::credits::Credits;
+use crate::domain::grant::Grant;
+use crate::domain::ids::AccountId;
+
+const INSERT_ENTRIES: &str = "-- insert_entries
+INSERT INTO entries (account_id, seq, at, event_at, kind, grant_id, wallet_id, debt_id, hold_id, feature, amount, command,
+    used_feature, quantity, shortfall, source, hash)
+SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::uuid[], $7::uuid[],
+    $8::uuid[], $9::uuid[], $10::text[], $11::numeric[], $12::bigint[], $13::text[], $14::numeric[], $15::numeric[],
+    $16::text[], $17::bytea[])";
+
+const UPDATE_GRANTS: &str = "-- update_grants
+UPDATE grants g SET remaining = n.remaining, held = n.held, is_open = g.unlimited OR n.remaining > 0,
+    grace_ends_at = n.grace_ends_at
+FROM unnest($1::uuid[], $2::uuid[], $3::numeric[], $4::numeric[], $5::timestamptz[])
+    AS n (account_id, grant_id, remaining, held, grace_ends_at)
+WHERE g.account_id = n.account_id AND g.grant_id = n.grant_id AND g.account_id = ANY($6)";
+
+const UPDATE_ACCOUNTS: &str = "-- update_accounts
+UPDATE accounts a SET entry_seq = n.entry_seq, chain_head = n.chain_head, last_entry_at = n.last_entry_at,
+    next_due_at = n.next_due_at, state = n.state
+FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::timestamptz[], $5::timestamptz[], $6::text[])
+    AS n (account_id, entry_seq, chain_head, last_entry_at, next_due_at, state)
+WHERE a.account_id = n.account_id AND a.account_id = ANY($1)";
+
+const INSERT_KEYS: &str = "-- insert_idempotency_keys
+INSERT INTO idempotency (account_id, operation, key_hash, slot, request_hash, outcome)
+SELECT account_id, operation, key_hash, $6, request_hash, outcome
+FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::jsonb[])
+    AS n (account_id, operation, key_hash, request_hash, outcome)";
+
+const INSERT_WALLETS: &str = "-- insert_wallets
+INSERT INTO wallets (account_id, wallet_id, wallet_key, name, feature, is_default, priority, state, default_expiry_days,
+    created_at)
+SELECT account_id, wallet_id, wallet_key, name, feature, is_default, priority, state, default_expiry_days, $2
+FROM jsonb_to_recordset($1) AS n (account_id uuid, wallet_id uuid, wallet_key text, name text, feature text,
+    is_default boolean, priority integer, state text, default_expiry_days integer)";
+
+const INSERT_WALLET_IDS: &str = "-- insert_wallet_ids
+INSERT INTO wallet_ids (wallet_key, account_id, wallet_id)
+SELECT shown, account_id, wallet_id FROM jsonb_to_recordset($1) AS n (shown text, account_id uuid, wallet_id uuid)
+ON CONFLICT (wallet_key) DO NOTHING";
+
+const INSERT_GRANTS: &str = "-- insert_grants
+INSERT INTO grants (account_id, grant_id, wallet_id, feature, entity, category, priority, unlimited, original, remaining,
+    held, is_open, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version, attachment_id, item,
+    period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor, revenue_policy,
+    stripe_price, stripe_line, reason, metadata, created_at)
+SELECT account_id, grant_id, wallet_id, feature, entity, category, priority, unlimited, original, remaining,
+    held, unlimited OR remaining > 0, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version,
+    attachment_id, item, period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor,
+    revenue_policy, stripe_price, stripe_line, reason, metadata, $2
+FROM jsonb_to_recordset($1) AS n (account_id uuid, grant_id uuid, wallet_id uuid, feature text, entity text,
+    category text, priority integer, unlimited boolean, original numeric, remaining numeric, held numeric,
+    starts_at timestamptz, expires_at timestamptz, grace_ends_at timestamptz, payment_id uuid, item_key text, plan_id text,
+    plan_version integer, attachment_id uuid, item text, period_start timestamptz, contract_ref text, currency text,
+    amount_paid_minor bigint, tax_minor bigint, discount_minor bigint, basis_minor bigint, revenue_policy text,
+    stripe_price text, stripe_line text, reason text, metadata jsonb)";
+
+const INSERT_GRANT_IDS: &str = "-- insert_grant_ids
+INSERT INTO grant_ids (grant_id, account_id)
+SELECT grant_id, account_id FROM jsonb_to_recordset($1) AS n (grant_id uuid, account_id uuid)";
+
+const UPSERT_ATTACHMENTS: &str = "-- upsert_attachments
+INSERT INTO attachments (account_id, attachment_id, plan_id, plan_version, state, origin, stripe_subscription, entity,
+    quantity, anchor, paid_through, started_at, cancel_at, ended_at)
+SELECT * FROM jsonb_to_recordset($1) AS n (account_id uuid, attachment_id uuid, plan_id text, plan_version integer,
+    state text, origin text, stripe_subscription text, entity text, quantity bigint, anchor timestamptz,
+    paid_through timestamptz, started_at timestamptz, cancel_at timestamptz, ended_at timestamptz)
+ON CONFLICT ON CONSTRAINT attachments_pkey DO UPDATE SET plan_version = excluded.plan_version, state = excluded.state,
+    quantity = excluded.quantity, anchor = excluded.anchor, paid_through = excluded.paid_through,
+    cancel_at = excluded.cancel_at, ended_at = excluded.ended_at";
+
+const UPDATE_BASES: &str = "-- update_payment_bases
+UPDATE payments p SET basis = n.basis
+FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS n (account_id, payment_id, basis)
+WHERE p.account_id = n.account_id AND p.payment_id = n.payment_id AND p.account_id = ANY($1)";
+
+const UPDATE_DEBTS: &str = "-- update_debts
+UPDATE debts d SET outstanding = n.outstanding
+FROM unnest($1::uuid[], $2::uuid[], $3::numeric[]) AS n (account_id, debt_id, outstanding)
+WHERE d.account_id = n.account_id AND d.debt_id = n.debt_id AND d.account_id = ANY($1)";
+
+const INSERT_NOTES: &str = "-- insert_entry_notes
+INSERT INTO entry_notes (account_id, seq, reason, actor, metadata)
+SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[])";
+
+const UPSERT_WORK: &str = "-- upsert_account_work
+INSERT INTO account_work (bucket, account_id, due_at)
+SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::timestamptz[])
+ON CONFLICT ON CONSTRAINT account_work_pkey DO UPDATE SET due_at = excluded.due_at";
+
+const DELETE_WORK: &str = "-- delete_account_work
+DELETE FROM account_work w USING unnest($1::smallint[], $2::uuid[]) AS n (bucket, account_id)
+WHERE w.bucket = n.bucket AND w.account_id = n.account_id";
+
+/// Every statement of this file, for the test that prepares each.
+pub const STATEMENTS: [&str; 14] = [
+    INSERT_ENTRIES,
+    UPDATE_GRANTS,
+    UPDATE_ACCOUNTS,
+    INSERT_KEYS,
+    INSERT_WALLETS,
+    INSERT_WALLET_IDS,
+    INSERT_GRANTS,
+    INSERT_GRANT_IDS,
+    UPSERT_ATTACHMENTS,
+    UPDATE_BASES,
+    UPDATE_DEBTS,
+    INSERT_NOTES,
+    UPSERT_WORK,
+    DELETE_WORK,
+];
+
+/// Seconds of a day; a key's slot is its day modulo 10.
+const DAY_SECONDS: i64 = 86_400;
+
+/// A key applied in this batch, with what it did.
+#[derive(Clone, Debug)]
+pub struct AppliedKey<'a> {
+    /// Whose.
+    pub account: AccountId,
+    /// The key.
+    pub key: &'a IdempotencyKey,
+    /// What is answered.
+    pub outcome: &'a Outcome,
+}
+
+/// Bucket of an account in the work queue and the outbox: the last 4 bits of its id.
+pub(crate) fn bucket(account: AccountId) -> i16 {
+    i16::from(account.as_uuid().as_bytes()[15] & 0x0f)
+}
+
+/// Slot of the idempotency ring for a time.
+pub(crate) fn slot(now: Timestamp) -> i16 {
+    i16::try_from(now.as_second().div_euclid(DAY_SECONDS).rem_euclid(10)).unwrap_or(0)
+}
+
+/// Writes what a batch changed: at most one statement per table.
+pub async fn write(
+    connection: &mut PgConnection,
+    states: &BTreeMap<AccountId, AccountState>,
+    changes: &BTreeMap<AccountId, Changes>,
+    keys: &[AppliedKey<'_>],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // Parents before children, so that foreign keys inside the account hold at every statement.
+    insert_wallets(connection, changes, now).await?;
+    upsert_attachments(connection, states, changes).await?;
+    insert_grants(connection, states, changes, now).await?;
+    insert_entries(connection, changes).await?;
+    update_grants(connection, states, changes).await?;
+    update_rare(connection, states, changes).await?;
+    update_accounts(connection, states, changes).await?;
+    insert_keys(connection, keys, now).await
+}
+
+async fn insert_entries(
+    connection: &mut PgConnection,
+    changes: &BTreeMap<AccountId, Changes>,
+) -> Result<(), StoreError> {
+    let lines: Vec<_> = changes
+        .iter()
+        .flat_map(|(account, changes)| changes.entries.iter().map(move |(entry, head)| (account, entry, head)))
+        .collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    macro_rules! column {
+        ($entry:ident => $value:expr) => {
+            lines.iter().map(|(_, $entry, _)| $value).collect::<Vec<_>>()
+        };
+    }
+    sqlx::query(INSERT_ENTRIES)
+        .bind(lines.iter().map(|(account, _, _)| account.as_uuid()).collect::<Vec<Uuid>>())
+        .bind(column!(e => e.seq))
+        .bind(column!(e => time(e.at)))
+        .bind(column!(e => e.event_at.map(time)))
+        .bind(column!(e => e.kind.word()))
+        .bind(column!(e => e.grant.map(crate::domain::ids::GrantId::as_uuid)))
+        .bind(column!(e => e.wallet.map(crate::domain::ids::WalletId::as_uuid)))
+        .bind(column!(e => e.debt.map(crate::domain::ids::DebtId::as_uuid)))
+        .bind(column!(e => e.hold.map(crate::domain::ids::HoldId::as_uuid)))
+        .bind(column!(e => e.feature.as_str()))
+        .bind(column!(e => numeric(e.amount)))
+        .bind(column!(e => e.command))
+        .bind(column!(e => e.used_feature.as_ref().map(crate::domain::catalog::FeatureId::as_str)))
+        .bind(column!(e => e.quantity.map(numeric_quantity)))
+        .bind(column!(e => e.shortfall.map(numeric)))
+        .bind(column!(e => e.source.word()))
+        .bind(lines.iter().map(|(_, _, head)| head.0.as_slice()).collect::<Vec<&[u8]>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn update_grants(
+    connection: &mut PgConnection,
+    states: &BTreeMap<AccountId, AccountState>,
+    changes: &BTreeMap<AccountId, Changes>,
+) -> Result<(), StoreError> {
+    let mut touched: Vec<(AccountId, &Grant)> = Vec::new();
+    for (account, changes) in changes {
+        let Some(state) = states.get(account) else { continue };
+        let made = |id| changes.grants.iter().any(|made| made.grant.id == id);
+        touched.extend(
+            state
+                .grants
+                .iter()
+                .filter(|grant| changes.touched_grants.contains(&grant.id) && !made(grant.id))
+                .map(|grant| (*account, grant)),
+        );
+    }
+    if touched.is_empty() {
+        return Ok(());
+    }
+    let accounts: Vec<Uuid> = touched.iter().map(|(account, _)| account.as_uuid()).collect();
+    let done = sqlx::query(UPDATE_GRANTS)
+        .bind(&accounts)
+        .bind(touched.iter().map(|(_, grant)| grant.id.as_uuid()).collect::<Vec<Uuid>>())
+        .bind(touched.iter().map(|(_, grant)| numeric(grant.remaining)).collect::<Vec<Decimal>>())
+        .bind(touched.iter().map(|(_, grant)| numeric(grant.held)).collect::<Vec<Decimal>>())
+        .bind(touched.iter().map(|(_, grant)| grant.grace_ends_at.map(time)).collect::<Vec<_>>())
+        .bind(&accounts)
+        .execute(connection)
+        .await?;
+    expect_rows(done.rows_affected(), touched.len(), "grants")
+}
+
+fn expect_rows(found: u64, wanted: usize, table: &'static str) -> Result<(), StoreError> {
+    if usize::try_from(found) == Ok(wanted) { Ok(()) } else { Err(StoreError::LostLease(table)) }
+}
+
+async fn update_accounts(
+    connection: &mut PgConnection,
+    states: &BTreeMap<AccountId, AccountState>,
+    changes: &BTreeMap<AccountId, Changes>,
+) -> Result<(), StoreError> {
+    let changed = changes.iter().filter(|(_, changes)| !changes.entries.is_empty() || changes.head_changed);
+    let heads: Vec<&AccountState> = changed.filter_map(|(account, _)| states.get(account)).collect();
+    if heads.is_empty() {
+        return Ok(());
+    }
+    let done = sqlx::query(UPDATE_ACCOUNTS)
+        .bind(heads.iter().map(|state| state.id.as_uuid()).collect::<Vec<Uuid>>())
+        .bind(heads.iter().map(|state| state.seq).collect::<Vec<i64>>())
+        .bind(heads.iter().map(|state| state.head.0.as_slice()).collect::<Vec<&[u8]>>())
+        .bind(heads.iter().map(|state| time(state.last_entry_at)).collect::<Vec<_>>())
+        .bind(heads.iter().map(|state| state.next_due_at.map(time)).collect::<Vec<_>>())
+        .bind(heads.iter().map(|state| state.life.word()).collect::<Vec<&str>>())
+        .execute(connection)
+        .await?;
+    expect_rows(done.rows_affected(), heads.len(), "accounts")
+}
+
+async fn insert_keys(connection: &mut PgConnection, keys: &[AppliedKey<'_>], now: Timestamp) -> Result<(), StoreError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT_KEYS)
+        .bind(keys.iter().map(|key| key.account.as_uuid()).collect::<Vec<Uuid>>())
+        .bind(keys.iter().map(|key| key.key.operation).collect::<Vec<&str>>())
+        .bind(keys.iter().map(|key| key.key.key.as_slice()).collect::<Vec<&[u8]>>())
+        .bind(keys.iter().map(|key| key.key.request.as_slice()).collect::<Vec<&[u8]>>())
+        .bind(keys.iter().map(|key| Json(key.outcome)).collect::<Vec<_>>())
+        .bind(slot(now))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct WalletJson<'a> {
+    account_id: Uuid,
+    wallet_id: Uuid,
+    wallet_key: Option<&'a str>,
+    shown: String,
+    name: Option<&'a str>,
+    feature: &'a str,
+    is_default: bool,
+    priority: i32,
+    state: &'static str,
+    default_expiry_days: Option<u32>,
+}
+
+async fn insert_wallets(
+    connection: &mut PgConnection,
+    changes: &BTreeMap<AccountId, Changes>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let made: Vec<WalletJson<'_>> = changes
+        .iter()
+        .flat_map(|(account, changes)| {
+            changes.wallets.iter().map(move |wallet| WalletJson {
+                account_id: account.as_uuid(),
+                wallet_id: wallet.id.as_uuid(),
+                wallet_key: wallet.key.as_deref(),
+                shown: wallet.key.clone().unwrap_or_else(|| wallet.id.to_string()),
+                name: wallet.name.as_deref(),
+                feature: wallet.feature.as_str(),
+                is_default: wallet.is_default,
+                priority: wallet.priority,
+                state: wallet.state.word(),
+                default_expiry_days: wallet.default_expiry_days,
+            })
+        })
+        .collect();
+    if made.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT_WALLETS).bind(Json(&made)).bind(time(now)).execute(&mut *connection).await?;
+    sqlx::query(INSERT_WALLET_IDS).bind(Json(&made)).execute(connection).await?;
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct GrantJson<'a> {
+    account_id: Uuid,
+    grant_id: Uuid,
+    wallet_id: Uuid,
+    feature: &'a str,
+    entity: &'a str,
+    category: &'static str,
+    priority: i32,
+    unlimited: bool,
+    original: Credits,
+    remaining: Credits,
+    held: Credits,
+    starts_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    grace_ends_at: Option<Timestamp>,
+    payment_id: Option<Uuid>,
+    item_key: Option<&'a str>,
+    plan_id: Option<&'a str>,
+    plan_version: Option<i32>,
+    attachment_id: Option<Uuid>,
+    item: Option<&'a str>,
+    period_start: Option<Timestamp>,
+    contract_ref: Option<&'a str>,
+    currency: Option<String>,
+    amount_paid_minor: Option<i64>,
+    tax_minor: Option<i64>,
+    discount_minor: Option<i64>,
+    basis_minor: Option<i64>,
+    revenue_policy: Option<crate::domain::catalog::RevenuePolicy>,
+    stripe_price: Option<&'a str>,
+    stripe_line: Option<&'a str>,
+    reason: Option<&'a str>,
+    metadata: &'a BTreeMap<String, String>,
+}
+
+/// A new grant's row. `now` is the grant as the batch left it: it may have been drawn on already.
+fn grant_json<'a>(account: AccountId, made: &'a GrantMade, now: &'a Grant) -> GrantJson<'a> {
+    let origin = &made.origin;
+    let period = now.period.as_ref();
+    let money = &origin.money;
+    let plan = origin.plan.as_ref();
+    GrantJson {
+        account_id: account.as_uuid(),
+        grant_id: now.id.as_uuid(),
+        wallet_id: now.wallet.as_uuid(),
+        feature: now.feature.as_str(),
+        entity: &now.entity,
+        category: now.category.word(),
+        priority: now.priority,
+        unlimited: now.unlimited,
+        original: now.original,
+        remaining: now.remaining,
+        held: now.held,
+        starts_at: now.starts_at,
+        expires_at: now.expires_at,
+        grace_ends_at: now.grace_ends_at,
+        payment_id: origin.payment.map(crate::domain::ids::PaymentId::as_uuid),
+        item_key: origin.item_key.as_deref(),
+        plan_id: plan.map(|(plan, _)| plan.as_str()),
+        plan_version: plan.map(|(_, version)| *version),
+        attachment_id: period.map(|period| period.attachment.as_uuid()),
+        item: period.map(|period| period.item.as_str()),
+        period_start: period.map(|period| period.start),
+        contract_ref: origin.contract.as_deref(),
+        currency: money.paid.map(|paid| paid.currency().to_string()),
+        amount_paid_minor: money.paid.map(crate::domain::money::Money::minor),
+        tax_minor: money.tax_minor,
+        discount_minor: money.discount_minor,
+        basis_minor: money.basis_minor,
+        revenue_policy: origin.revenue,
+        stripe_price: origin.stripe_price.as_deref(),
+        stripe_line: origin.stripe_line.as_deref(),
+        reason: origin.reason.as_deref(),
+        metadata: &origin.metadata,
+    }
+}
+
+async fn insert_grants(
+    connection: &mut PgConnection,
+    states: &BTreeMap<AccountId, AccountState>,
+    changes: &BTreeMap<AccountId, Changes>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut made: Vec<GrantJson<'_>> = Vec::new();
+    for (account, changes) in changes {
+        let Some(state) = states.get(account) else { continue };
+        for new in &changes.grants {
+            made.push(grant_json(*account, new, state.grant(new.grant.id).unwrap_or(&new.grant)));
+        }
+    }
+    if made.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT_GRANTS).bind(Json(&made)).bind(time(now)).execute(&mut *connection).await?;
+    sqlx::query(INSERT_GRANT_IDS).bind(Json(&made)).execute(connection).await?;
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct AttachmentJson<'a> {
+    account_id: Uuid,
+    attachment_id: Uuid,
+    plan_id: &'a str,
+    plan_version: i32,
+    state: &'static str,
+    origin: &'static str,
+    stripe_subscription: Option<&'a str>,
+    entity: &'a str,
+    quantity: i64,
+    anchor: Timestamp,
+    paid_through: Option<Timestamp>,
+    started_at: Timestamp,
+    cancel_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+}
+
+fn attachment_json(account: AccountId, attachment: &Attachment) -> AttachmentJson<'_> {
+    AttachmentJson {
+        account_id: account.as_uuid(),
+        attachment_id: attachment.id.as_uuid(),
+        plan_id: attachment.plan.as_str(),
+        plan_version: attachment.plan_version,
+        state: attachment.state.word(),
+        origin: attachment.origin.word(),
+        stripe_subscription: attachment.origin.subscription(),
+        entity: &attachment.entity,
+        quantity: attachment.quantity,
+        anchor: attachment.anchor,
+        paid_through: attachment.paid_through,
+        started_at: attachment.started_at,
+        cancel_at: attachment.cancel_at,
+        ended_at: attachment.ended_at,
+    }
+}
+
+async fn upsert_attachments(
+    connection: &mut PgConnection,
+    states: &BTreeMap<AccountId, AccountState>,
+    changes: &BTreeMap<AccountId, Changes>,
+) -> Result<(), StoreError> {
+    let mut rows: Vec<AttachmentJson<'_>> = Vec::new();
+    for (account, changes) in changes {
+        let Some(state) = states.get(account) else { continue };
+        let is_new = |id| changes.attachments.iter().any(|made| made.id == id);
+        let changed = |known: &&Attachment| changes.touched_attachments.contains(&known.id) || is_new(known.id);
+        rows.extend(state.attachments.iter().filter(changed).map(|known| attachment_json(*account, known)));
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    // Ended ones first: the place they leave may be taken by a new one in the same statement's order.
+    rows.sort_by_key(|row| row.state != "ended");
+    sqlx::query(UPSERT_ATTACHMENTS).bind(Json(&rows)).execute(connection).await?;
+    Ok(())
+}
+
+/// What few batches have: payment bases, debts, notes, work falling due.
+async fn update_rare(
+    connection: &mut PgConnection,
+    states: &BTreeMap<AccountId, AccountState>,
+    changes: &BTreeMap<AccountId, Changes>,
+) -> Result<(), StoreError> {
+    let bases: Vec<_> = changes.iter().flat_map(|(a, c)| c.bases.iter().map(move |(p, b)| (a, p, b))).collect();
+    if !bases.is_empty() {
+        let done = sqlx::query(UPDATE_BASES)
+            .bind(bases.iter().map(|(account, _, _)| account.as_uuid()).collect::<Vec<Uuid>>())
+            .bind(bases.iter().map(|(_, payment, _)| payment.as_uuid()).collect::<Vec<Uuid>>())
+            .bind(bases.iter().map(|(_, _, basis)| basis.word()).collect::<Vec<&str>>())
+            .execute(&mut *connection)
+            .await?;
+        expect_rows(done.rows_affected(), bases.len(), "payments")?;
+    }
+    let owed = |(account, changes): (&AccountId, &Changes)| {
+        let state = states.get(account)?;
+        let debts = state.debts.iter().filter(|debt| changes.touched_debts.contains(&debt.id));
+        Some(debts.map(|debt| (*account, debt.id, debt.outstanding)).collect::<Vec<_>>())
+    };
+    let debts: Vec<_> = changes.iter().filter_map(owed).flatten().collect();
+    if !debts.is_empty() {
+        let done = sqlx::query(UPDATE_DEBTS)
+            .bind(debts.iter().map(|(account, _, _)| account.as_uuid()).collect::<Vec<Uuid>>())
+            .bind(debts.iter().map(|(_, debt, _)| debt.as_uuid()).collect::<Vec<Uuid>>())
+            .bind(debts.iter().map(|(_, _, outstanding)| numeric(*outstanding)).collect::<Vec<Decimal>>())
+            .execute(&mut *connection)
+            .await?;
+        expect_rows(done.rows_affected(), debts.len(), "debts")?;
+    }
+    let notes: Vec<_> = changes.iter().flat_map(|(a, c)| c.notes.iter().map(move |note| (a, note))).collect();
+    if !notes.is_empty() {
+        sqlx::query(INSERT_NOTES)
+            .bind(notes.iter().map(|(account, _)| account.as_uuid()).collect::<Vec<Uuid>>())
+            .bind(notes.iter().map(|(_, note)| note.seq).collect::<Vec<i64>>())
+            .bind(notes.iter().map(|(_, note)| note.reason.as_deref()).collect::<Vec<_>>())
+            .bind(notes.iter().map(|(_, note)| note.actor.as_deref()).collect::<Vec<_>>())
+            .bind(notes.iter().map(|(_, note)| Json(&note.metadata)).collect::<Vec<_>>())
+            .execute(&mut *connection)
+            .await?;
+    }
+    write_work(connection, states, changes).await
+}
+
+async fn write_work(
+    connection: &mut PgConnection,
+    states: &BTreeMap<AccountId, AccountState>,
+    changes: &BTreeMap<AccountId, Changes>,
+) -> Result<(), StoreError> {
+    let changed = changes.iter().filter(|(_, changes)| changes.head_changed);
+    let heads: Vec<&AccountState> = changed.filter_map(|(account, _)| states.get(account)).collect();
+    let (due, idle): (Vec<&AccountState>, Vec<&AccountState>) =
+        heads.into_iter().partition(|state| state.next_due_at.is_some());
+    if !due.is_empty() {
+        sqlx::query(UPSERT_WORK)
+            .bind(due.iter().map(|state| bucket(state.id)).collect::<Vec<i16>>())
+            .bind(due.iter().map(|state| state.id.as_uuid()).collect::<Vec<Uuid>>())
+            .bind(due.iter().map(|state| state.next_due_at.map(time)).collect::<Vec<_>>())
+            .execute(&mut *connection)
+            .await?;
+    }
+    if !idle.is_empty() {
+        sqlx::query(DELETE_WORK)
+            .bind(idle.iter().map(|state| bucket(state.id)).collect::<Vec<i16>>())
+            .bind(idle.iter().map(|state| state.id.as_uuid()).collect::<Vec<Uuid>>())
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
