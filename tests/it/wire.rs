@@ -81,7 +81,8 @@ fn a_thin_event_is_recognised_and_not_read_as_a_snapshot() {
 
 #[test]
 fn a_connect_account_and_previous_attributes_are_told() {
-    let value = json!({ "account": "acct_1", "data": { "object": {}, "previous_attributes": { "status": "trialing" } } });
+    let value =
+        json!({ "account": "acct_1", "data": { "object": {}, "previous_attributes": { "status": "trialing" } } });
     let event = Event::from_value(&value).unwrap();
     assert_eq!(event.account.as_deref(), Some("acct_1"));
     assert_eq!(event.previous_attributes, Some(json!({ "status": "trialing" })));
@@ -92,7 +93,12 @@ fn a_connect_account_and_previous_attributes_are_told() {
 #[case("checkout.session.async_payment_succeeded", "complete", "paid", Some("pi_Synthetic0001"))]
 #[case("checkout.session.async_payment_failed", "complete", "unpaid", Some("pi_Synthetic0001"))]
 #[case("checkout.session.expired", "expired", "unpaid", None)]
-fn a_session_in_both_versions(#[case] name: &str, #[case] status: &str, #[case] paid: &str, #[case] intent: Option<&str>) {
+fn a_session_in_both_versions(
+    #[case] name: &str,
+    #[case] status: &str,
+    #[case] paid: &str,
+    #[case] intent: Option<&str>,
+) {
     let [old, new] = VERSIONS.map(|version| Session::from_value(&object(version, name)).unwrap());
     assert_eq!(old, new);
     assert_eq!((new.mode.as_deref(), new.status.as_deref()), (Some("payment"), Some(status)));
@@ -111,8 +117,8 @@ fn a_session_in_both_versions(#[case] name: &str, #[case] status: &str, #[case] 
 
 #[test]
 fn line_items_of_a_session_in_both_versions() {
-    let [old, new] =
-        VERSIONS.map(|version| SessionLineItem::list_from_slice(&bytes(version, "checkout.session.line_items")).unwrap());
+    let [old, new] = VERSIONS
+        .map(|version| SessionLineItem::list_from_slice(&bytes(version, "checkout.session.line_items")).unwrap());
     assert_eq!(old, new);
     let line = &new.data[0];
     assert!(!new.has_more);
@@ -203,7 +209,8 @@ fn metered_lines(#[case] value: Value, #[case] expected: Option<bool>) {
 
 #[test]
 fn a_new_path_answers_before_the_old_one() {
-    let value = json!({ "subscription": "sub_old", "parent": { "subscription_details": { "subscription": "sub_new" } } });
+    let value =
+        json!({ "subscription": "sub_old", "parent": { "subscription_details": { "subscription": "sub_new" } } });
     assert_eq!(Invoice::from_value(&value).unwrap().subscription.as_deref(), Some("sub_new"));
     let value = json!({ "subscription": "sub_old", "parent": null });
     assert_eq!(Invoice::from_value(&value).unwrap().subscription.as_deref(), Some("sub_old"));
@@ -376,7 +383,10 @@ fn a_wrong_type_is_refused_and_named(#[case] read: Read, #[case] field: &str, #[
 #[test]
 fn an_amount_written_with_an_exponent_is_refused() {
     let error = Session::from_slice(br#"{"amount_total":1e3}"#).unwrap_err();
-    assert_eq!(error.to_string(), "`amount_total` has to be a whole number of at most 2^63, not a number with a fraction or exponent");
+    assert_eq!(
+        error.to_string(),
+        "`amount_total` has to be a whole number of at most 2^63, not a number with a fraction or exponent"
+    );
 }
 
 #[rstest]
