@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -157,8 +159,8 @@ async fn what_arrives_is_the_path_with_our_headers() {
     let server = Server::start(vec![reply(200, "{}").with("request-id", "req_1"); fetches.len()]).await;
     let transport = Transport::new(&settings(&server.url)).unwrap();
     for (what, _) in &fetches {
-        let fetched = transport.fetch(what).await.unwrap();
-        assert_eq!(fetched, Fetched { status: 200, request_id: Some("req_1".to_owned()), body: "{}".into() });
+        let answer = transport.fetch(what).await.unwrap();
+        assert_eq!(answer, Fetched { status: 200, request_id: Some("req_1".to_owned()), body: "{}".into() });
     }
     let seen = server.seen();
     assert_eq!(seen.len(), fetches.len());

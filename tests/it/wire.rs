@@ -1,6 +1,8 @@
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use creditd::stripe::wire::{
-    Charge, Envelope, Event, Invoice, InvoiceLine, InvoicePayment, LineKind, PaidOutside, PaymentIntent, Session,
-    SessionLineItem, Subscription, Wire, WireError, WireMoney, parse,
+    Charge, Envelope, Event, Expandable, Invoice, InvoiceLine, InvoicePayment, LineKind, PaidOutside, PaymentIntent,
+    Session, SessionLineItem, Subscription, Wire, WireError, WireMoney, parse,
 };
 use jiff::Timestamp;
 use rstest::rstest;
@@ -103,7 +105,7 @@ fn a_session_in_both_versions(
     assert_eq!(old, new);
     assert_eq!((new.mode.as_deref(), new.status.as_deref()), (Some("payment"), Some(status)));
     assert_eq!(new.payment_status.as_deref(), Some(paid));
-    assert_eq!(new.payment_intent.as_ref().map(|found| found.id()), intent);
+    assert_eq!(new.payment_intent.as_ref().map(Expandable::id), intent);
     assert_eq!((new.amount_total, new.amount_subtotal), (Some(usd(5_000)), Some(usd(5_000))));
     assert_eq!((new.amount_tax, new.amount_discount), (Some(usd(0)), Some(usd(0))));
     assert_eq!((new.amount_sold, new.presentment), (Some(usd(5_000)), None));
