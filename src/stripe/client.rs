@@ -1,0 +1,242 @@
+//! What we ask of Stripe, as values, and who can ask it.
+//!
+//! [`Fetch::path`] is the whole question in one text. An answer that influenced a command is stored under it beside its
+//! event, and replay reads it there, so the text of a question never changes once released.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use jiff::Timestamp;
+
+/// The largest page Stripe gives.
+pub const PAGE_LIMIT: i64 = 100;
+
+/// Longer than any id of Stripe's (255 by its documentation).
+const ID_BYTES_MAX: usize = 255;
+
+/// An id of Stripe's that can stand in a path: letters, digits and `_`, so no text from outside can bend the path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StripeId(String);
+
+/// A text that is no id of Stripe's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of Stripe's: it has to be 1 to {ID_BYTES_MAX} letters, digits and `_`")]
+pub struct StripeIdError;
+
+impl StripeId {
+    /// Checks a text.
+    pub fn new(text: &str) -> Result<Self, StripeIdError> {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let fits = (1..=ID_BYTES_MAX).contains(&text.len());
+        if is_plain && fits { Ok(Self(text.to_owned())) } else { Err(StripeIdError) }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StripeId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for StripeId {
+    type Err = StripeIdError;
+
+    fn from_str(text: &str) -> Result<Self, StripeIdError> {
+        Self::new(text)
+    }
+}
+
+/// One question. Lists come in pages of [`PAGE_LIMIT`]; the next page starts after the last item's id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Fetch {
+    /// The line items of a checkout session, which webhooks leave out.
+    SessionLineItems {
+        /// The session.
+        session: StripeId,
+        /// The last item of the page before.
+        starting_after: Option<StripeId>,
+    },
+    /// A checkout session.
+    Session {
+        /// The session.
+        id: StripeId,
+    },
+    /// The checkout session behind a payment intent.
+    SessionsByIntent {
+        /// The intent.
+        payment_intent: StripeId,
+    },
+    /// A payment intent.
+    PaymentIntent {
+        /// The intent.
+        id: StripeId,
+    },
+    /// A charge.
+    Charge {
+        /// The charge.
+        id: StripeId,
+    },
+    /// An invoice.
+    Invoice {
+        /// The invoice.
+        id: StripeId,
+    },
+    /// The lines of an invoice, of which a webhook carries the first page only.
+    InvoiceLines {
+        /// The invoice.
+        invoice: StripeId,
+        /// The last line of the page before.
+        starting_after: Option<StripeId>,
+    },
+    /// The payments of an invoice.
+    InvoicePayments {
+        /// The invoice.
+        invoice: StripeId,
+        /// The last payment of the page before.
+        starting_after: Option<StripeId>,
+    },
+    /// The invoice behind a payment intent, since basil.
+    InvoicePaymentsByIntent {
+        /// The intent.
+        payment_intent: StripeId,
+    },
+    /// A subscription.
+    Subscription {
+        /// The subscription.
+        id: StripeId,
+    },
+    /// Events, newest first, for catch-up.
+    Events {
+        /// Only events created at or after this second.
+        created_gte: Timestamp,
+        /// Only events some endpoint has not answered: the quick pass.
+        only_undelivered: bool,
+        /// The last event of the page before.
+        starting_after: Option<StripeId>,
+    },
+}
+
+impl Fetch {
+    /// The canonical text of the question: path and query as they are sent.
+    pub fn path(&self) -> String {
+        match self {
+            Self::SessionLineItems { session, starting_after } => {
+                format!(
+                    "/v1/checkout/sessions/{session}/line_items?limit={PAGE_LIMIT}{}",
+                    after(starting_after.as_ref())
+                )
+            }
+            Self::Session { id } => format!("/v1/checkout/sessions/{id}"),
+            Self::SessionsByIntent { payment_intent } => {
+                format!("/v1/checkout/sessions?limit={PAGE_LIMIT}&payment_intent={payment_intent}")
+            }
+            Self::PaymentIntent { id } => format!("/v1/payment_intents/{id}"),
+            Self::Charge { id } => format!("/v1/charges/{id}"),
+            Self::Invoice { id } => format!("/v1/invoices/{id}"),
+            Self::InvoiceLines { invoice, starting_after } => {
+                format!("/v1/invoices/{invoice}/lines?limit={PAGE_LIMIT}{}", after(starting_after.as_ref()))
+            }
+            Self::InvoicePayments { invoice, starting_after } => {
+                format!("/v1/invoice_payments?invoice={invoice}&limit={PAGE_LIMIT}{}", after(starting_after.as_ref()))
+            }
+            Self::InvoicePaymentsByIntent { payment_intent } => format!(
+                "/v1/invoice_payments?limit={PAGE_LIMIT}&payment[payment_intent]={payment_intent}&payment[type]=payment_intent"
+            ),
+            Self::Subscription { id } => format!("/v1/subscriptions/{id}"),
+            Self::Events { created_gte, only_undelivered, starting_after } => {
+                let undelivered = if *only_undelivered { "&delivery_success=false" } else { "" };
+                let second = created_gte.as_second();
+                let after = after(starting_after.as_ref());
+                format!("/v1/events?created[gte]={second}{undelivered}&limit={PAGE_LIMIT}{after}")
+            }
+        }
+    }
+}
+
+fn after(cursor: Option<&StripeId>) -> String {
+    cursor.map(|id| format!("&starting_after={id}")).unwrap_or_default()
+}
+
+/// An answer: 200, or 404 for an object Stripe does not know, whereupon the caller takes the event's own payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The status.
+    pub status: u16,
+    /// Stripe's name for the exchange.
+    pub request_id: Option<String>,
+    /// The body, whole and unread.
+    pub body: Bytes,
+}
+
+impl Fetched {
+    /// Whether Stripe does not know the object.
+    pub const fn is_missing(&self) -> bool {
+        self.status == 404
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StripeError {
+    /// The key is wrong, revoked, or may not read this.
+    #[error("Stripe refuses our key with {status}: check `stripe.secret_key` and its permissions")]
+    Unauthorized {
+        /// 401 or 403.
+        status: u16,
+    },
+    /// Too many requests.
+    #[error("Stripe's rate limit holds")]
+    RateLimited {
+        /// How long Stripe asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// No answer, or one that says to come back: 5xx, 409, a timeout, a broken connection, a cut body.
+    #[error("Stripe cannot be reached: {reason}")]
+    Unavailable {
+        /// What happened, without addresses' secrets or bodies.
+        reason: String,
+    },
+    /// Stripe understood and refuses.
+    #[error("Stripe refuses the request with {status} {}: {message}", .code.as_deref().unwrap_or("(no code)"))]
+    Refused {
+        /// The status.
+        status: u16,
+        /// Stripe's code, for instance `resource_missing`.
+        code: Option<String>,
+        /// Stripe's message, cut short.
+        message: String,
+    },
+    /// An answer larger than any we ask for.
+    #[error("Stripe's answer is larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        limit_bytes: usize,
+    },
+}
+
+impl StripeError {
+    /// Whether the same question may be answered later without anyone changing anything.
+    pub const fn retry_helps(&self) -> bool {
+        match self {
+            Self::RateLimited { .. } | Self::Unavailable { .. } => true,
+            Self::Unauthorized { .. } | Self::Refused { .. } | Self::TooLarge { .. } => false,
+        }
+    }
+}
+
+/// The answer to come.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Fetched, StripeError>> + Send + 'a>>;
+
+/// Someone who can ask Stripe: the transport, or the fake.
+pub trait StripeClient: Send + Sync {
+    /// Asks. Reading is all it does, so asking twice is harmless.
+    fn fetch<'a>(&'a self, what: &'a Fetch) -> Answer<'a>;
+}
