@@ -28,4 +28,5 @@ pub mod entry;
 pub mod grant;
 pub mod ids;
 pub mod money;
+pub mod payment;
 pub mod period;

@@ -1,1 +1,20 @@
-//! inbox.
+//! A stored event becomes commands.
+//!
+//! # Flow
+//! [`receive`] verifies a delivery's raw bytes and stores one row; nothing is decided in the request. Later the worker
+//! calls [`interpret::interpret`] with the event, the answers of Stripe it has so far and the catalogue; the answer is
+//! what to do ([`intent::Intent`]), what to ask Stripe first, why it is none of our business, or why it has to wait.
+//! One file per family of objects: [`checkout`], [`invoice`].
+//!
+//! # Always true
+//! All but `receive` is pure: the same event with the same answers under the same catalogue gives the same intents, so
+//! a replay reads the stored answers and asks nobody. No handler needs an earlier event. A money fact that is missing
+//! on something claimed as ours parks the event and is never guessed. What neither our metadata nor the catalogue
+//! claims is ignored.
+
+pub mod checkout;
+pub mod facts;
+pub mod intent;
+pub mod interpret;
+pub mod invoice;
+pub mod receive;

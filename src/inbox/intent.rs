@@ -1,0 +1,138 @@
+//! What an event asks for, before anyone has looked up whose account it is.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::domain::catalog::{FeatureId, PlanId};
+use crate::domain::command::Basis;
+use crate::domain::credits::Credits;
+use crate::domain::grant::{Category, GrantMoney};
+use crate::domain::payment::PaymentFacts;
+use crate::stripe::client::Fetch;
+
+/// A stable code with the same in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// Stable code, such as `unknown_customer`.
+    pub code: &'static str,
+    /// In words, with the numbers and the field's name.
+    pub detail: String,
+}
+
+impl Why {
+    /// A code and its words.
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}
+
+/// What to do with an event.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub enum Interpretation {
+    /// Do this.
+    Act(Vec<Intent>),
+    /// Nothing to do, and why.
+    Ignore(Why),
+    /// Ask Stripe these first, then come back.
+    Ask(Vec<Fetch>),
+    /// It has to wait, and for what.
+    Park(Why),
+}
+
+/// Whose credits (first present wins).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Who {
+    /// The app's id in the metadata; made when unknown.
+    pub customer_id: Option<String>,
+    /// The session's `client_reference_id`; routes, and never replaces a link.
+    pub client_reference: Option<String>,
+    /// Stripe's customer.
+    pub stripe_customer: Option<String>,
+}
+
+/// Which feature's credits, when only the wallet may know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeatureWish {
+    /// This one.
+    Named(FeatureId),
+    /// The wallet's, else this default, else nobody knows.
+    WalletElse(Option<FeatureId>),
+}
+
+/// One thing a payment bought, wallet and feature not yet looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WishedGrant {
+    /// What of the payment it is.
+    pub item_key: String,
+    /// The wallet's public id; absent: the feature's default wallet.
+    pub wallet_key: Option<String>,
+    /// Which feature's credits.
+    pub feature: FeatureWish,
+    /// How many.
+    pub quantity: Credits,
+    /// Why it is given.
+    pub category: Category,
+    /// Burn priority; absent: the category's.
+    pub priority: Option<i32>,
+    /// Spendable until then.
+    pub expires_at: Option<Timestamp>,
+    /// The plan that offers it.
+    pub plan: Option<PlanId>,
+    /// What was paid for it.
+    pub money: GrantMoney,
+    /// Stripe's price.
+    pub stripe_price: Option<String>,
+    /// Stripe's line item.
+    pub stripe_line: Option<String>,
+}
+
+/// A subscription's period was paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WishedPlan {
+    /// The subscription.
+    pub subscription: String,
+    /// The plan.
+    pub plan: PlanId,
+    /// Seats.
+    pub quantity: i64,
+    /// Start of the paid period.
+    pub period_start: Timestamp,
+    /// End of the paid period.
+    pub period_end: Timestamp,
+    /// What the line cost.
+    pub money: GrantMoney,
+    /// Stripe's price.
+    pub stripe_price: Option<String>,
+    /// Stripe's line item.
+    pub stripe_line: Option<String>,
+}
+
+/// What an event asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Intent {
+    /// Remember that this Stripe customer is that customer of the app.
+    Link(Who),
+    /// A payment came in.
+    Payment(Box<PaymentIntent>),
+}
+
+/// A payment and everything it bought.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PaymentIntent {
+    /// Whose.
+    pub who: Who,
+    /// What is known of it; its ids are claimed first.
+    pub facts: PaymentFacts,
+    /// What decided its credits.
+    pub basis: Basis,
+    /// When it was paid.
+    pub paid_at: Timestamp,
+    /// Credits it bought.
+    pub grants: Vec<WishedGrant>,
+    /// Plan periods it paid.
+    pub plans: Vec<WishedPlan>,
+    /// Its metadata, copied to each grant.
+    pub metadata: BTreeMap<String, String>,
+}

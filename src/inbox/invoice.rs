@@ -1,0 +1,269 @@
+//! Paid invoices: a subscription's period, packs on any invoice, and metadata credits of a subscription.
+//!
+//! Lines decide, not invoices: each is a plan's fee, a pack, or not ours.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::checkout::{self, add, charge_of, count, line_money, net_of, pack_grant};
+use super::facts::{self, claims_credits, metadata_grant, money_if_any};
+use super::intent::{Intent, PaymentIntent, Why, WishedGrant, WishedPlan};
+use super::interpret::{Context, Stop, needed, stripe_id};
+use crate::domain::catalog::Sold;
+use crate::domain::command::Basis;
+use crate::domain::credits::Credits;
+use crate::domain::grant::GrantMoney;
+use crate::domain::money::Money;
+use crate::domain::payment::{PaymentFacts, PaymentStatus};
+use crate::stripe::client::Fetch;
+use crate::stripe::wire::{Charge, Event, Invoice, InvoiceLine, InvoicePayment, LineKind, Session, Wire};
+
+/// `invoice.paid`.
+pub(super) fn paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
+    let invoice = Invoice::from_value(needed(event.object.as_ref(), "data.object")?)?;
+    if invoice.is_paid != Some(true) {
+        let status = invoice.status.unwrap_or_default();
+        return Err(Stop::Ignore(Why::new("invoice_not_paid", format!("the invoice is `{status}`, not paid"))));
+    }
+    let Some(id) = invoice.id.as_deref() else {
+        return Err(Stop::Ignore(Why::new("upcoming_invoice", "an invoice without id is only a preview")));
+    };
+    let lines = lines(&invoice, id, context)?;
+    let metadata = metadata_of(&invoice);
+    let renewal = matches!(
+        invoice.billing_reason.as_deref(),
+        Some("subscription_create" | "subscription_cycle" | "subscription")
+    );
+    let by_metadata = renewal && claims_credits(&metadata);
+    let ours = lines.iter().any(|line| sold(line, context).is_some());
+    if !ours && !by_metadata && (invoice.subscription.is_some() || !claims_credits(&metadata)) {
+        return Err(nothing_of_ours(&lines, context));
+    }
+    let intent = payment_intent_of(&invoice, id, context)?;
+    if invoice.subscription.is_none() {
+        if let Some(session) = session_behind(intent.as_deref(), context)? {
+            return checkout::payment(&session, event.created, Some(id), context);
+        }
+    }
+    let charge = charge_of(intent.as_deref(), context)?;
+    let paid_at = charge.as_ref().and_then(|charge| charge.created).or(invoice.paid_at).or(event.created);
+    let paid_at = needed(paid_at, "status_transitions.paid_at")?;
+    context.after_cutover(paid_at)?;
+    let facts = facts_of(&invoice, id, intent, charge.as_ref(), paid_at, metadata.clone())?;
+    let (mut grants, plans) = from_lines(&lines, &invoice, paid_at, context)?;
+    let mut basis = Basis::Lines;
+    if by_metadata || (invoice.subscription.is_none() && claims_credits(&metadata)) {
+        if invoice.subscription.is_none() {
+            // For a one-off payment metadata replaces what the lines would give (rule 10).
+            grants.clear();
+        }
+        basis = Basis::Metadata;
+        grants.extend(from_metadata(&facts, &metadata, paid_at, context)?);
+    }
+    Ok(vec![Intent::Payment(Box::new(PaymentIntent {
+        who: facts::who(&metadata, None, invoice.customer.as_deref()),
+        facts,
+        basis,
+        paid_at,
+        grants,
+        plans,
+        metadata,
+    }))])
+}
+
+/// The invoice's own metadata over the subscription's snapshot.
+fn metadata_of(invoice: &Invoice) -> BTreeMap<String, String> {
+    let mut metadata = invoice.subscription_metadata.clone().unwrap_or_default();
+    metadata.extend(invoice.metadata.clone());
+    metadata
+}
+
+fn lines(invoice: &Invoice, id: &str, context: Context<'_>) -> Result<Vec<InvoiceLine>, Stop> {
+    match &invoice.lines {
+        Some(page) if !page.has_more => Ok(page.data.clone()),
+        Some(_) | None => {
+            let invoice_id = stripe_id(id)?;
+            let page = |starting_after| Fetch::InvoiceLines { invoice: invoice_id.clone(), starting_after };
+            let lines = context.all(page, |line: &InvoiceLine| line.id.as_deref())?;
+            needed(lines, "lines (the further pages cannot be fetched: set STRIPE_SECRET_KEY)")
+        }
+    }
+}
+
+/// What a line sells, when it can give anything: usage, credits back and corrections of a running period never do.
+fn sold<'a>(line: &InvoiceLine, context: Context<'a>) -> Option<Sold<'a>> {
+    let gives_nothing = line.is_metered == Some(true) || line.amount.as_ref().is_some_and(|amount| amount.minor < 0);
+    if gives_nothing {
+        return None;
+    }
+    context.catalog.sold(line.price.as_deref(), line.product.as_deref())
+}
+
+fn nothing_of_ours(lines: &[InvoiceLine], context: Context<'_>) -> Stop {
+    let prices: Vec<&str> = lines.iter().filter_map(|line| line.price.as_deref()).take(10).collect();
+    let why = Why::new("unknown_price", format!("no line is sold here: {}", prices.join(", ")));
+    if context.park_unknown_prices { Stop::Park(why) } else { Stop::Ignore(why) }
+}
+
+fn payment_intent_of(invoice: &Invoice, id: &str, context: Context<'_>) -> Result<Option<String>, Stop> {
+    if let Some(known) = invoice.payment_intents().first() {
+        return Ok(Some((*known).to_owned()));
+    }
+    let nothing_paid = invoice.amount_paid.as_ref().is_some_and(|paid| paid.minor == 0);
+    if invoice.payments.is_some() || nothing_paid {
+        return Ok(None);
+    }
+    let invoice_id = stripe_id(id)?;
+    let page = |starting_after| Fetch::InvoicePayments { invoice: invoice_id.clone(), starting_after };
+    let payments = context.all(page, |payment: &InvoicePayment| payment.id.as_deref())?.unwrap_or_default();
+    let paid = payments.into_iter().filter(|payment| payment.status.as_deref() != Some("canceled"));
+    Ok(paid.filter_map(|payment| payment.payment_intent).next())
+}
+
+/// A one-off invoice may be the receipt of a Checkout session, whose event tells of the same payment.
+fn session_behind(intent: Option<&str>, context: Context<'_>) -> Result<Option<Session>, Stop> {
+    let Some(intent) = intent else { return Ok(None) };
+    let payment_intent = stripe_id(intent)?;
+    let sessions = context.all(
+        |_| Fetch::SessionsByIntent { payment_intent: payment_intent.clone() },
+        |session: &Session| session.id.as_deref(),
+    )?;
+    Ok(sessions.and_then(|sessions| sessions.into_iter().next()))
+}
+
+fn facts_of(
+    invoice: &Invoice,
+    id: &str,
+    intent: Option<String>,
+    charge: Option<&Charge>,
+    paid_at: Timestamp,
+    metadata: BTreeMap<String, String>,
+) -> Result<PaymentFacts, Stop> {
+    let total = needed(money_if_any(invoice.total.as_ref(), "total")?, "total")?;
+    Ok(PaymentFacts {
+        status: if total.minor() == 0 { PaymentStatus::Free } else { PaymentStatus::Paid },
+        currency: Some(total.currency()),
+        amount_paid_minor: Some(total.minor()).filter(|minor| *minor >= 0),
+        tax_minor: invoice.tax.as_ref().map(|tax| tax.minor).filter(|minor| *minor >= 0),
+        discount_minor: invoice.discount.as_ref().map(|discount| discount.minor).filter(|minor| *minor >= 0),
+        session: None,
+        payment_intent: intent,
+        charge: charge
+            .and_then(|charge| charge.id.clone())
+            .or_else(|| invoice.charges().first().map(|charge| (*charge).to_owned())),
+        invoice: Some(id.to_owned()),
+        balance_transaction: charge.and_then(|charge| charge.balance_transaction.clone()),
+        stripe_customer: invoice.customer.clone(),
+        subscription: invoice.subscription.clone(),
+        paid_at: Some(paid_at),
+        metadata,
+    })
+}
+
+fn from_metadata(
+    facts: &PaymentFacts,
+    metadata: &BTreeMap<String, String>,
+    paid_at: Timestamp,
+    context: Context<'_>,
+) -> Result<Option<WishedGrant>, Stop> {
+    let paid = match (facts.currency, facts.amount_paid_minor) {
+        (Some(currency), Some(minor)) => {
+            Some(Money::from_minor(minor, currency).map_err(|error| Why::new("bad_money", error.to_string()))?)
+        }
+        _ => None,
+    };
+    let money = line_money(paid, facts.tax_minor, facts.discount_minor)?;
+    let net = net_of(paid, facts.tax_minor)?;
+    let grant = metadata_grant(metadata, context.catalog, paid_at, money)?;
+    if let Some(grant) = &grant {
+        use super::intent::FeatureWish::{Named, WalletElse};
+        if let Named(feature) | WalletElse(Some(feature)) = &grant.feature {
+            facts::above_minimum(context.catalog, feature, grant.quantity, net, true)?;
+        }
+    }
+    Ok(grant)
+}
+
+type Bought = (Vec<WishedGrant>, Vec<WishedPlan>);
+
+fn from_lines(
+    lines: &[InvoiceLine],
+    invoice: &Invoice,
+    paid_at: Timestamp,
+    context: Context<'_>,
+) -> Result<Bought, Stop> {
+    let mut bought: BTreeMap<String, WishedGrant> = BTreeMap::new();
+    let mut plans: Vec<WishedPlan> = Vec::new();
+    for line in lines {
+        let Some(sold) = sold(line, context) else { continue };
+        if line.is_proration == Some(true) {
+            let detail = "a paid proration: plan changes inside a period are not granted yet";
+            return Err(Why::new("proration", detail).into());
+        }
+        let (money, net) = money_of(line)?;
+        match sold {
+            Sold::Pack { item, .. } => {
+                let quantity = count(line.quantity, line.quantity_decimal.as_deref(), "lines.quantity")?;
+                let grant = pack_grant(&sold, quantity, money, line.price.as_deref(), line.id.as_deref(), paid_at)?;
+                facts::above_minimum(context.catalog, &item.feature, grant.quantity, net, false)?;
+                add(&mut bought, grant)?;
+            }
+            Sold::PlanFee { plan, .. } => {
+                if invoice.billing_reason.as_deref() == Some("subscription_threshold") {
+                    continue;
+                }
+                if line.kind == Some(LineKind::InvoiceItem) {
+                    continue;
+                }
+                plans.push(plan_of(line, invoice, plan, money)?);
+            }
+        }
+    }
+    Ok((bought.into_values().collect(), plans))
+}
+
+/// What a line cost: its amount less discounts, with the taxes on top; beside it the same without tax.
+fn money_of(line: &InvoiceLine) -> Result<(GrantMoney, Option<Money>), Stop> {
+    let amount = needed(money_if_any(line.amount.as_ref(), "lines.amount")?, "lines.amount")?;
+    let discount = line.discount.as_ref().map_or(0, |discount| discount.minor);
+    let (mut tax, mut exclusive) = (0_i64, 0_i64);
+    let out_of_range = || Why::new("bad_money", "a line's taxes leave the range of amounts");
+    for part in line.taxes.iter().flatten() {
+        tax = tax.checked_add(part.amount.minor).ok_or_else(out_of_range)?;
+        if part.is_inclusive != Some(true) {
+            exclusive = exclusive.checked_add(part.amount.minor).ok_or_else(out_of_range)?;
+        }
+    }
+    let minor = amount.minor().checked_sub(discount).and_then(|minor| minor.checked_add(exclusive));
+    let minor = minor.filter(|minor| *minor >= 0).ok_or_else(out_of_range)?;
+    let paid = Money::from_minor(minor, amount.currency()).map_err(|error| Why::new("bad_money", error.to_string()))?;
+    let money = line_money(Some(paid), Some(tax), Some(discount))?;
+    let net = net_of(Some(paid), Some(tax))?;
+    Ok((money, net))
+}
+
+fn plan_of(
+    line: &InvoiceLine,
+    invoice: &Invoice,
+    plan: &crate::domain::catalog::PlanId,
+    money: GrantMoney,
+) -> Result<WishedPlan, Stop> {
+    let subscription = line.subscription.clone().or_else(|| invoice.subscription.clone());
+    let period = needed(line.period, "lines.period")?;
+    if period.end <= period.start {
+        return Err(Why::new("unreadable", "lines.period ends before it starts").into());
+    }
+    let seats = count(line.quantity, line.quantity_decimal.as_deref(), "lines.quantity")?;
+    let quantity = seats.nanos().checked_div(Credits::whole(1).nanos()).and_then(|seats| i64::try_from(seats).ok());
+    Ok(WishedPlan {
+        subscription: needed(subscription, "lines.subscription")?,
+        plan: plan.clone(),
+        quantity: quantity.unwrap_or(1).max(1),
+        period_start: period.start,
+        period_end: period.end,
+        money,
+        stripe_price: line.price.clone(),
+        stripe_line: line.id.clone(),
+    })
+}

@@ -1,0 +1,236 @@
+//! Works through stored events: interpret, ask Stripe, find out whose they are, claim the payment, post, record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::WorkerAges;
+use super::resolve::{self, Setback};
+use crate::clock::Clock;
+use crate::domain::ids::AccountId;
+use crate::inbox::intent::{Intent, Interpretation, Why};
+use crate::inbox::interpret::{Answers, Context, interpret};
+use crate::posting::Posting;
+use crate::store::events::{Closed, LeasedEvent, StoredInput, Why as StoredWhy};
+use crate::store::{Store, StoreError};
+use crate::stripe::client::{Fetch, StripeClient, StripeError};
+use crate::stripe::wire::{Event, Wire};
+
+/// Events looked at in one round.
+const ROUND: i64 = 64;
+/// Events worked on at once by one daemon.
+const CONCURRENCY: usize = 8;
+/// How long a worker has an event for itself: longer than every call to Stripe it may make, retries included.
+const LEASE_SECONDS: i32 = 180;
+/// Wait between rounds when nothing wakes the worker.
+const IDLE: Duration = Duration::from_millis(1_000);
+/// Questions asked for one event: pages of lines, an intent, a charge; more is a loop.
+const QUESTIONS_MAX: usize = 120;
+/// Times an event is worked on before it is given up: about ten days with the delays below.
+const ATTEMPTS_MAX: i32 = 40;
+/// Delays after each attempt, in seconds; the last one repeats.
+const DELAYS: [i64; 8] = [2, 10, 60, 300, 1_800, 3_600, 10_800, 21_600];
+/// Reasons that go away when a customer or a link appears.
+pub const WAITING_FOR_CUSTOMER: [&str; 1] = ["unknown_customer"];
+/// Reasons that go away when the catalogue grows.
+pub const WAITING_FOR_CATALOG: [&str; 5] =
+    ["unknown_feature", "unknown_plan", "unknown_price", "below_minimum_price", "no_feature"];
+
+/// What the worker needs.
+#[derive(Clone)]
+pub struct InboxWorker {
+    /// The database.
+    pub store: Store,
+    /// The door.
+    pub posting: Posting,
+    /// Stripe; `None` without an API key.
+    pub stripe: Option<Arc<dyn StripeClient>>,
+    /// Time, for the log.
+    pub clock: Clock,
+    /// Told when an event was stored.
+    pub wake: Arc<Notify>,
+    /// Objects paid before it never grant.
+    pub cutover_at: Option<Timestamp>,
+    /// Do free checkouts grant catalogue packs?
+    pub grant_free_checkouts: bool,
+    /// Does a price that nobody knows park the event?
+    pub park_unknown_prices: bool,
+    /// When rounds were finished.
+    pub ages: WorkerAges,
+}
+
+/// How work on one event ended.
+enum Step {
+    Close(Closed, Option<Why>, Option<AccountId>),
+    Park(Why, Option<AccountId>),
+    Retry(Why, Option<AccountId>),
+}
+
+impl InboxWorker {
+    /// Works until told to stop; what is under way is finished.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.round().await {
+                Ok(0) => {
+                    tokio::select! {
+                        () = self.wake.notified() => {}
+                        () = tokio::time::sleep(IDLE) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the inbox could not be read");
+                    tokio::select! {
+                        () = tokio::time::sleep(IDLE) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// One round: works on everything due, a bounded number at once. Answers how many events were taken.
+    pub async fn round(&self) -> Result<usize, StoreError> {
+        let due = self.store.due_events(ROUND).await?;
+        let taken = futures_util::stream::iter(due)
+            .map(|id| async move { self.take(&id).await })
+            .buffer_unordered(CONCURRENCY)
+            .filter(|taken| std::future::ready(*taken))
+            .count()
+            .await;
+        self.ages.finished("inbox", self.clock.now());
+        Ok(taken)
+    }
+
+    async fn take(&self, id: &str) -> bool {
+        match self.store.lease_event(id, LEASE_SECONDS).await {
+            Ok(None) => false,
+            Ok(Some(event)) => {
+                if let Err(error) = self.work_on(&event).await {
+                    // The lease ends by itself and the event is taken again.
+                    tracing::warn!(event.id = %event.id, %error, "an event's outcome could not be recorded");
+                }
+                true
+            }
+            Err(error) => {
+                tracing::warn!(event.id = %id, %error, "an event could not be leased");
+                false
+            }
+        }
+    }
+
+    async fn work_on(&self, event: &LeasedEvent) -> Result<(), StoreError> {
+        let step = match self.step(event).await {
+            Ok(step) => step,
+            Err(error) => Step::Retry(Why::new("database", error.to_string()), None),
+        };
+        match step {
+            Step::Close(how, why, account) => {
+                let reason = why.as_ref().map_or("", |why| why.code);
+                tracing::info!(event.id = %event.id, event.kind = %event.event_type, outcome = ?how, reason, "worked on an event");
+                self.store.close_event(event, how, why.map(stored).as_ref(), account).await
+            }
+            Step::Park(why, account) => self.later(event, true, why, account).await,
+            Step::Retry(why, account) => self.later(event, false, why, account).await,
+        }
+    }
+
+    async fn later(
+        &self,
+        event: &LeasedEvent,
+        parked: bool,
+        why: Why,
+        account: Option<AccountId>,
+    ) -> Result<(), StoreError> {
+        if event.attempts >= ATTEMPTS_MAX {
+            tracing::error!(event.id = %event.id, reason = why.code, detail = %why.detail, "an event was given up");
+            return self.store.close_event(event, Closed::Dead, Some(&stored(why)), account).await;
+        }
+        let place = usize::try_from(event.attempts.saturating_sub(1)).unwrap_or(0).min(DELAYS.len() - 1);
+        let seconds = DELAYS[place];
+        tracing::warn!(event.id = %event.id, parked, reason = why.code, detail = %why.detail, retry_in_seconds = seconds,
+            "an event has to wait");
+        self.store.delay_event(event, parked, &stored(why), account, seconds).await
+    }
+
+    async fn step(&self, leased: &LeasedEvent) -> Result<Step, StoreError> {
+        let event = match Event::from_slice(&leased.body) {
+            Ok(event) => event,
+            Err(error) => return Ok(Step::Park(Why::new("unreadable", error.to_string()), None)),
+        };
+        let mut answers = Answers::new(self.stripe.is_some());
+        for input in self.store.inputs(&leased.id).await? {
+            answers.add(input.request, input.status, input.body);
+        }
+        let catalog = self.store.catalog().await?;
+        for _ in 0..QUESTIONS_MAX {
+            let context = Context {
+                catalog: &catalog.catalog,
+                answers: &answers,
+                cutover_at: self.cutover_at,
+                grant_free_checkouts: self.grant_free_checkouts,
+                park_unknown_prices: self.park_unknown_prices,
+            };
+            match interpret(&event, context) {
+                Interpretation::Act(intents) => return self.act(intents).await,
+                Interpretation::Ignore(why) => return Ok(Step::Close(Closed::Ignored, Some(why), None)),
+                Interpretation::Park(why) => return Ok(Step::Park(why, None)),
+                Interpretation::Ask(questions) => {
+                    for question in questions {
+                        match self.ask(leased, &question).await? {
+                            Ok(input) => answers.add(input.request, input.status, input.body),
+                            Err(why) => return Ok(Step::Retry(why, None)),
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Step::Park(Why::new("too_many_questions", "interpretation keeps asking Stripe"), None))
+    }
+
+    /// Asks Stripe one question and keeps the answer beside the event.
+    async fn ask(&self, event: &LeasedEvent, question: &Fetch) -> Result<Result<StoredInput, Why>, StoreError> {
+        let Some(stripe) = &self.stripe else {
+            return Ok(Err(Why::new("no_api_key", "Stripe cannot be asked without STRIPE_SECRET_KEY")));
+        };
+        let request = question.path();
+        let input = match stripe.fetch(question).await {
+            Ok(answer) => StoredInput { request, status: answer.status, body: answer.body.to_vec() },
+            Err(error @ (StripeError::Refused { .. } | StripeError::TooLarge { .. })) => {
+                return Ok(Err(Why::new("stripe_refused", error.to_string())));
+            }
+            Err(error) => return Ok(Err(Why::new("stripe_unavailable", error.to_string()))),
+        };
+        self.store.keep_input(&event.id, &input).await?;
+        Ok(Ok(input))
+    }
+
+    async fn act(&self, intents: Vec<Intent>) -> Result<Step, StoreError> {
+        let mut account = None;
+        let mut linked = false;
+        for intent in intents {
+            match resolve::carry_out(&self.store, &self.posting, intent).await {
+                Ok(done) => {
+                    account = Some(done.account);
+                    linked |= done.linked;
+                }
+                Err(Setback::Park(why)) => return Ok(Step::Park(why, account)),
+                Err(Setback::Retry(why)) => return Ok(Step::Retry(why, account)),
+                Err(Setback::Store(error)) => return Err(error),
+            }
+        }
+        if linked && self.store.wake_parked(&WAITING_FOR_CUSTOMER).await? > 0 {
+            self.wake.notify_one();
+        }
+        Ok(Step::Close(Closed::Processed, None, account))
+    }
+}
+
+fn stored(why: Why) -> StoredWhy {
+    StoredWhy { reason: why.code.to_owned(), detail: why.detail }
+}
