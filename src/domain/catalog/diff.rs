@@ -134,15 +134,12 @@ fn add_named(
     facts: BTreeMap<String, String>,
 ) -> Vec<String> {
     let place = |name: &str| path.iter().cloned().chain([list.to_owned(), name.to_owned()]).collect::<Vec<_>>();
-    let others = std::iter::once(name.to_owned()).chain((2_u32..).map(|number| format!("{name}#{number}")));
-    // Ends: every turn skips one of the finitely many things.
-    let free = others.skip_while(|name| things.contains_key(&place(name))).take(1);
-    for name in free {
-        let path = place(&name);
-        things.insert(path.clone(), Thing { subject: format!("{subject}.{name}"), facts });
-        return path;
-    }
-    Vec::new()
+    let mut names = std::iter::once(name.to_owned()).chain((2_u32..).map(|number| format!("{name}#{number}")));
+    // Ends, and finds one: every turn skips one of the finitely many things.
+    let free = names.find(|name| !things.contains_key(&place(name))).unwrap_or_default();
+    let path = place(&free);
+    things.insert(path.clone(), Thing { subject: format!("{subject}.{free}"), facts });
+    path
 }
 
 fn fact(facts: &mut BTreeMap<String, String>, name: &str, value: Option<impl fmt::Display>) {
@@ -226,7 +223,11 @@ fn item_facts(item: &Item) -> BTreeMap<String, String> {
 
 fn rollover_text(rollover: Rollover) -> String {
     let most = rollover.max.map_or_else(|| "all".to_owned(), |max| format!("at most {max}"));
-    rollover.months.map_or_else(|| most.clone(), |months| format!("{most} for {months} months"))
+    match rollover.months {
+        None => most,
+        Some(1) => format!("{most} for 1 month"),
+        Some(months) => format!("{most} for {months} months"),
+    }
 }
 
 fn price_facts(price: &Price) -> BTreeMap<String, String> {

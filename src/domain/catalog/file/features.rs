@@ -31,7 +31,7 @@ pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> BTreeMap
     let mut named = Vec::new();
     for (name, place, field) in section.entries() {
         if FeatureId::new(name).is_none() {
-            reading.mistakes.add(&place, name_message("feature"));
+            reading.mistakes.add(&place, name_message("a feature"));
         }
         let inside = field.section(&mut reading.mistakes);
         let kind = inside.as_ref().and_then(|inside| read_kind(inside, reading));
@@ -51,9 +51,9 @@ pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> BTreeMap
     features.collect()
 }
 
-/// What is wrong with a name of the noun's kind.
+/// What is wrong with the name of a thing (with its article, such as "a plan").
 pub(super) fn name_message(noun: &str) -> String {
-    format!("a {noun}'s name has to be 1 to {NAME_MAX} letters, digits, `_`, `-`, `.` or `:`")
+    format!("{noun}'s name has to be 1 to {NAME_MAX} letters, digits, `_`, `-`, `.` or `:`")
 }
 
 /// A feature that other parts name: what it is, else the mistake is noted at `place`.

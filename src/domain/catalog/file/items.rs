@@ -23,7 +23,7 @@ pub(super) fn read_id(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Opt
     };
     let text = field.text(mistakes)?;
     if FeatureId::new(text).is_none() {
-        mistakes.add(field.place(), name_message("item"));
+        mistakes.add(field.place(), name_message("an item"));
         return None;
     }
     Some(text.to_owned())
@@ -49,7 +49,7 @@ pub(super) fn read(id: Option<String>, section: &Section<'_>, reading: &mut Read
         Some(amount)
     });
     let unlimited = section.field("unlimited").and_then(|field| field.flag(mistakes)).unwrap_or(false);
-    let reset = section.field("reset").and_then(|field| periods::read_reset(&field, mistakes)).flatten();
+    let reset = section.field("reset").and_then(|field| periods::read_reset(&field, mistakes));
     let anchor = read_anchor(section, mistakes);
     let rollover = read_rollover(section, mistakes);
     let expires_after = section.field("expires_after").and_then(|field| periods::read_expiry(&field, mistakes));
@@ -129,16 +129,11 @@ fn read_anchor(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> ResetAncho
     let Some(field) = section.field("calendar") else { return ResetAnchor::Anniversary };
     let Some(name) = field.text(mistakes) else { return ResetAnchor::Anniversary };
     let zone = TimeZone::get(name).ok();
-    match zone.as_ref().and_then(TimeZone::iana_name) {
-        Some(zone) => ResetAnchor::Calendar { time_zone: zone.to_owned() },
-        None => {
-            mistakes.add(
-                field.place(),
-                format!("{name:?} is no time zone; write one such as \"Europe/Berlin\" or \"UTC\""),
-            );
-            ResetAnchor::Anniversary
-        }
+    if let Some(zone) = zone.as_ref().and_then(TimeZone::iana_name) {
+        return ResetAnchor::Calendar { time_zone: zone.to_owned() };
     }
+    mistakes.add(field.place(), format!("{name:?} is no time zone; write one such as \"Europe/Berlin\" or \"UTC\""));
+    ResetAnchor::Anniversary
 }
 
 fn read_rollover(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<Rollover> {

@@ -51,12 +51,9 @@ pub(super) fn read_billing_interval(field: &Field<'_>, mistakes: &mut Mistakes<'
     }
 }
 
-/// How often credits come anew; `Some(None)` is once.
-pub(super) fn read_reset(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Option<Option<Interval>> {
-    if field.is_text() && field.text(mistakes)? == "one_off" {
-        return Some(None);
-    }
-    read_interval(field, mistakes).map(Some)
+/// How often credits come anew; `None` is once, or a mistake that is noted.
+pub(super) fn read_reset(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Option<Interval> {
+    if field.says("one_off") { None } else { read_interval(field, mistakes) }
 }
 
 /// When bought or one-off credits end.

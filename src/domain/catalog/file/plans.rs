@@ -21,7 +21,7 @@ pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> BTreeMap
     for (name, place, field) in section.entries() {
         let id = PlanId::new(name);
         if id.is_none() {
-            reading.mistakes.add(&place, name_message("plan"));
+            reading.mistakes.add(&place, name_message("a plan"));
         }
         let Some(inside) = field.section(&mut reading.mistakes) else { continue };
         let plan = read_plan(&inside, reading);
@@ -48,7 +48,7 @@ fn read_plan(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Plan> {
     let group = section.field("group").and_then(|field| {
         let text = field.text(mistakes)?;
         if PlanId::new(text).is_none() {
-            mistakes.add(field.place(), name_message("group"));
+            mistakes.add(field.place(), name_message("a group"));
         }
         Some(text.to_owned())
     });

@@ -15,19 +15,7 @@ const PACK_KEYS: [&str; 8] =
 
 /// An amount that is zero or more, with its currency.
 pub(super) fn read_money(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<Money> {
-    let currency = match section.field("currency") {
-        Some(field) => field.text(mistakes).and_then(|text| match text.parse::<Currency>() {
-            Ok(currency) => Some(currency),
-            Err(error) => {
-                mistakes.add(field.place(), error.to_string());
-                None
-            }
-        }),
-        None => {
-            mistakes.add(&section.key("currency"), "is missing; write three letters such as currency = \"usd\"");
-            None
-        }
-    };
+    let currency = read_currency(section, mistakes);
     let Some(field) = section.field("amount") else {
         mistakes.add(&section.key("amount"), "is missing; write major units such as amount = \"10.00\"");
         return None;
@@ -48,6 +36,15 @@ pub(super) fn read_money(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> 
     None
 }
 
+fn read_currency(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<Currency> {
+    let Some(field) = section.field("currency") else {
+        mistakes.add(&section.key("currency"), "is missing; write three letters such as currency = \"usd\"");
+        return None;
+    };
+    let currency = field.text(mistakes)?.parse::<Currency>();
+    currency.map_err(|error| mistakes.add(field.place(), error.to_string())).ok()
+}
+
 /// A price of a plan.
 pub(super) fn read_price(section: &Section<'_>, target: &str, reading: &mut Reading<'_>) -> Option<Price> {
     section.refuse_unknown(&PRICE_KEYS, &mut reading.mistakes);
@@ -58,14 +55,13 @@ pub(super) fn read_price(section: &Section<'_>, target: &str, reading: &mut Read
 /// A pack of an item.
 pub(super) fn read_pack(section: &Section<'_>, target: &str, reading: &mut Reading<'_>) -> Option<Pack> {
     section.refuse_unknown(&PACK_KEYS, &mut reading.mistakes);
-    let credits = match section.field("credits") {
-        Some(field) => read_positive(&field, "a pack of nothing sells nothing", &mut reading.mistakes),
-        None => {
-            let message = "is missing; write how many one pack gives, such as credits = \"1\"";
-            reading.mistakes.add(&section.key("credits"), message);
-            None
-        }
-    };
+    let credits = section.field("credits");
+    if credits.is_none() {
+        let message = "is missing; write how many one pack gives, such as credits = \"1\"";
+        reading.mistakes.add(&section.key("credits"), message);
+    }
+    let credits =
+        credits.and_then(|field| read_positive(&field, "a pack of nothing sells nothing", &mut reading.mistakes));
     let minimum = section.field("minimum");
     let minimum =
         minimum.and_then(|field| read_positive(&field, "leave it out to sell any number", &mut reading.mistakes));

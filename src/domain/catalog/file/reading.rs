@@ -13,6 +13,9 @@ use crate::domain::credits::AmountError;
 /// Longest key that is compared with the known ones: the comparison is quadratic.
 const COMPARED_BYTES_MAX: usize = 64;
 
+/// Most mistakes that are told: beyond that the file is of another kind, and a list would not help.
+const MISTAKES_MAX: usize = 1_000;
+
 /// Where something stands: the dotted path for people, the byte for line and column.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -38,15 +41,21 @@ pub(super) struct Mistakes<'text> {
     text: &'text str,
     line_starts: Vec<usize>,
     list: Vec<CatalogMistake>,
+    /// Found beyond [`MISTAKES_MAX`].
+    untold: usize,
 }
 
 impl<'text> Mistakes<'text> {
     pub(super) fn new(text: &'text str) -> Self {
         let after_breaks = text.match_indices('\n').map(|(at, _)| at.saturating_add(1));
-        Self { text, line_starts: std::iter::once(0).chain(after_breaks).collect(), list: Vec::new() }
+        Self { text, line_starts: std::iter::once(0).chain(after_breaks).collect(), list: Vec::new(), untold: 0 }
     }
 
     pub(super) fn add(&mut self, place: &Place, message: impl Into<String>) {
+        if self.list.len() >= MISTAKES_MAX {
+            self.untold = self.untold.saturating_add(1);
+            return;
+        }
         let (line, column) = (self.line_of(place.at), self.column_of(place.at));
         self.list.push(CatalogMistake { line, column, key: place.path.clone(), message: message.into() });
     }
@@ -57,17 +66,21 @@ impl<'text> Mistakes<'text> {
     }
 
     fn column_of(&self, at: usize) -> usize {
-        let line_start = self.line_starts.iter().rev().find(|start| **start <= at).copied().unwrap_or(0);
+        let line_start = self.line_starts.get(self.line_of(at).saturating_sub(1)).copied().unwrap_or(0);
         self.text.get(line_start..at).map_or(1, |before| before.chars().count().saturating_add(1))
     }
 
     /// How many there are, to tell whether a part was read without one.
     pub(super) fn count(&self) -> usize {
-        self.list.len()
+        self.list.len().saturating_add(self.untold)
     }
 
     pub(super) fn sorted(mut self) -> Vec<CatalogMistake> {
         self.list.sort_by(|a, b| (a.line, a.column, &a.key).cmp(&(b.line, b.column, &b.key)));
+        if let (Some(last), 1..) = (self.list.last(), self.untold) {
+            let message = format!("and {} more mistakes; mend those above first", self.untold);
+            self.list.push(CatalogMistake { key: String::new(), message, ..last.clone() });
+        }
         self.list
     }
 }

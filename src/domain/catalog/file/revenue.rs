@@ -81,7 +81,7 @@ fn decide_without_fee(
         None => {}
         Some(RevenuePolicy::Credits | RevenuePolicy::External) if sells_packs => {}
         Some(RevenuePolicy::OverTime | RevenuePolicy::Allocate | RevenuePolicy::Credits | RevenuePolicy::External) => {
-            mistakes.add(key, "a plan without `prices` has no fee to recognise; take `revenue` out")
+            mistakes.add(key, "a plan without `prices` has no fee to recognise; take `revenue` out");
         }
     }
     stated.unwrap_or(RevenuePolicy::OverTime)
