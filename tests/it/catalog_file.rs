@@ -181,10 +181,10 @@ fn a_file_beyond_the_limit_is_not_read() {
 
 #[test]
 fn a_flood_of_mistakes_is_cut_and_says_so() {
-    let text = (0..100_000).map(|number| format!("k{number}=1\n")).collect::<Vec<_>>().concat();
+    let text = (0..5_000).map(|number| format!("k{number}=1\n")).collect::<Vec<_>>().concat();
     let found = refused(&text);
     assert_eq!(found.len(), 1_001);
-    assert!(found[1_000].ends_with("and 99000 more mistakes; mend those above first"), "{}", found[1_000]);
+    assert!(found[1_000].ends_with("and 4000 more mistakes; mend those above first"), "{}", found[1_000]);
 }
 
 fn features(count: usize) -> String {
