@@ -209,10 +209,10 @@ impl Drop for DevDb {
         let signal = if self.throwaway { Signal::SIGQUIT } else { Signal::SIGINT };
         let told = kill(self.pid, signal).is_ok();
         if told && self.gone.recv_timeout(Duration::from_secs(STOP_SECONDS)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            drop(kill(self.pid, Signal::SIGKILL));
+            let _: nix::Result<()> = kill(self.pid, Signal::SIGKILL);
         }
         if self.throwaway {
-            drop(fs::remove_dir_all(&self.root));
+            let _: std::io::Result<()> = fs::remove_dir_all(&self.root);
         }
     }
 }
@@ -227,7 +227,7 @@ fn throwaway_folder() -> Result<PathBuf, DevDbError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.strip_prefix(THROWAWAY).and_then(|rest| rest.split('-').next()).map(str::to_owned);
         if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            drop(fs::remove_dir_all(entry.path()));
+            let _: std::io::Result<()> = fs::remove_dir_all(entry.path());
         }
     }
     let prefix = format!("{THROWAWAY}{}-", std::process::id());
@@ -367,9 +367,9 @@ fn run_server(
         .name("postgres".to_owned())
         .spawn(move || match command.spawn() {
             Ok(mut child) => {
-                drop(started.send(Ok(child.id())));
+                let _: Result<(), mpsc::SendError<_>> = started.send(Ok(child.id()));
                 drop(child.wait());
-                drop(ended.send(()));
+                let _: Result<(), mpsc::SendError<()>> = ended.send(());
             }
             Err(error) => drop(started.send(Err(error))),
         })

@@ -3,6 +3,7 @@
 //! A [`Catalog`] in memory is always consistent: the only ways to one are `catalog::file` (a TOML document with every
 //! mistake named by line) and the store's rows that such a document was applied from.
 
+pub mod diff;
 pub mod file;
 
 use std::collections::BTreeMap;

@@ -33,7 +33,7 @@ pub enum AmountError {
     #[error("has more than {0} digits behind the point; amounts are exact and never rounded")]
     TooPrecise(u32),
     /// Outside the range that is kept.
-    #[error("is larger than the largest amount kept, 10^18")]
+    #[error("is larger than the largest amount kept")]
     TooLarge,
     /// Below zero where only amounts from zero on make sense.
     #[error("has to be zero or more")]

@@ -1,0 +1,151 @@
+//! Plans: what is sold together, at which prices.
+
+use std::collections::BTreeMap;
+
+use super::super::{Item, Plan, PlanId, Price};
+use super::features::name_message;
+use super::reading::{Mistakes, Section};
+use super::{ITEMS_MAX, PLANS_MAX, PRICES_MAX, Reading, TRIAL_DAYS_MAX, items, prices, revenue};
+
+const KEYS: [&str; 9] =
+    ["name", "auto_enable", "add_on", "group", "trial_days", "revenue", "access_price", "prices", "items"];
+
+/// Reads `[plans]`.
+pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> BTreeMap<PlanId, Plan> {
+    if section.len() > PLANS_MAX {
+        reading.mistakes.add(section.place(), format!("{} plans; at most {PLANS_MAX} are kept", section.len()));
+        return BTreeMap::new();
+    }
+    let mut plans = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    for (name, place, field) in section.entries() {
+        let id = PlanId::new(name);
+        if id.is_none() {
+            reading.mistakes.add(&place, name_message("a plan"));
+        }
+        let Some(inside) = field.section(&mut reading.mistakes) else { continue };
+        let plan = read_plan(&inside, reading);
+        if let (Some(id), Some(plan)) = (id, plan) {
+            places.insert(id.clone(), inside);
+            plans.insert(id, plan);
+        }
+    }
+    revenue::refuse_unweighable(&plans, &places, reading);
+    refuse_rival_defaults(&plans, &places, &mut reading.mistakes);
+    plans
+}
+
+/// Reads one plan; `None` if it had any mistake but one of revenue.
+fn read_plan(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Plan> {
+    let before = reading.mistakes.count();
+    section.refuse_unknown(&KEYS, &mut reading.mistakes);
+    let prices = read_prices(section, reading);
+    let items = read_items(section, reading);
+    let mistakes = &mut reading.mistakes;
+    let name = section.field("name").and_then(|field| field.label(mistakes));
+    let auto_enable = section.field("auto_enable").and_then(|field| field.flag(mistakes)).unwrap_or(false);
+    let add_on = section.field("add_on").and_then(|field| field.flag(mistakes)).unwrap_or(false);
+    let group = section.field("group").and_then(|field| {
+        let text = field.text(mistakes)?;
+        if PlanId::new(text).is_none() {
+            mistakes.add(field.place(), name_message("a group"));
+        }
+        Some(text.to_owned())
+    });
+    let trial_days = section.field("trial_days").and_then(|field| field.whole(&(0..=TRIAL_DAYS_MAX), mistakes));
+    let trial_days = trial_days.unwrap_or(0);
+    if auto_enable && section.has("prices") {
+        let message = "a plan with a price cannot be given to every new customer; take out `auto_enable` or `prices`";
+        mistakes.add(&section.key("auto_enable"), message);
+    }
+    if trial_days > 0 && !section.has("prices") {
+        mistakes.add(&section.key("trial_days"), "a plan without a price has nothing to try first; take it out");
+    }
+    let access_price = section.field("access_price").and_then(|field| {
+        let inside = field.section(mistakes)?;
+        inside.refuse_unknown(&["amount", "currency"], mistakes);
+        prices::read_money(&inside, mistakes)
+    });
+    let stated = section.field("revenue").and_then(|field| revenue::read_policy(&field, mistakes));
+    if mistakes.count() != before {
+        return None;
+    }
+    let revenue = revenue::decide(stated, &prices, &items, section, reading);
+    let access_price = access_price.map(Into::into);
+    Some(Plan { name, auto_enable, add_on, group, trial_days, revenue, access_price, prices, items })
+}
+
+fn read_prices(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Price> {
+    let Some(field) = section.field("prices") else { return Vec::new() };
+    let before = reading.mistakes.count();
+    let entries = field.sections(PRICES_MAX, &mut reading.mistakes);
+    if entries.is_empty() && reading.mistakes.count() == before {
+        reading.mistakes.add(field.place(), "the list is empty; write a price or take it out");
+    }
+    let target = section.place().path.clone();
+    entries.iter().filter_map(|entry| prices::read_price(entry, &target, reading)).collect()
+}
+
+fn read_items(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Item> {
+    let Some(field) = section.field("items") else { return Vec::new() };
+    let mut first_of: BTreeMap<String, String> = BTreeMap::new();
+    let mut read: Vec<Item> = Vec::new();
+    for entry in field.sections(ITEMS_MAX, &mut reading.mistakes) {
+        let id = items::read_id(&entry, &mut reading.mistakes);
+        if let Some(id) = &id {
+            match first_of.get(id) {
+                Some(first) => {
+                    let message = format!("item `{id}` already stands at {first}; give this one an `id` of its own");
+                    let key = if entry.has("id") { "id" } else { "feature" };
+                    reading.mistakes.add(&entry.key(key), message);
+                }
+                None => {
+                    first_of.insert(id.clone(), entry.place().path.clone());
+                }
+            }
+        }
+        let Some(item) = items::read(id, &entry, reading) else { continue };
+        refuse_second_reset(&item, &read, &entry, &mut reading.mistakes);
+        read.push(item);
+    }
+    read
+}
+
+/// A balance has one next reset: two rhythms of one pool in one plan would leave none to show.
+fn refuse_second_reset(item: &Item, earlier: &[Item], entry: &Section<'_>, mistakes: &mut Mistakes<'_>) {
+    let differs = |other: &&Item| {
+        other.feature == item.feature
+            && other.reset.is_some()
+            && item.reset.is_some()
+            && (other.reset != item.reset || other.anchor != item.anchor)
+    };
+    if let Some(other) = earlier.iter().find(differs) {
+        let message = format!(
+            "item `{}` renews `{}` in another rhythm; one pool has one reset in a plan, so make them equal",
+            other.id, item.feature
+        );
+        mistakes.add(&entry.key("reset"), message);
+    }
+}
+
+/// Plans of one group exclude each other, so only one of them can be given to every new customer.
+fn refuse_rival_defaults(
+    plans: &BTreeMap<PlanId, Plan>,
+    places: &BTreeMap<PlanId, Section<'_>>,
+    mistakes: &mut Mistakes<'_>,
+) {
+    let mut default_of: BTreeMap<&str, &PlanId> = BTreeMap::new();
+    for (id, plan) in plans.iter().filter(|(_, plan)| plan.auto_enable && !plan.add_on) {
+        let Some(group) = plan.group.as_deref() else { continue };
+        let Some(place) = places.get(id) else { continue };
+        match default_of.get(group) {
+            Some(first) => {
+                let message = format!("plan `{first}` of group `{group}` is given to every new customer already");
+                mistakes.add(&place.key("auto_enable"), message);
+            }
+            None => {
+                default_of.insert(group, id);
+            }
+        }
+    }
+}
