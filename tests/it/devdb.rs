@@ -154,7 +154,8 @@ async fn the_server_dies_with_us_even_after_kill_9() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("a child");
-    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().expect("its words")));
+    let mut lines =
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().expect("its words")));
     let pid = loop {
         let line = lines.next_line().await.expect("read").expect("a line with the pid");
         // The test runner's own words may stand before it on the line.
