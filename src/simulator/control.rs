@@ -23,7 +23,7 @@ use super::server::Account;
 use super::state::{Kind, Origin, State, number, text};
 
 /// A write never waits longer than this.
-const LATENCY_MAX: Duration = Duration::from_secs(60);
+const LATENCY_MAX: Duration = Duration::from_mins(1);
 /// Writes a test may let fail at once.
 const FAILING_WRITES_MAX: u32 = 1_000;
 

@@ -60,14 +60,14 @@ fn include(state: &State, object: &Value, field: &str) -> Option<Value> {
         ("checkout.session", "line_items") => {
             let items = state.get(Kind::Session, id)?.extra.get("line_items")?.as_array()?;
             let first: Vec<Value> = items.iter().take(LINE_ITEMS_EMBEDDED).cloned().collect();
-            let mut list = embedded_list(first, &format!("/v1/checkout/sessions/{id}/line_items"));
+            let mut list = embedded_list(&first, &format!("/v1/checkout/sessions/{id}/line_items"));
             list["has_more"] = json!(items.len() > LINE_ITEMS_EMBEDDED);
             Some(list)
         }
         ("invoice", "payments") => {
             let payments = state.all(Kind::InvoicePayment).map(|record| record.object.clone());
-            let payments = payments.filter(|payment| text(payment, "invoice") == id).collect();
-            Some(embedded_list(payments, &format!("/v1/invoice_payments?invoice={id}")))
+            let payments = payments.filter(|payment| text(payment, "invoice") == id).collect::<Vec<Value>>();
+            Some(embedded_list(&payments, &format!("/v1/invoice_payments?invoice={id}")))
         }
         // Older shapes have these; the newest does not, and the edge writes them from here.
         (_, _) => None,

@@ -198,7 +198,9 @@ impl Simulator {
         ));
         account.state().deliver = account.deliverer.webhook().url.is_some();
         if options.auto_deliver {
-            waiting.into_iter().for_each(|event| Deliverer::start(&account, event));
+            for event in waiting {
+                Deliverer::start(&account, event);
+            }
         }
         let app = Router::new()
             .route("/v1/{*path}", any(server::handle))

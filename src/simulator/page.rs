@@ -44,7 +44,7 @@ fn content(session: &Value, lines: Option<&Value>) -> String {
     for line in lines.and_then(Value::as_array).into_iter().flatten() {
         let (name, quantity) = (escape(text(line, "description")), number(line, "quantity"));
         let amount = number(line, "amount_total");
-        rows.push_str(&format!("<tr><td>{name}</td><td>{quantity}</td><td>{amount} {currency}</td></tr>"));
+        rows.extend([format!("<tr><td>{name}</td><td>{quantity}</td><td>{amount} {currency}</td></tr>")]);
     }
     let total = number(session, "amount_total");
     let action = if text(session, "status") == "open" {

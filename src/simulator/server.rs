@@ -56,7 +56,6 @@ pub struct Faults {
 
 impl Account {
     /// An account around a state.
-    #[expect(clippy::too_many_arguments, reason = "called once, with what the options were checked into")]
     pub(super) fn new(
         state: State,
         clock: Clock,
@@ -259,13 +258,11 @@ async fn run(
     }
     let served = account.step(origin, |state| routes::serve(state, &call))?;
     Ok(match served {
-        Ok(body) => match take_failing_write(account) {
-            true => {
-                let refusal = Refusal::api_error("An unexpected error occurred, asked for by the test.");
-                (refusal.status(), refusal.body(), true)
-            }
-            false => (200, body, true),
-        },
+        Ok(_) if take_failing_write(account) => {
+            let refusal = Refusal::api_error("An unexpected error occurred, asked for by the test.");
+            (refusal.status(), refusal.body(), true)
+        }
+        Ok(body) => (200, body, true),
         Err(refusal) => (refusal.status(), refusal.body(), refusal.was_executed()),
     })
 }

@@ -81,7 +81,7 @@ fn acacia(state: &State, value: &Value) -> Value {
                 "line_item" => line(state, value, &mut older),
                 "subscription" => subscription(value, &mut older),
                 "subscription_item" => {
-                    remove(&mut older, &["current_period_start", "current_period_end", "current_trial"])
+                    remove(&mut older, &["current_period_start", "current_period_end", "current_trial"]);
                 }
                 "payment_intent" => {
                     put_extra(state, Kind::PaymentIntent, value, &mut older, &["invoice"]);

@@ -102,7 +102,7 @@ pub struct Origin {
 
 /// One family's objects in order of creation.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Shelf {
+struct Family {
     records: Vec<Record>,
     places: BTreeMap<String, usize>,
 }
@@ -110,7 +110,7 @@ struct Shelf {
 /// The account.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct State {
-    shelves: BTreeMap<Kind, Shelf>,
+    families: BTreeMap<Kind, Family>,
     /// Kept answers by idempotency key.
     pub keys: Keys,
     /// Events not yet delivered.
@@ -145,22 +145,22 @@ impl State {
     /// Adds an object; its id is in it.
     pub fn insert(&mut self, kind: Kind, object: Value, extra: Map<String, Value>) -> String {
         let id = text(&object, "id").to_owned();
-        let shelf = self.shelves.entry(kind).or_default();
-        shelf.places.insert(id.clone(), shelf.records.len());
-        shelf.records.push(Record { object, extra });
+        let family = self.families.entry(kind).or_default();
+        family.places.insert(id.clone(), family.records.len());
+        family.records.push(Record { object, extra });
         id
     }
 
     /// An object by its id.
     pub fn get(&self, kind: Kind, id: &str) -> Option<&Record> {
-        let shelf = self.shelves.get(&kind)?;
-        shelf.records.get(*shelf.places.get(id)?)
+        let family = self.families.get(&kind)?;
+        family.records.get(*family.places.get(id)?)
     }
 
     /// An object to change.
     pub fn get_mut(&mut self, kind: Kind, id: &str) -> Option<&mut Record> {
-        let shelf = self.shelves.get_mut(&kind)?;
-        shelf.records.get_mut(*shelf.places.get(id)?)
+        let family = self.families.get_mut(&kind)?;
+        family.records.get_mut(*family.places.get(id)?)
     }
 
     /// An object the path names, or 404.
@@ -175,7 +175,7 @@ impl State {
 
     /// A family's objects, oldest first.
     pub fn all(&self, kind: Kind) -> impl DoubleEndedIterator<Item = &Record> {
-        self.shelves.get(&kind).into_iter().flat_map(|shelf| shelf.records.iter())
+        self.families.get(&kind).into_iter().flat_map(|family| family.records.iter())
     }
 
     /// Writes fields of an object that is there.
@@ -200,7 +200,7 @@ impl State {
         }
         let Some(record) = self.get(kind, id) else { return };
         let object = self.endpoint_version.train().render(self, &record.object);
-        let event = event::build(self, event_type, object, previous);
+        let event = event::build(self, event_type, &object, previous);
         let event_id = self.insert(Kind::Event, event, Map::new());
         if self.deliver {
             self.pending.insert(event_id.clone(), Pending::default());

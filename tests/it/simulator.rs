@@ -1,23 +1,20 @@
 //! The simulator over HTTP: what it answers, refuses, keeps, emits and delivers.
+#![expect(clippy::unwrap_used, reason = "the builders of a test fail it where they stand")]
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use creditd::clock::Clock;
-use creditd::simulator::{Entry, InvoiceOrder, Options, Outcome, RetryPlan, Simulator, SimulatorError};
-use hmac::{Hmac, KeyInit, Mac};
+use creditd::simulator::{Entry, InvoiceOrder, Options, Outcome, Simulator, SimulatorError};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sha2::Sha256;
+
+mod deliveries;
+mod idempotency;
+mod sdk;
 
 const ACACIA: &str = "2024-09-30.acacia";
-const WAIT: Duration = Duration::from_secs(10);
 
 /// 2026-01-31T00:00:00Z: month ends show whether periods are counted from the anchor.
 fn clock() -> Clock {
@@ -63,7 +60,10 @@ impl Account {
         let body = if method == Method::POST {
             form.to_owned()
         } else {
-            url.push_str(&if form.is_empty() { String::new() } else { format!("?{form}") });
+            if !form.is_empty() {
+                url.push('?');
+                url.push_str(form);
+            }
             String::new()
         };
         let mut request = self.client.request(method, url).body(body);
@@ -112,9 +112,9 @@ impl Account {
         id(&self.post("/v1/prices", &form).await)
     }
 
-    async fn session(&self, price: &str, mode: &str, more: &str) -> String {
+    async fn session(&self, price: &str, mode: &str, extra: &str) -> String {
         let form = format!(
-            "mode={mode}&success_url=http://127.0.0.1/done&line_items[0][price]={price}&line_items[0][quantity]=3{more}"
+            "mode={mode}&success_url=http://127.0.0.1/done&line_items[0][price]={price}&line_items[0][quantity]=3{extra}"
         );
         id(&self.post("/v1/checkout/sessions", &form).await)
     }
@@ -408,10 +408,10 @@ async fn pages_hold_together() {
     assert_eq!((ids_of(&back), &back["has_more"]), (made[1..3].to_vec(), &json!(true)));
     let mut form = "mode=payment&success_url=x".to_owned();
     for number in 0..12 {
-        form.push_str(&format!(
+        form.extend([format!(
             "&line_items[{number}][price_data][currency]=eur&line_items[{number}][price_data][unit_amount]={number}\
              &line_items[{number}][price_data][product_data][name]=p{number}&line_items[{number}][quantity]=1"
-        ));
+        )]);
     }
     let session = id(&account.post("/v1/checkout/sessions", &form).await);
     let path = format!("/v1/checkout/sessions/{session}/line_items");
@@ -455,54 +455,6 @@ async fn lists_filter_by_what_was_asked() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_replays_what_was_executed() {
-    let clock = clock();
-    let account = Account::start(Options::new(clock.clone())).await;
-    let keyed = |form: &'static str, key: &'static str| {
-        let account = &account;
-        async move { account.send(Method::POST, "/v1/payment_intents", form, &[("idempotency-key", key)]).await }
-    };
-    let pay = "amount=500&currency=eur&confirm=true&payment_method=pm_card_visa";
-    let first = keyed(pay, "a").await;
-    let again = keyed("currency=eur&amount=500&payment_method=pm_card_visa&confirm=true", "a").await;
-    assert_eq!((first.status, &first.body), (again.status, &again.body));
-    assert!(!first.headers.contains_key("idempotent-replayed"));
-    assert_eq!(again.headers["idempotent-replayed"], "true");
-    assert_eq!(account.simulator.log().charges().len(), 1, "one charge for one key");
-    let other = keyed("amount=501&currency=eur", "a").await;
-    assert_eq!((other.status, &other.body["error"]["type"]), (400, &json!("idempotency_error")));
-    let declined = "amount=500&currency=eur&confirm=true&off_session=true&payment_method=pm_card_chargeDeclined";
-    let (first, again) = (keyed(declined, "b").await, keyed(declined, "b").await);
-    assert_eq!((first.status, &first.body), (402, &again.body));
-    assert_eq!(first.body["error"]["decline_code"], "generic_decline");
-    assert_eq!(again.headers["idempotent-replayed"], "true");
-    account.simulator.set_faults(Duration::ZERO, 1);
-    let (failed, again) = (keyed(pay, "c").await, keyed(pay, "c").await);
-    assert_eq!((failed.status, again.status, &failed.body), (500, 500, &again.body));
-    assert_eq!(account.simulator.log().charges().len(), 3, "the 500 had charged");
-    assert_eq!(keyed("amount=0&currency=eur", "d").await.status, 400);
-    assert_eq!(keyed(pay, "d").await.status, 200, "a failed validation leaves the key free");
-    let unauthorized = [("idempotency-key", "e"), ("authorization", "Bearer wrong")];
-    assert_eq!(account.send(Method::POST, "/v1/payment_intents", pay, &unauthorized).await.status, 401);
-    assert!(!keyed(pay, "e").await.headers.contains_key("idempotent-replayed"));
-    assert!(clock.set("2026-02-01T00:00:00Z".parse().unwrap()));
-    assert!(!keyed(pay, "a").await.headers.contains_key("idempotent-replayed"), "a key is forgotten after a day");
-}
-
-#[tokio::test]
-async fn a_key_in_use_is_a_conflict_and_is_not_kept() {
-    let account = Account::new().await;
-    account.simulator.set_faults(Duration::from_millis(300), 0);
-    let keyed = || account.send(Method::POST, "/v1/customers", "name=A", &[("idempotency-key", "k")]);
-    let (first, second) = tokio::join!(keyed(), keyed());
-    let mut statuses = [first.status, second.status];
-    statuses.sort_unstable();
-    assert_eq!(statuses, [200, 409]);
-    assert_eq!(keyed().await.headers["idempotent-replayed"], "true");
-    assert_eq!(account.simulator.event_ids("customer.created").len(), 1);
-}
-
-#[tokio::test]
 async fn request_and_endpoint_versions_are_chosen_apart() {
     let mut options = Options::new(clock());
     options.endpoint_version = ACACIA.to_owned();
@@ -536,90 +488,6 @@ async fn request_and_endpoint_versions_are_chosen_apart() {
     assert_eq!(account.get_in(ACACIA, "/v1/invoice_payments", "").await.status, 404);
     let stored = account.get(&format!("/v1/events/{}", id(&event)), "").await;
     assert_eq!(stored["data"], event["data"], "an event keeps its version whoever asks");
-}
-
-/// An endpoint that answers with these statuses in turn, then 200, and keeps what it got.
-async fn endpoint(statuses: Vec<u16>) -> (String, Arc<Mutex<Vec<(HeaderMap, Bytes)>>>) {
-    let got: Arc<Mutex<Vec<(HeaderMap, Bytes)>>> = Arc::default();
-    let (kept, turn) = (Arc::clone(&got), AtomicUsize::new(0));
-    let statuses = Arc::new((statuses, turn));
-    let handler = move |headers: HeaderMap, body: Bytes| {
-        let (kept, statuses) = (Arc::clone(&kept), Arc::clone(&statuses));
-        async move {
-            kept.lock().unwrap().push((headers, body));
-            let status = statuses.0.get(statuses.1.fetch_add(1, Ordering::SeqCst)).copied().unwrap_or(200);
-            (StatusCode::from_u16(status).unwrap(), [("location", "http://127.0.0.1:1/elsewhere")])
-        }
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let app = axum::Router::new().route("/hook", axum::routing::post(handler));
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    (url, got)
-}
-
-fn delivering(url: &str) -> Options {
-    let mut options = Options::new(clock());
-    options.webhook_url = Some(url.to_owned());
-    options.webhook_secrets = vec!["whsec_one".to_owned(), "whsec_two".to_owned()];
-    options.retry = RetryPlan::new(&[Duration::from_millis(10); 3]);
-    options
-}
-
-#[tokio::test]
-async fn deliveries_are_signed_with_every_secret_and_repeated_until_taken() {
-    let (url, got) = endpoint(vec![500, 307]).await;
-    let account = Account::start(delivering(&url)).await;
-    let customer = account.post("/v1/customers", "name=A").await;
-    account.simulator.wait_until_delivered(WAIT).await.unwrap();
-    let got = got.lock().unwrap().clone();
-    assert_eq!(got.len(), 3);
-    let (headers, body) = &got[2];
-    assert!(got.iter().all(|(_, other)| other == body), "every attempt carries the same bytes");
-    assert_eq!(headers["content-type"], "application/json; charset=utf-8");
-    assert!(headers["user-agent"].to_str().unwrap().starts_with("Stripe/1.0"));
-    let at = seconds("2026-01-31T00:00:00Z");
-    let mut wanted = format!("t={at}");
-    for secret in ["whsec_one", "whsec_two"] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-        mac.update(format!("{at}.").as_bytes());
-        mac.update(body);
-        wanted.push_str(&format!(",v1={}", hex::encode(mac.finalize().into_bytes())));
-    }
-    assert_eq!(headers["stripe-signature"], wanted);
-    let event: Value = serde_json::from_slice(body).unwrap();
-    assert_eq!((&event["data"]["object"], &event["type"]), (&customer, &json!("customer.created")));
-    let attempts: Vec<_> =
-        account.simulator.log().deliveries().iter().map(|entry| (entry.attempt, entry.status)).collect();
-    assert_eq!(attempts, [(1, Some(500)), (2, Some(307)), (3, Some(200))]);
-    let signed = account.simulator.signed_delivery(&id(&event)).unwrap();
-    assert_eq!((&signed.0, &signed.1), (body, &wanted));
-    assert_eq!(account.simulator.deliver(&id(&event)).await.unwrap(), 200, "resent by hand");
-    assert!(matches!(account.simulator.deliver("evt_x").await, Err(SimulatorError::NoSuchEvent(_))));
-}
-
-#[tokio::test]
-async fn a_delivery_is_given_up_after_its_plan_and_can_be_resent() {
-    // Nothing listens on the port once the listener is dropped.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead = format!("http://{}/hook", listener.local_addr().unwrap());
-    drop(listener);
-    let account = Account::start(delivering(&dead)).await;
-    account.post("/v1/customers", "").await;
-    let waited = account.simulator.wait_until_delivered(Duration::from_millis(700)).await;
-    assert!(matches!(waited, Err(SimulatorError::Undelivered(1))));
-    let deliveries = account.simulator.log().deliveries();
-    assert_eq!(deliveries.len(), 4, "one attempt and three repeats");
-    assert!(deliveries.iter().all(|entry| entry.status.is_none() && entry.error.is_some()));
-    let listed = account.get("/v1/events", "delivery_success=false").await;
-    assert_eq!(listed["data"][0]["pending_webhooks"], 1);
-    let (url, got) = endpoint(Vec::new()).await;
-    account.simulator.set_webhook(Some(url), vec!["whsec_new".to_owned()]).unwrap();
-    let event = &ids_of(&listed)[0];
-    let resent = account.send(Method::POST, &format!("/control/events/{event}/deliver"), "", &[]).await;
-    assert_eq!((resent.status, got.lock().unwrap().len()), (200, 1));
-    assert_eq!(account.get("/v1/events", "delivery_success=false").await["data"], json!([]));
-    assert!(account.simulator.set_webhook(Some("http://192.0.2.1/".to_owned()), Vec::new()).is_err());
 }
 
 #[tokio::test]
@@ -689,43 +557,4 @@ async fn the_log_keeps_requests_and_control_steps_but_no_key() {
     let log = account.send(Method::GET, "/control/log", "", &[]).await.body;
     assert_eq!(log.as_array().unwrap().len(), 3);
     assert!(!log.to_string().contains("sk_test_123"));
-}
-
-/// Both official SDKs read what is emitted. `CREDITD_TEST_PYTHON` names an interpreter with `stripe` 16.1.0 and
-/// `CREDITD_TEST_NODE_MODULES` a folder with `stripe` 23.1.0; without them the test says that it skipped.
-#[tokio::test]
-async fn sdk_reads_what_the_simulator_emits() {
-    let account = Account::start({
-        let mut options = Options::new(Clock::system());
-        options.webhook_secrets = vec!["whsec_sdk".to_owned()];
-        options
-    })
-    .await;
-    let base = account.simulator.base_url().to_owned();
-    for (program, script, variable, version) in [
-        (setting("CREDITD_TEST_PYTHON"), "simulator_objects.py", "CREDITD_TEST_PYTHON", "16.1.0"),
-        (
-            setting("CREDITD_TEST_NODE_MODULES").map(|_| "node".to_owned()),
-            "simulator_objects.mjs",
-            "CREDITD_TEST_NODE_MODULES",
-            "23.1.0",
-        ),
-    ] {
-        let Some(program) = program else {
-            println!("skipped {script}: {variable} is not set (stripe {version} wanted)");
-            continue;
-        };
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(script);
-        let base = base.clone();
-        let output = tokio::task::spawn_blocking(move || Command::new(program).arg(path).arg(base).output().unwrap());
-        let output = output.await.unwrap();
-        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{script}\n{stdout}\n{stderr}");
-        assert!(stdout.contains("read by stripe"), "{script} checked nothing: {stdout}");
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "where the official SDKs are is a fact of the machine that tests")]
-fn setting(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }

@@ -68,7 +68,7 @@ fn outcome(decline: Option<&Decline>) -> Value {
     let status = if decline.is_some() { "declined_by_network" } else { "approved_by_network" };
     with_nulls(
         json!({
-            "network_status": status, "reason": decline.and_then(|found| found.decline_code),
+            "network_status": status, "reason": decline.and_then(|found| found.reason),
             "risk_level": "normal", "risk_score": 1, "seller_message": decline.map_or("Payment complete.", |found| found.message),
             "type": if decline.is_some() { "issuer_declined" } else { "authorized" },
         }),
@@ -92,6 +92,7 @@ fn card_details(amount: i64) -> Value {
             "network_token",
             "network_transaction_id",
             "three_d_secure",
+            "transaction_link_id",
             "wallet",
         ],
     );

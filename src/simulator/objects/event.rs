@@ -11,7 +11,7 @@ pub const FILTERS: &[&str] = &["type", "types[]", "delivery_success"];
 pub const HORIZON_SECONDS: i64 = 30 * 24 * 60 * 60;
 
 /// An event about an object already rendered in the endpoint's version.
-pub fn build(state: &State, event_type: &str, object: Value, previous: Option<Value>) -> Value {
+pub fn build(state: &State, event_type: &str, object: &Value, previous: Option<Value>) -> Value {
     let mut data = json!({ "object": object });
     if let Some(previous) = previous {
         data["previous_attributes"] = previous;

@@ -177,7 +177,7 @@ fn build(state: &State, id: &str, draft: &Draft, currency: &Value, lines: &[Valu
 
 fn first_lines(invoice: &str, lines: &[Value]) -> Value {
     let first: Vec<Value> = lines.iter().take(LINES_EMBEDDED).cloned().collect();
-    let mut list = embedded_list(first, &format!("/v1/invoices/{invoice}/lines"));
+    let mut list = embedded_list(&first, &format!("/v1/invoices/{invoice}/lines"));
     list["has_more"] = json!(lines.len() > LINES_EMBEDDED);
     list["total_count"] = json!(lines.len());
     list

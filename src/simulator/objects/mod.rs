@@ -23,7 +23,7 @@ use super::state::{Kind, State};
 pub const AMOUNT_MAX: i64 = 99_999_999;
 
 /// A list object as it is embedded in another.
-pub fn embedded_list(entries: Vec<Value>, url: &str) -> Value {
+pub fn embedded_list(entries: &[Value], url: &str) -> Value {
     json!({ "object": "list", "data": entries, "has_more": false, "url": url })
 }
 

@@ -32,7 +32,7 @@ pub struct Decline {
     /// The error's code.
     pub code: &'static str,
     /// The issuer's reason.
-    pub decline_code: Option<&'static str>,
+    pub reason: Option<&'static str>,
     /// For the buyer.
     pub message: &'static str,
 }
@@ -46,7 +46,7 @@ enum Card {
 
 /// Stripe's test payment methods that the simulator knows.
 fn card(payment_method: &str) -> Option<Card> {
-    let decline = |code, decline_code, message| Some(Card::Declines(Decline { code, decline_code, message }));
+    let decline = |code, reason, message| Some(Card::Declines(Decline { code, reason, message }));
     match payment_method {
         "pm_card_visa" | "pm_card_mastercard" => Some(Card::Succeeds),
         "pm_card_chargeDeclined" | "pm_card_visa_chargeDeclined" => {
@@ -194,9 +194,9 @@ pub fn begin_processing(state: &mut State, id: &str) {
 /// The money does not move; gives the refusal a request answers with.
 pub fn fail(state: &mut State, id: &str, decline: &Decline) -> Refusal {
     let charge = charge::make(state, id, Some(decline));
-    let refusal = Refusal::card(decline.code, decline.decline_code, decline.message).with("charge", json!(charge));
+    let refusal = Refusal::card(decline.code, decline.reason, decline.message).with("charge", json!(charge));
     let error = json!({
-        "type": "card_error", "code": decline.code, "decline_code": decline.decline_code,
+        "type": "card_error", "code": decline.code, "decline_code": decline.reason,
         "message": decline.message, "charge": charge,
     });
     state.set(

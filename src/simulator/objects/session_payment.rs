@@ -55,11 +55,8 @@ pub fn settle(state: &mut State, id: &str, outcome: Outcome) -> Result<Value, Re
             finish(state, id, json!({ "payment_status": "paid" }), "checkout.session.async_payment_succeeded");
         }
         Outcome::AsyncFail if waiting => {
-            let decline = Decline {
-                code: "payment_intent_payment_attempt_failed",
-                decline_code: None,
-                message: "The payment failed.",
-            };
+            let decline =
+                Decline { code: "payment_intent_payment_attempt_failed", reason: None, message: "The payment failed." };
             // The refusal is for a request; here the bank's answer comes as an event.
             let _refusal = payment_intent::fail(state, text(&session, "payment_intent"), &decline);
             finish(state, id, json!({}), "checkout.session.async_payment_failed");

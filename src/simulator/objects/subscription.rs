@@ -134,13 +134,13 @@ pub fn open(state: &mut State, customer: &str, seats: &[Seat], metadata: &Value,
             "cancellation_details": { "comment": null, "feedback": null, "feedback_option": null, "reason": null },
             "collection_method": "charge_automatically", "created": now, "currency": currency, "customer": customer,
             "default_tax_rates": [], "description": description, "discounts": [], "invoice_settings": settings,
-            "items": embedded_list(items, &format!("/v1/subscription_items?subscription={id}")),
+            "items": embedded_list(&items, &format!("/v1/subscription_items?subscription={id}")),
             "livemode": false, "metadata": metadata,
             "payment_settings": {
                 "payment_method_options": null, "payment_method_types": null, "save_default_payment_method": "off"
             },
             "start_date": now, "status": "active",
-            "trial_settings": { "end_behavior": { "missing_payment_method": "create_invoice" } },
+            "trial_settings": { "end_behavior": { "billing_cycle_anchor": null, "missing_payment_method": "create_invoice" } },
         }),
         &[
             "application",
@@ -246,8 +246,8 @@ pub fn update(state: &mut State, id: &str, params: &Params) -> Result<Value, Ref
         changes["cancel_at"] = if at_end { json!(end) } else { Value::Null };
         changes["canceled_at"] = if at_end { json!(state.now) } else { Value::Null };
     }
-    let changed: Map<String, Value> = changes.as_object().cloned().unwrap_or_default();
-    let previous: Map<String, Value> = changed
+    let wanted: Map<String, Value> = changes.as_object().cloned().unwrap_or_default();
+    let previous: Map<String, Value> = wanted
         .iter()
         .filter(|(field, value)| before[field.as_str()] != **value)
         .map(|(field, _)| (field.clone(), before[field.as_str()].clone()))
