@@ -1,1 +1,299 @@
-//! Configuration.
+//! Configuration: environment variables over a TOML file, typed and checked at the start; secrets print `[redacted]`.
+//!
+//! Every secret may also come from a file named by its variable with `_FILE` behind it. An unknown key in the file, an
+//! empty secret or a value out of range ends the start with the name of the culprit.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use crate::stripe::signature::{Secret, Tolerance};
+use crate::stripe::transport::{API_VERSION, BASE_URL};
+
+/// Where the daemon listens when nothing is said.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// Shortest API key that may be imported: 16 characters.
+const IMPORTED_KEY_MIN: usize = 16;
+/// Largest configuration or secret file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What is wrong with the configuration, with the variable or key that is to be changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {why}")]
+pub struct ConfigError {
+    /// The variable, or the key of the file.
+    pub name: String,
+    /// What is wrong and how to mend it.
+    pub why: String,
+}
+
+impl ConfigError {
+    fn new(name: &str, why: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), why: why.into() }
+    }
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// An API key to import at the start.
+#[derive(Clone)]
+pub struct ImportedKey {
+    /// app, finance or admin.
+    pub scope: String,
+    /// The whole key.
+    pub secret: SecretString,
+}
+
+impl fmt::Debug for ImportedKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:[redacted]", self.scope)
+    }
+}
+
+/// What concerns Stripe.
+#[derive(Clone, Debug)]
+pub struct StripeConfig {
+    /// `STRIPE_SECRET_KEY`; without it nothing is fetched from Stripe.
+    pub secret_key: Option<SecretString>,
+    /// `STRIPE_WEBHOOK_SECRETS`, a comma list: the old one stays beside the new one while Stripe rotates.
+    pub webhook_secrets: Vec<Secret>,
+    /// The same, as texts, for the simulator of `dev`.
+    pub webhook_secret_texts: Vec<SecretString>,
+    /// `STRIPE_API_BASE`.
+    pub api_base: String,
+    /// `STRIPE_API_VERSION`.
+    pub api_version: String,
+    /// `stripe.mode`: live or test; else told by the key.
+    pub livemode: Option<bool>,
+    /// `stripe.cutover_at`: objects paid before it never grant; default the first start of `serve`.
+    pub cutover_at: Option<Timestamp>,
+    /// `stripe.grant_free_checkouts`: do full coupons grant catalogue packs? Default yes.
+    pub grant_free_checkouts: bool,
+    /// `stripe.unknown_price`: park instead of ignore.
+    pub park_unknown_prices: bool,
+    /// `stripe.strict_future`: refuse signatures more than 300 s ahead.
+    pub tolerance: Tolerance,
+}
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `DATABASE_URL`; when set nothing embedded is started.
+    pub database_url: Option<SecretString>,
+    /// `database.max_connections`, 8 to 500, default 20.
+    pub max_connections: u32,
+    /// `database.allow_unsafe`: start on a server that may lose acknowledged writes.
+    pub allow_unsafe_database: bool,
+    /// What concerns Stripe.
+    pub stripe: StripeConfig,
+    /// `CREDITD_LISTEN`.
+    pub listen: SocketAddr,
+    /// `CREDITD_API_KEYS`, a comma list of `scope:secret`.
+    pub api_keys: Vec<ImportedKey>,
+    /// `CREDITD_CATALOG`, applied at the start.
+    pub catalog: Option<PathBuf>,
+    /// `CREDITD_PG_BIN`.
+    pub pg_bin: Option<PathBuf>,
+    /// `CREDITD_PG_CACHE`.
+    pub pg_cache: PathBuf,
+    /// `CREDITD_LOG_FORMAT`: text or json.
+    pub log_format: LogFormat,
+    /// `RUST_LOG`.
+    pub log_filter: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    listen: Option<String>,
+    catalog: Option<PathBuf>,
+    database: DatabaseFile,
+    stripe: StripeFile,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct DatabaseFile {
+    max_connections: Option<u32>,
+    allow_unsafe: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct StripeFile {
+    mode: Option<String>,
+    api_base: Option<String>,
+    api_version: Option<String>,
+    cutover_at: Option<String>,
+    grant_free_checkouts: Option<bool>,
+    unknown_price: Option<String>,
+    strict_future: bool,
+}
+
+/// Where variables come from: the process's environment, or a table in a test.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The process's own environment.
+#[expect(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+impl Config {
+    /// Reads and checks everything.
+    pub fn load(environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let file = read_file(environment)?;
+        let max_connections = file.database.max_connections.unwrap_or(crate::store::DEFAULT_CONNECTIONS);
+        if !(8..=500).contains(&max_connections) {
+            return Err(ConfigError::new("database.max_connections", "has to be 8 to 500"));
+        }
+        let listen = environment("CREDITD_LISTEN").or_else(|| file.listen.clone());
+        let home = environment("HOME").map(PathBuf::from);
+        Ok(Self {
+            database_url: secret(environment, "DATABASE_URL")?,
+            max_connections,
+            allow_unsafe_database: file.database.allow_unsafe,
+            stripe: stripe(environment, file.stripe)?,
+            listen: address("CREDITD_LISTEN", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            api_keys: api_keys(environment)?,
+            catalog: environment("CREDITD_CATALOG").map(PathBuf::from).or(file.catalog),
+            pg_bin: environment("CREDITD_PG_BIN").map(PathBuf::from),
+            pg_cache: environment("CREDITD_PG_CACHE")
+                .map_or_else(|| crate::devdb::default_cache(home.as_deref()), PathBuf::from),
+            log_format: match environment("CREDITD_LOG_FORMAT").as_deref() {
+                None | Some("text") => LogFormat::Text,
+                Some("json") => LogFormat::Json,
+                Some(other) => {
+                    return Err(ConfigError::new("CREDITD_LOG_FORMAT", format!("`{other}` has to be text or json")));
+                }
+            },
+            log_filter: environment("RUST_LOG").unwrap_or_else(|| "info,sqlx=warn,hyper=warn".to_owned()),
+        })
+    }
+
+    /// Live or test: told by the key, which a stated mode must agree with; neither: nobody knows.
+    pub fn livemode(&self) -> Result<Option<bool>, ConfigError> {
+        let key = self.stripe.secret_key.as_ref().map(|key| key.expose_secret().to_owned());
+        let by_key = key.as_deref().and_then(|key| match key.split('_').nth(1) {
+            Some("live") => Some(true),
+            Some("test") => Some(false),
+            Some(_) | None => None,
+        });
+        match (by_key, self.stripe.livemode) {
+            (Some(key), Some(stated)) if key != stated => {
+                Err(ConfigError::new("stripe.mode", "does not agree with the mode of STRIPE_SECRET_KEY"))
+            }
+            (key, stated) => Ok(key.or(stated)),
+        }
+    }
+}
+
+fn read_file(environment: Environment<'_>) -> Result<File, ConfigError> {
+    let Some(path) = environment("CREDITD_CONFIG") else { return Ok(File::default()) };
+    let text = read_small(Path::new(&path)).map_err(|why| ConfigError::new("CREDITD_CONFIG", why))?;
+    toml::from_str(&text).map_err(|error| ConfigError::new(&path, error.to_string().trim().to_owned()))
+}
+
+fn read_small(path: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(format!("{} is larger than {FILE_BYTES_MAX} bytes", path.display()));
+    }
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// A secret from its variable, or from the file that `<NAME>_FILE` names; both is a mistake.
+fn secret(environment: Environment<'_>, name: &str) -> Result<Option<SecretString>, ConfigError> {
+    let file_name = format!("{name}_FILE");
+    match (environment(name), environment(&file_name)) {
+        (Some(_), Some(_)) => Err(ConfigError::new(name, format!("is set, and so is {file_name}: keep one"))),
+        (Some(value), None) => Ok(Some(SecretString::from(value.trim().to_owned()))),
+        (None, Some(path)) => {
+            let text = read_small(Path::new(&path)).map_err(|why| ConfigError::new(&file_name, why))?;
+            let text = text.trim();
+            if text.is_empty() {
+                return Err(ConfigError::new(&file_name, format!("{path} is empty")));
+            }
+            Ok(Some(SecretString::from(text.to_owned())))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn address(name: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| ConfigError::new(name, format!("`{text}` has to be an address and port such as {DEFAULT_LISTEN}")))
+}
+
+fn stripe(environment: Environment<'_>, file: StripeFile) -> Result<StripeConfig, ConfigError> {
+    let secrets = secret(environment, "STRIPE_WEBHOOK_SECRETS")?;
+    let texts: Vec<String> = secrets
+        .iter()
+        .flat_map(|list| list.expose_secret().split(','))
+        .map(|text| text.trim().to_owned())
+        .filter(|text| !text.is_empty())
+        .collect();
+    let webhook_secrets = texts.iter().map(|text| Secret::new(text)).collect::<Result<_, _>>();
+    let livemode = match file.mode.as_deref() {
+        None => None,
+        Some("live") => Some(true),
+        Some("test") => Some(false),
+        Some(other) => return Err(ConfigError::new("stripe.mode", format!("`{other}` has to be live or test"))),
+    };
+    let park_unknown_prices = match file.unknown_price.as_deref() {
+        None | Some("ignore") => false,
+        Some("park") => true,
+        Some(other) => {
+            return Err(ConfigError::new("stripe.unknown_price", format!("`{other}` has to be ignore or park")));
+        }
+    };
+    let cutover_at = file.cutover_at.map(|text| {
+        text.parse::<Timestamp>().map_err(|_| {
+            ConfigError::new("stripe.cutover_at", format!("`{text}` has to be a time such as 2026-11-01T00:00:00Z"))
+        })
+    });
+    Ok(StripeConfig {
+        secret_key: secret(environment, "STRIPE_SECRET_KEY")?,
+        webhook_secrets: webhook_secrets
+            .map_err(|error| ConfigError::new("STRIPE_WEBHOOK_SECRETS", error.to_string()))?,
+        webhook_secret_texts: texts.into_iter().map(SecretString::from).collect(),
+        api_base: environment("STRIPE_API_BASE").or(file.api_base).unwrap_or_else(|| BASE_URL.to_owned()),
+        api_version: environment("STRIPE_API_VERSION").or(file.api_version).unwrap_or_else(|| API_VERSION.to_owned()),
+        livemode,
+        cutover_at: cutover_at.transpose()?,
+        grant_free_checkouts: file.grant_free_checkouts.unwrap_or(true),
+        park_unknown_prices,
+        tolerance: if file.strict_future { Tolerance::strict() } else { Tolerance::default() },
+    })
+}
+
+fn api_keys(environment: Environment<'_>) -> Result<Vec<ImportedKey>, ConfigError> {
+    let name = "CREDITD_API_KEYS";
+    let Some(list) = secret(environment, name)? else { return Ok(Vec::new()) };
+    let mut keys = Vec::new();
+    for (place, part) in list.expose_secret().split(',').map(str::trim).filter(|part| !part.is_empty()).enumerate() {
+        let number = place + 1;
+        let (scope, key) = part
+            .split_once(':')
+            .ok_or_else(|| ConfigError::new(name, format!("entry {number} has to be `scope:secret`")))?;
+        if !["app", "finance", "admin"].contains(&scope) {
+            return Err(ConfigError::new(name, format!("entry {number}: scope has to be app, finance or admin")));
+        }
+        if key.len() < IMPORTED_KEY_MIN {
+            let why = format!("entry {number}: the secret has to have {IMPORTED_KEY_MIN} characters or more");
+            return Err(ConfigError::new(name, why));
+        }
+        keys.push(ImportedKey { scope: scope.to_owned(), secret: SecretString::from(key.to_owned()) });
+    }
+    Ok(keys)
+}

@@ -7,5 +7,6 @@ mod catalog_meaning;
 mod catalog_refusals;
 mod devdb;
 mod signature;
+mod simulator;
 mod transport;
 mod wire;

@@ -1,0 +1,140 @@
+//! The append-only log by which tests judge: every request, charge, delivery and control step, in order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// Entries kept; past this the simulator refuses requests rather than forget one.
+const ENTRIES_MAX: usize = 1_000_000;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum Entry {
+    /// A request to `/v1` and its answer.
+    Request(RequestEntry),
+    /// Money moved, or was refused.
+    Charge(ChargeEntry),
+    /// One attempt to deliver an event.
+    Delivery(DeliveryEntry),
+    /// A step of the control endpoint or its method.
+    Control {
+        /// Unix seconds.
+        at: i64,
+        /// What was done, such as `pay` or `webhook`.
+        action: String,
+        /// To which object.
+        subject: String,
+    },
+}
+
+/// A request to `/v1`. The key it was authorised with is never kept.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RequestEntry {
+    /// Unix seconds.
+    pub at: i64,
+    /// The `Request-Id` of the answer.
+    pub request_id: String,
+    /// The HTTP method.
+    pub method: String,
+    /// The path without its query.
+    pub path: String,
+    /// The raw query.
+    pub query: String,
+    /// The raw form body, as received.
+    pub body: String,
+    /// The `Stripe-Version` the request was served in, empty if it was refused before.
+    pub stripe_version: String,
+    /// Its `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+    /// The status answered.
+    pub status: u16,
+    /// Whether a stored answer was replayed.
+    pub replayed: bool,
+    /// The body answered.
+    pub response: Value,
+}
+
+/// A charge that was tried.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChargeEntry {
+    /// Unix seconds.
+    pub at: i64,
+    /// The charge.
+    pub charge: String,
+    /// Its payment intent.
+    pub payment_intent: String,
+    /// Minor units.
+    pub amount: i64,
+    /// Lower-case currency.
+    pub currency: String,
+    /// The customer charged, if any.
+    pub customer: Option<String>,
+    /// Whether the money moved.
+    pub succeeded: bool,
+}
+
+/// One attempt to deliver an event.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeliveryEntry {
+    /// Unix seconds.
+    pub at: i64,
+    /// The event.
+    pub event: String,
+    /// Its type.
+    pub event_type: String,
+    /// Where it was sent.
+    pub url: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The status answered; none if there was no answer.
+    pub status: Option<u16>,
+    /// Why there was no answer.
+    pub error: Option<String>,
+}
+
+/// The log; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Log(Arc<Mutex<Vec<Entry>>>);
+
+impl Log {
+    fn entries_locked(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
+        // A push cannot leave the vector half written, so a poisoned lock is still good.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends; an entry is never changed or removed afterwards.
+    pub(super) fn push(&self, entry: Entry) {
+        self.entries_locked().push(entry);
+    }
+
+    /// Whether requests must be refused because no more can be kept.
+    pub fn is_full(&self) -> bool {
+        self.entries_locked().len() >= ENTRIES_MAX
+    }
+
+    /// Everything, in order.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.entries_locked().clone()
+    }
+
+    /// The requests, in order.
+    pub fn requests(&self) -> Vec<RequestEntry> {
+        self.pick(|entry| if let Entry::Request(found) = entry { Some(found.clone()) } else { None })
+    }
+
+    /// The charges, in order.
+    pub fn charges(&self) -> Vec<ChargeEntry> {
+        self.pick(|entry| if let Entry::Charge(found) = entry { Some(found.clone()) } else { None })
+    }
+
+    /// The delivery attempts, in order.
+    pub fn deliveries(&self) -> Vec<DeliveryEntry> {
+        self.pick(|entry| if let Entry::Delivery(found) = entry { Some(found.clone()) } else { None })
+    }
+
+    fn pick<T>(&self, choose: impl Fn(&Entry) -> Option<T>) -> Vec<T> {
+        self.entries_locked().iter().filter_map(choose).collect()
+    }
+}

@@ -1,0 +1,226 @@
+//! `invoice`, its line items and `invoice_payment`.
+
+use serde_json::{Map, Value, json};
+
+use super::super::ids;
+use super::super::state::{Kind, State, facts, number, with_fields, with_nulls};
+use super::embedded_list;
+use super::payment_intent::{self, Purpose};
+
+/// Filters of the list of invoices.
+pub const FILTERS: &[&str] = &["customer", "subscription", "status"];
+/// Filters of the list of invoice payments.
+pub const PAYMENT_FILTERS: &[&str] = &["invoice", "status", "payment[type]", "payment[payment_intent]"];
+/// Lines an invoice carries itself; the rest is paged.
+const LINES_EMBEDDED: usize = 10;
+
+/// A line to be made.
+#[derive(Clone, Debug)]
+pub struct DraftLine {
+    /// The whole price.
+    pub price: Value,
+    /// How many.
+    pub quantity: i64,
+    /// The item it bills; none for an invoice item of its own.
+    pub subscription_item: Option<String>,
+    /// Unix seconds.
+    pub period_start: i64,
+    /// Unix seconds.
+    pub period_end: i64,
+    /// The line's metadata.
+    pub metadata: Value,
+}
+
+/// An invoice to be made and paid.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Who pays.
+    pub customer: String,
+    /// The subscription it bills.
+    pub subscription: Option<String>,
+    /// Why it was made.
+    pub billing_reason: String,
+    /// The invoice's own metadata.
+    pub metadata: Value,
+    /// What is billed; their sum was checked.
+    pub lines: Vec<DraftLine>,
+}
+
+/// Makes, finalizes and pays an invoice, with its payment intent, charge, invoice payment and events.
+pub fn make_paid(state: &mut State, draft: &Draft) -> String {
+    let id = ids::fresh("in");
+    let currency = draft.lines.first().map(|line| line.price["currency"].clone()).unwrap_or_default();
+    let lines: Vec<Value> = draft.lines.iter().map(|line| invoice_line(&id, draft, line)).collect();
+    let total = lines.iter().map(|line| number(line, "amount")).fold(0_i64, i64::saturating_add);
+    let object = build(state, &id, draft, &currency, &lines, total);
+    state.insert(Kind::Invoice, object, facts(json!({ "lines": lines })));
+    state.emit("invoice.created", Kind::Invoice, &id);
+    let number_text = format!("{}-{:04}", id.to_ascii_uppercase().chars().skip(3).take(8).collect::<String>(), 1);
+    let now = state.now;
+    state.set(Kind::Invoice, &id, json!({
+        "status": "open", "number": number_text, "effective_at": now, "auto_advance": true, "ending_balance": 0,
+        "status_transitions": { "finalized_at": now, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null },
+    }));
+    state.emit("invoice.finalized", Kind::Invoice, &id);
+    let payment = (total > 0).then(|| pay(state, &id, draft, total, currency.as_str().unwrap_or_default()));
+    state.set(Kind::Invoice, &id, json!({
+        "status": "paid", "amount_paid": total, "amount_remaining": 0, "attempted": true,
+        "attempt_count": i64::from(total > 0), "auto_advance": false,
+        "status_transitions": { "finalized_at": now, "marked_uncollectible_at": null, "paid_at": now, "voided_at": null },
+    }));
+    state.emit("invoice.paid", Kind::Invoice, &id);
+    state.emit("invoice.payment_succeeded", Kind::Invoice, &id);
+    if let Some(payment) = payment {
+        state.emit("invoice_payment.paid", Kind::InvoicePayment, &payment);
+    }
+    id
+}
+
+fn pay(state: &mut State, invoice: &str, draft: &Draft, total: i64, currency: &str) -> String {
+    let description =
+        if draft.billing_reason == "subscription_create" { "Subscription creation" } else { "Subscription update" };
+    let purpose = Purpose {
+        customer: Some(draft.customer.clone()),
+        description: draft.subscription.is_some().then(|| description.to_owned()),
+        invoice: Some(invoice.to_owned()),
+        ..Purpose::default()
+    };
+    let intent = payment_intent::open(state, total, currency, &purpose);
+    payment_intent::succeed(state, &intent);
+    let charge = state.get(Kind::PaymentIntent, &intent).map(|record| record.object["latest_charge"].clone());
+    let now = state.now;
+    let payment = json!({
+        "id": ids::fresh("inpay"), "object": "invoice_payment", "amount_paid": total, "amount_requested": total,
+        "created": now, "currency": currency, "invoice": invoice, "is_default": true, "livemode": false,
+        "payment": { "type": "payment_intent", "payment_intent": intent }, "status": "paid",
+        "status_transitions": { "canceled_at": null, "paid_at": now },
+    });
+    let payment = state.insert(Kind::InvoicePayment, payment, Map::new());
+    if let Some(record) = state.get_mut(Kind::Invoice, invoice) {
+        record.extra.insert("payment_intent".to_owned(), json!(intent));
+        record.extra.insert("charge".to_owned(), json!(charge));
+    }
+    payment
+}
+
+fn build(state: &State, id: &str, draft: &Draft, currency: &Value, lines: &[Value], total: i64) -> Value {
+    let customer = state.get(Kind::Customer, &draft.customer).map(|record| record.object.clone()).unwrap_or_default();
+    let period_start = draft.lines.iter().map(|line| line.period_start).min().unwrap_or(state.now);
+    let period_end = draft.lines.iter().map(|line| line.period_end).max().unwrap_or(state.now);
+    // Stripe's invoice period is the time before its creation for a first invoice, the past period for a renewal.
+    let (start, end) = if draft.billing_reason == "subscription_create" {
+        (period_start, period_start)
+    } else {
+        (period_start.min(state.now), period_start.max(state.now).min(period_end))
+    };
+    let who_and_how_much = json!({
+        "id": id, "object": "invoice", "account_country": "US", "account_name": "Simulated account",
+        "amount_due": total, "amount_overpaid": 0, "amount_paid": 0, "amount_remaining": total,
+        "amount_paid_off_stripe": 0, "amount_shipping": 0, "attempt_count": 0, "attempted": false,
+        "auto_advance": true,
+        "automatic_tax": {
+            "disabled_reason": null, "enabled": false, "liability": null, "provider": null, "status": null
+        },
+        "billing_reason": draft.billing_reason, "collection_method": "charge_automatically",
+        "created": state.now, "currency": currency, "customer": draft.customer,
+        "customer_email": customer["email"], "customer_name": customer["name"],
+        "customer_phone": customer["phone"], "customer_tax_exempt": "none", "customer_tax_ids": [],
+    });
+    let what = json!({
+        "default_tax_rates": [], "discounts": [], "hosted_invoice_url": null, "invoice_pdf": null,
+        "issuer": { "type": "self" }, "lines": first_lines(id, lines), "livemode": false,
+        "metadata": draft.metadata, "parent": parent(state, draft),
+        "payment_settings": {
+            "default_mandate": null, "payment_method_options": null, "payment_method_types": null
+        },
+        "period_end": end, "period_start": start, "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0, "starting_balance": 0, "status": "draft",
+        "status_transitions": {
+            "finalized_at": null, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null
+        },
+        "subtotal": total, "subtotal_excluding_tax": total, "total": total, "total_discount_amounts": [],
+        "total_excluding_tax": total, "total_pretax_credit_amounts": [], "total_taxes": [],
+        "webhooks_delivered_at": state.now,
+    });
+    with_nulls(
+        with_fields(who_and_how_much, what),
+        &[
+            "account_tax_ids",
+            "application",
+            "automatically_finalizes_at",
+            "custom_fields",
+            "customer_account",
+            "customer_address",
+            "customer_shipping",
+            "default_payment_method",
+            "default_source",
+            "description",
+            "due_date",
+            "effective_at",
+            "ending_balance",
+            "footer",
+            "from_invoice",
+            "last_finalization_error",
+            "latest_revision",
+            "next_payment_attempt",
+            "number",
+            "on_behalf_of",
+            "receipt_number",
+            "rendering",
+            "shipping_cost",
+            "shipping_details",
+            "statement_descriptor",
+            "test_clock",
+        ],
+    )
+}
+
+fn first_lines(invoice: &str, lines: &[Value]) -> Value {
+    let first: Vec<Value> = lines.iter().take(LINES_EMBEDDED).cloned().collect();
+    let mut list = embedded_list(&first, &format!("/v1/invoices/{invoice}/lines"));
+    list["has_more"] = json!(lines.len() > LINES_EMBEDDED);
+    list["total_count"] = json!(lines.len());
+    list
+}
+
+fn parent(state: &State, draft: &Draft) -> Value {
+    let Some(id) = &draft.subscription else { return Value::Null };
+    let metadata = state.get(Kind::Subscription, id).map(|record| record.object["metadata"].clone());
+    json!({
+        "quote_details": null, "subscription_details": { "metadata": metadata, "subscription": id },
+        "type": "subscription_details",
+    })
+}
+
+fn invoice_line(invoice: &str, draft: &Draft, line: &DraftLine) -> Value {
+    // The product was checked against the largest amount before anything was written.
+    let amount = number(&line.price, "unit_amount").saturating_mul(line.quantity);
+    let parent = match &line.subscription_item {
+        Some(item) => json!({
+            "invoice_item_details": null, "type": "subscription_item_details",
+            "subscription_item_details": {
+                "invoice_item": null, "proration": false, "proration_details": { "credited_items": null },
+                "subscription": draft.subscription, "subscription_item": item,
+            },
+        }),
+        None => json!({
+            "subscription_item_details": null, "type": "invoice_item_details",
+            "invoice_item_details": {
+                "invoice_item": ids::fresh("ii"), "proration": false,
+                "proration_details": { "credited_items": null }, "subscription": draft.subscription,
+            },
+        }),
+    };
+    json!({
+        "id": ids::fresh("il"), "object": "line_item", "amount": amount, "currency": line.price["currency"],
+        "description": null, "discount_amounts": [], "discountable": true, "discounts": [], "invoice": invoice,
+        "livemode": false, "metadata": line.metadata, "parent": parent,
+        "period": { "end": line.period_end, "start": line.period_start }, "pretax_credit_amounts": [],
+        "pricing": {
+            "price_details": { "price": line.price["id"], "product": line.price["product"] },
+            "type": "price_details", "unit_amount_decimal": line.price["unit_amount_decimal"],
+        },
+        "quantity": line.quantity, "quantity_decimal": line.quantity.to_string(),
+        "subscription": draft.subscription, "subtotal": amount, "taxes": [],
+    })
+}

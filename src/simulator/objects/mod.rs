@@ -1,0 +1,64 @@
+//! Builders of Stripe's objects in the newest shape, a family in each file.
+//!
+//! A builder checks its parameters against the state, then writes: after its first write it cannot refuse.
+
+pub mod charge;
+pub mod customer;
+pub mod event;
+pub mod invoice;
+pub mod payment_intent;
+pub mod price;
+pub mod product;
+pub mod session;
+pub mod session_payment;
+pub mod subscription;
+
+use serde_json::{Map, Value, json};
+
+use super::params::Params;
+use super::refusal::Refusal;
+use super::state::{Kind, State};
+
+/// The largest amount Stripe takes, in minor units: eight digits.
+pub const AMOUNT_MAX: i64 = 99_999_999;
+
+/// A list object as it is embedded in another.
+pub fn embedded_list(entries: &[Value], url: &str) -> Value {
+    json!({ "object": "list", "data": entries, "has_more": false, "url": url })
+}
+
+/// A field of an update that is a plain string: an empty one clears it where Stripe allows null.
+fn update_text(params: &Params, field: &str, nullable: bool) -> Result<Option<Value>, Refusal> {
+    if nullable && params.is_empty_text(field) {
+        return Ok(Some(Value::Null));
+    }
+    Ok(params.string(field)?.map(Value::String))
+}
+
+/// Updates text, `active` and metadata of a customer, product or price, and emits its `updated` event.
+///
+/// A field is named with whether Stripe allows it to be null.
+fn update(state: &mut State, kind: Kind, id: &str, params: &Params, texts: &[(&str, bool)]) -> Result<Value, Refusal> {
+    let before = state.found(kind, id)?.object.clone();
+    let mut changes = Map::new();
+    for (field, nullable) in texts {
+        if let Some(value) = update_text(params, field, *nullable)? {
+            changes.insert((*field).to_owned(), value);
+        }
+    }
+    if let Some(active) = params.boolean("active")? {
+        changes.insert("active".to_owned(), json!(active));
+    }
+    changes.insert("metadata".to_owned(), params.metadata("metadata", &before["metadata"])?);
+    if kind == Kind::Product {
+        changes.insert("updated".to_owned(), json!(state.now));
+    }
+    changes.retain(|field, value| before[field.as_str()] != *value);
+    let previous: Map<String, Value> =
+        changes.keys().map(|field| (field.clone(), before[field.as_str()].clone())).collect();
+    if !changes.is_empty() {
+        state.set(kind, id, Value::Object(changes));
+        state.emit_change(&format!("{}.updated", kind.name()), kind, id, Some(Value::Object(previous)));
+    }
+    Ok(state.found(kind, id)?.object.clone())
+}

@@ -1,0 +1,213 @@
+//! `payment_intent`: made by checkout, by an invoice, or by `POST /v1/payment_intents`.
+
+use serde_json::{Map, Value, json};
+
+use super::super::ids;
+use super::super::params::Params;
+use super::super::refusal::Refusal;
+use super::super::state::{Kind, State, facts, text, with_nulls};
+use super::{AMOUNT_MAX, charge};
+
+/// Parameters of a creation.
+pub const ACCEPTED: &[&str] = &[
+    "amount",
+    "currency",
+    "confirm",
+    "off_session",
+    "customer",
+    "payment_method",
+    "description",
+    "receipt_email",
+    "setup_future_usage",
+    "metadata[*]",
+    "metadata",
+    "expand[]",
+];
+/// Filters of the list.
+pub const FILTERS: &[&str] = &["customer"];
+
+/// Why a card was declined.
+#[derive(Clone, Copy, Debug)]
+pub struct Decline {
+    /// The error's code.
+    pub code: &'static str,
+    /// The issuer's reason.
+    pub reason: Option<&'static str>,
+    /// For the buyer.
+    pub message: &'static str,
+}
+
+/// What a test card does.
+#[derive(Clone, Copy, Debug)]
+enum Card {
+    Succeeds,
+    Declines(Decline),
+}
+
+/// Stripe's test payment methods that the simulator knows.
+fn card(payment_method: &str) -> Option<Card> {
+    let decline = |code, reason, message| Some(Card::Declines(Decline { code, reason, message }));
+    match payment_method {
+        "pm_card_visa" | "pm_card_mastercard" => Some(Card::Succeeds),
+        "pm_card_chargeDeclined" | "pm_card_visa_chargeDeclined" => {
+            decline("card_declined", Some("generic_decline"), "Your card was declined.")
+        }
+        "pm_card_chargeDeclinedInsufficientFunds" | "pm_card_visa_chargeDeclinedInsufficientFunds" => {
+            decline("card_declined", Some("insufficient_funds"), "Your card has insufficient funds.")
+        }
+        "pm_card_chargeDeclinedExpiredCard" | "pm_card_visa_chargeDeclinedExpiredCard" => {
+            decline("expired_card", None, "Your card has expired.")
+        }
+        "pm_card_authenticationRequired" => decline(
+            "authentication_required",
+            Some("authentication_required"),
+            "Your card was declined. This transaction requires authentication.",
+        ),
+        _ => None,
+    }
+}
+
+/// What an intent is for; everything but the money may be absent.
+#[derive(Clone, Debug, Default)]
+pub struct Purpose {
+    /// Who pays.
+    pub customer: Option<String>,
+    /// Its metadata.
+    pub metadata: Map<String, Value>,
+    /// Its description.
+    pub description: Option<String>,
+    /// Where a receipt goes.
+    pub receipt_email: Option<String>,
+    /// Whether the card is kept.
+    pub setup_future_usage: Option<String>,
+    /// How it is paid.
+    pub payment_method: Option<String>,
+    /// The invoice it pays, which only older shapes tell.
+    pub invoice: Option<String>,
+}
+
+/// `POST /v1/payment_intents`.
+pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
+    let amount = params.integer_between("amount", 1, AMOUNT_MAX)?.ok_or_else(|| Refusal::missing("amount"))?;
+    let currency = params.currency("currency")?.ok_or_else(|| Refusal::missing("currency"))?;
+    let confirm = params.boolean("confirm")?.unwrap_or(false);
+    if params.boolean("off_session")?.is_some() && !confirm {
+        let message = "You cannot set `off_session` without `confirm=true`.";
+        return Err(Refusal::parameter("parameter_invalid", "off_session", message));
+    }
+    let purpose = Purpose {
+        customer: params.string("customer")?,
+        metadata: facts(params.metadata("metadata", &Value::Null)?),
+        description: params.string("description")?,
+        receipt_email: params.string("receipt_email")?,
+        setup_future_usage: params.one_of("setup_future_usage", &["off_session", "on_session"])?,
+        payment_method: params.string("payment_method")?,
+        invoice: None,
+    };
+    if let Some(customer) = &purpose.customer {
+        state.named(Kind::Customer, customer, "customer")?;
+    }
+    let card = match &purpose.payment_method {
+        Some(method) => Some(card(method).ok_or_else(|| Refusal::no_such("PaymentMethod", method, "payment_method"))?),
+        None if confirm => return Err(Refusal::missing("payment_method")),
+        None => None,
+    };
+    // From here it is executed.
+    let id = open(state, amount, &currency, &purpose);
+    match (confirm, card) {
+        (true, Some(Card::Succeeds)) => succeed(state, &id),
+        (true, Some(Card::Declines(decline))) => return Err(fail(state, &id, &decline)),
+        (true | false, _) => {}
+    }
+    Ok(state.found(Kind::PaymentIntent, &id)?.object.clone())
+}
+
+/// Makes an intent that waits for its payment.
+pub fn open(state: &mut State, amount: i64, currency: &str, purpose: &Purpose) -> String {
+    let id = ids::fresh("pi");
+    let secret = ids::fresh(&format!("{id}_secret"));
+    let waiting = if purpose.payment_method.is_some() { "requires_confirmation" } else { "requires_payment_method" };
+    let intent = with_nulls(
+        json!({
+            "id": id, "object": "payment_intent", "amount": amount, "amount_capturable": 0, "amount_received": 0,
+            "capture_method": "automatic", "client_secret": secret, "confirmation_method": "automatic",
+            "created": state.now, "currency": currency, "customer": purpose.customer,
+            "description": purpose.description, "livemode": false, "metadata": purpose.metadata,
+            "payment_method": purpose.payment_method, "payment_method_options": {},
+            "payment_method_types": ["card"], "receipt_email": purpose.receipt_email,
+            "setup_future_usage": purpose.setup_future_usage, "status": waiting,
+        }),
+        &[
+            "allowed_payment_method_types",
+            "application",
+            "application_fee_amount",
+            "automatic_payment_methods",
+            "canceled_at",
+            "cancellation_reason",
+            "customer_account",
+            "excluded_payment_method_types",
+            "last_payment_error",
+            "latest_charge",
+            "managed_payments",
+            "next_action",
+            "on_behalf_of",
+            "payment_method_configuration_details",
+            "payment_record",
+            "processing",
+            "review",
+            "shipping",
+            "source",
+            "statement_descriptor",
+            "statement_descriptor_suffix",
+            "transfer_data",
+            "transfer_group",
+        ],
+    );
+    state.insert(Kind::PaymentIntent, intent, facts(json!({ "invoice": purpose.invoice })));
+    state.emit("payment_intent.created", Kind::PaymentIntent, &id);
+    id
+}
+
+/// The money moves.
+pub fn succeed(state: &mut State, id: &str) {
+    let charge = charge::make(state, id, None);
+    let amount = state.get(Kind::PaymentIntent, id).map(|record| record.object["amount"].clone());
+    let method = state.get(Kind::PaymentIntent, id).map(|record| text(&record.object, "payment_method").to_owned());
+    let method = method.filter(|method| !method.is_empty()).unwrap_or_else(|| ids::fresh("pm"));
+    state.set(
+        Kind::PaymentIntent,
+        id,
+        json!({
+            "status": "succeeded", "amount_received": amount, "latest_charge": charge, "payment_method": method,
+        }),
+    );
+    state.set(Kind::Charge, &charge, json!({ "payment_method": method }));
+    state.emit("payment_intent.succeeded", Kind::PaymentIntent, id);
+}
+
+/// A delayed method has begun to pay.
+pub fn begin_processing(state: &mut State, id: &str) {
+    state.set(Kind::PaymentIntent, id, json!({ "status": "processing", "payment_method": ids::fresh("pm") }));
+    state.emit("payment_intent.processing", Kind::PaymentIntent, id);
+}
+
+/// The money does not move; gives the refusal a request answers with.
+pub fn fail(state: &mut State, id: &str, decline: &Decline) -> Refusal {
+    let charge = charge::make(state, id, Some(decline));
+    let refusal = Refusal::card(decline.code, decline.reason, decline.message).with("charge", json!(charge));
+    let error = json!({
+        "type": "card_error", "code": decline.code, "decline_code": decline.reason,
+        "message": decline.message, "charge": charge,
+    });
+    state.set(
+        Kind::PaymentIntent,
+        id,
+        json!({
+            "status": "requires_payment_method", "last_payment_error": error, "latest_charge": charge,
+            "payment_method": null,
+        }),
+    );
+    state.emit("payment_intent.payment_failed", Kind::PaymentIntent, id);
+    let intent = state.get(Kind::PaymentIntent, id).map(|record| record.object.clone());
+    refusal.with("payment_intent", intent.unwrap_or(Value::Null))
+}

@@ -1,0 +1,165 @@
+//! What becomes of a Checkout Session: paid at once, paid later, failed later, or expired.
+
+use serde_json::{Value, json};
+
+use super::super::refusal::Refusal;
+use super::super::state::{Kind, Origin, State, facts, number, text};
+use super::customer;
+use super::payment_intent::{self, Decline, Purpose};
+use super::subscription::{self, Seat};
+
+/// What the buyer, or their bank, does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Pays with a card: complete and paid.
+    Paid,
+    /// Pays with a delayed method: complete and still unpaid.
+    Async,
+    /// The delayed payment arrives.
+    AsyncSucceed,
+    /// The delayed payment fails.
+    AsyncFail,
+    /// Nobody pays.
+    Expire,
+}
+
+impl Outcome {
+    /// From its name at the control endpoint.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "paid" => Self::Paid,
+            "async" => Self::Async,
+            "async_succeed" => Self::AsyncSucceed,
+            "async_fail" => Self::AsyncFail,
+            "expire" => Self::Expire,
+            _ => return None,
+        })
+    }
+}
+
+/// Carries an outcome out and gives the session as it is then; a buyer acts, so events name no request.
+pub fn settle(state: &mut State, id: &str, outcome: Outcome) -> Result<Value, Refusal> {
+    let session = state.found(Kind::Session, id)?.object.clone();
+    state.origin = Origin::default();
+    let (status, mode) = (text(&session, "status"), text(&session, "mode"));
+    let waiting = status == "complete" && mode == "payment" && text(&session, "payment_status") == "unpaid";
+    match outcome {
+        Outcome::Paid if status == "open" => complete(state, id, &session),
+        Outcome::Async if status == "open" && mode == "payment" && number(&session, "amount_total") > 0 => {
+            let intent = open_intent(state, id, &session);
+            payment_intent::begin_processing(state, &intent);
+            finish(state, id, json!({ "payment_intent": intent }), "checkout.session.completed");
+        }
+        Outcome::AsyncSucceed if waiting => {
+            payment_intent::succeed(state, text(&session, "payment_intent"));
+            finish(state, id, json!({ "payment_status": "paid" }), "checkout.session.async_payment_succeeded");
+        }
+        Outcome::AsyncFail if waiting => {
+            let decline =
+                Decline { code: "payment_intent_payment_attempt_failed", reason: None, message: "The payment failed." };
+            // The refusal is for a request; here the bank's answer comes as an event.
+            let _refusal = payment_intent::fail(state, text(&session, "payment_intent"), &decline);
+            finish(state, id, json!({}), "checkout.session.async_payment_failed");
+        }
+        Outcome::Expire if status == "open" => return expire(state, id),
+        Outcome::Paid | Outcome::Async | Outcome::AsyncSucceed | Outcome::AsyncFail | Outcome::Expire => {
+            let message = format!("A Checkout Session that is {status} in {mode} mode cannot do that.");
+            return Err(Refusal::invalid(&message));
+        }
+    }
+    Ok(state.found(Kind::Session, id)?.object.clone())
+}
+
+/// `POST /v1/checkout/sessions/{id}/expire`, and the outcome of the same name.
+pub fn expire(state: &mut State, id: &str) -> Result<Value, Refusal> {
+    let status = text(&state.found(Kind::Session, id)?.object, "status");
+    if status != "open" {
+        let message = format!("Only Checkout Sessions with a status in [\"open\"] can be expired; this is {status}.");
+        return Err(Refusal::invalid(&message).executed());
+    }
+    state.set(Kind::Session, id, json!({ "status": "expired", "url": null }));
+    state.emit("checkout.session.expired", Kind::Session, id);
+    Ok(state.found(Kind::Session, id)?.object.clone())
+}
+
+fn complete(state: &mut State, id: &str, session: &Value) {
+    let changes = match text(session, "mode") {
+        "subscription" => subscribe(state, id, session),
+        "setup" => json!({ "setup_intent": super::super::ids::fresh("seti") }),
+        _ if number(session, "amount_total") == 0 => json!({ "payment_status": "no_payment_required" }),
+        _ => {
+            let intent = open_intent(state, id, session);
+            payment_intent::succeed(state, &intent);
+            json!({ "payment_intent": intent, "payment_status": "paid" })
+        }
+    };
+    finish(state, id, changes, "checkout.session.completed");
+}
+
+fn subscribe(state: &mut State, id: &str, session: &Value) -> Value {
+    let customer = buyer(state, id, session, true);
+    let (seats, data) = match state.get(Kind::Session, id) {
+        Some(record) => (seats(&record.extra["line_items"]), record.extra["subscription_data"].clone()),
+        None => (Vec::new(), Value::Null),
+    };
+    let customer = customer.unwrap_or_default();
+    let made = subscription::open(state, &customer, &seats, &data["metadata"], data["description"].as_str());
+    let invoice = subscription::bill(state, &made, "subscription_create");
+    let status = if number(session, "amount_total") == 0 { "no_payment_required" } else { "paid" };
+    json!({ "subscription": made, "invoice": invoice, "payment_status": status })
+}
+
+fn seats(line_items: &Value) -> Vec<Seat> {
+    let items = line_items.as_array().into_iter().flatten();
+    items
+        .map(|item| Seat { price: text(&item["price"], "id").to_owned(), quantity: number(item, "quantity") })
+        .collect()
+}
+
+fn open_intent(state: &mut State, id: &str, session: &Value) -> String {
+    let data = match state.get(Kind::Session, id) {
+        Some(record) => record.extra["payment_intent_data"].clone(),
+        None => Value::Null,
+    };
+    let keep_card = data["setup_future_usage"].is_string();
+    let always = text(session, "customer_creation") == "always" || keep_card;
+    let owned = |field: &str| data[field].as_str().map(str::to_owned);
+    let purpose = Purpose {
+        customer: buyer(state, id, session, always),
+        metadata: facts(data["metadata"].clone()),
+        description: owned("description"),
+        receipt_email: owned("receipt_email"),
+        setup_future_usage: owned("setup_future_usage"),
+        ..Purpose::default()
+    };
+    payment_intent::open(state, number(session, "amount_total"), text(session, "currency"), &purpose)
+}
+
+/// The session's customer, made now if it is wanted and absent.
+fn buyer(state: &mut State, id: &str, session: &Value, wanted: bool) -> Option<String> {
+    if let Some(customer) = session["customer"].as_str() {
+        return Some(customer.to_owned());
+    }
+    if !wanted {
+        return None;
+    }
+    let made = customer::from_checkout(state, session["customer_email"].as_str());
+    state.set(Kind::Session, id, json!({ "customer": made }));
+    Some(made)
+}
+
+fn finish(state: &mut State, id: &str, changes: Value, event_type: &str) {
+    let Some(record) = state.get(Kind::Session, id) else { return };
+    let customer = record.object["customer"].as_str().and_then(|id| state.get(Kind::Customer, id));
+    let (email, name) = match customer {
+        Some(customer) => (customer.object["email"].clone(), customer.object["name"].clone()),
+        None => (record.object["customer_email"].clone(), Value::Null),
+    };
+    let details = json!({
+        "address": null, "business_name": null, "email": email, "individual_name": null, "name": name,
+        "phone": null, "tax_exempt": "none", "tax_ids": [],
+    });
+    state.set(Kind::Session, id, changes);
+    state.set(Kind::Session, id, json!({ "status": "complete", "url": null, "customer_details": details }));
+    state.emit(event_type, Kind::Session, id);
+}

@@ -1,0 +1,278 @@
+//! `subscription` and its items; each item carries its current period.
+
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::super::ids;
+use super::super::params::Params;
+use super::super::refusal::Refusal;
+use super::super::state::{Kind, State, number, text, with_nulls};
+use super::invoice::{self, Draft, DraftLine};
+use super::{embedded_list, price};
+
+/// Parameters of a creation.
+pub const ACCEPTED: &[&str] =
+    &["customer", "items[][price]", "items[][quantity]", "description", "metadata[*]", "metadata", "expand[]"];
+/// Parameters of an update.
+pub const UPDATE: &[&str] = &["cancel_at_period_end", "metadata[*]", "metadata", "expand[]"];
+/// Filters of the list; without `status` the canceled are left out.
+pub const FILTERS: &[&str] = &["customer", "status", "price"];
+
+/// Items of one subscription; Stripe's limit.
+const ITEMS_MAX: usize = 20;
+/// Quantity of a line.
+pub const QUANTITY_MAX: i64 = 999_999;
+/// Periods counted from the anchor before a subscription is taken for broken: 27 years of days.
+const PERIODS_MAX: i64 = 10_000;
+
+/// One price with its quantity.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// The price.
+    pub price: String,
+    /// How many.
+    pub quantity: i64,
+}
+
+/// The end of a price's period that starts at `start`, counted in calendar steps from `anchor`.
+///
+/// Counting from the anchor keeps the 31st: Jan 31, Feb 28, Mar 31.
+pub fn period_end(price: &Value, anchor: i64, start: i64) -> i64 {
+    let count = number(&price["recurring"], "interval_count").max(1);
+    let Ok(anchor_time) = Timestamp::from_second(anchor) else { return start };
+    let anchor_time = anchor_time.to_zoned(TimeZone::UTC);
+    for step in 1..=PERIODS_MAX {
+        let units = step.saturating_mul(count);
+        let span = match text(&price["recurring"], "interval") {
+            "day" => Span::new().try_days(units),
+            "week" => Span::new().try_weeks(units),
+            "year" => Span::new().try_years(units),
+            _ => Span::new().try_months(units),
+        };
+        let Some(end) = span.ok().and_then(|span| anchor_time.checked_add(span).ok()) else { return start };
+        let end = end.timestamp().as_second();
+        if end > start {
+            return end;
+        }
+    }
+    start
+}
+
+/// `POST /v1/subscriptions`: paid at once.
+pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
+    let customer = params.required("customer")?;
+    state.named(Kind::Customer, &customer, "customer")?;
+    let items = params.children("items")?;
+    if items.is_empty() {
+        return Err(Refusal::missing("items"));
+    }
+    let mut seats = Vec::new();
+    for item in &items {
+        let price = item.required("price")?;
+        state.named(Kind::Price, &price, &item.name("price"))?;
+        seats.push(Seat { price, quantity: item.integer_between("quantity", 1, QUANTITY_MAX)?.unwrap_or(1) });
+    }
+    check(state, &seats)?;
+    let metadata = params.metadata("metadata", &Value::Null)?;
+    let description = params.string("description")?;
+    // From here it must succeed.
+    let id = open(state, &customer, &seats, &metadata, description.as_deref());
+    bill(state, &id, "subscription_create");
+    Ok(state.found(Kind::Subscription, &id)?.object.clone())
+}
+
+/// Refuses seats that cannot stand in one subscription.
+pub fn check(state: &State, seats: &[Seat]) -> Result<(), Refusal> {
+    if seats.len() > ITEMS_MAX {
+        return Err(Refusal::invalid(&format!("A subscription can have up to {ITEMS_MAX} items.")));
+    }
+    let mut first: Option<(Value, Value)> = None;
+    let mut total: i64 = 0;
+    for seat in seats {
+        let price = &state.named(Kind::Price, &seat.price, "items")?.object;
+        if price["recurring"].is_null() {
+            let message = "The price specified is set to `type=one_time` but this field only accepts prices with \
+                           `type=recurring`.";
+            return Err(Refusal::invalid(message).with("param", json!("items")));
+        }
+        let terms =
+            (price["currency"].clone(), json!([price["recurring"]["interval"], price["recurring"]["interval_count"]]));
+        if first.get_or_insert_with(|| terms.clone()) != &terms {
+            let message = "All prices of a subscription must have the same currency and interval.";
+            return Err(Refusal::invalid(message).with("param", json!("items")));
+        }
+        total = number(price, "unit_amount")
+            .checked_mul(seat.quantity)
+            .and_then(|amount| total.checked_add(amount))
+            .filter(|sum| *sum <= super::AMOUNT_MAX)
+            .ok_or_else(|| Refusal::invalid("The total is too large."))?;
+    }
+    Ok(())
+}
+
+/// Makes an active subscription of checked seats; its first period starts now.
+pub fn open(state: &mut State, customer: &str, seats: &[Seat], metadata: &Value, description: Option<&str>) -> String {
+    let id = ids::fresh("sub");
+    let now = state.now;
+    let prices: Vec<(Value, i64)> = seats
+        .iter()
+        .filter_map(|seat| Some((state.get(Kind::Price, &seat.price)?.object.clone(), seat.quantity)))
+        .collect();
+    let items: Vec<Value> = prices.iter().map(|(price, quantity)| item(&id, price, *quantity, now)).collect();
+    let currency = prices.first().map(|(price, _)| price["currency"].clone());
+    let settings = json!({
+        "account_tax_ids": null, "custom_fields": null, "description": null, "footer": null,
+        "issuer": { "type": "self" },
+    });
+    let object = with_nulls(
+        json!({
+            "id": id, "object": "subscription",
+            "automatic_tax": { "disabled_reason": null, "enabled": false, "liability": null },
+            "billing_cycle_anchor": now, "billing_mode": { "flexible": null, "type": "classic" },
+            "billing_schedules": [], "cancel_at_period_end": false,
+            "cancellation_details": { "comment": null, "feedback": null, "feedback_option": null, "reason": null },
+            "collection_method": "charge_automatically", "created": now, "currency": currency, "customer": customer,
+            "default_tax_rates": [], "description": description, "discounts": [], "invoice_settings": settings,
+            "items": embedded_list(&items, &format!("/v1/subscription_items?subscription={id}")),
+            "livemode": false, "metadata": metadata,
+            "payment_settings": {
+                "payment_method_options": null, "payment_method_types": null, "save_default_payment_method": "off"
+            },
+            "start_date": now, "status": "active",
+            "trial_settings": { "end_behavior": { "billing_cycle_anchor": null, "missing_payment_method": "create_invoice" } },
+        }),
+        &[
+            "application",
+            "application_fee_percent",
+            "billing_cycle_anchor_config",
+            "billing_thresholds",
+            "cancel_at",
+            "canceled_at",
+            "customer_account",
+            "days_until_due",
+            "default_payment_method",
+            "default_source",
+            "ended_at",
+            "latest_invoice",
+            "managed_payments",
+            "next_pending_invoice_item_invoice",
+            "on_behalf_of",
+            "pause_collection",
+            "pending_invoice_item_interval",
+            "pending_setup_intent",
+            "pending_update",
+            "schedule",
+            "test_clock",
+            "transfer_data",
+            "trial_end",
+            "trial_start",
+        ],
+    );
+    state.insert(Kind::Subscription, object, Map::new());
+    state.emit("customer.subscription.created", Kind::Subscription, &id);
+    id
+}
+
+fn item(subscription: &str, price: &Value, quantity: i64, start: i64) -> Value {
+    json!({
+        "id": ids::fresh("si"), "object": "subscription_item", "billing_thresholds": null, "created": start,
+        "current_period_end": period_end(price, start, start), "current_period_start": start,
+        "current_trial": null, "discounts": [], "metadata": {}, "plan": price::plan(price), "price": price,
+        "quantity": quantity, "subscription": subscription, "tax_rates": [],
+    })
+}
+
+/// Makes and pays the invoice of the current period of every item; gives its id.
+pub fn bill(state: &mut State, id: &str, billing_reason: &str) -> Option<String> {
+    let subscription = state.get(Kind::Subscription, id)?.object.clone();
+    let items = subscription["items"]["data"].as_array()?;
+    let lines: Vec<DraftLine> = items
+        .iter()
+        .map(|item| DraftLine {
+            price: item["price"].clone(),
+            quantity: number(item, "quantity"),
+            subscription_item: Some(text(item, "id").to_owned()),
+            period_start: number(item, "current_period_start"),
+            period_end: number(item, "current_period_end"),
+            metadata: subscription["metadata"].clone(),
+        })
+        .collect();
+    let draft = Draft {
+        customer: text(&subscription, "customer").to_owned(),
+        subscription: Some(id.to_owned()),
+        billing_reason: billing_reason.to_owned(),
+        metadata: json!({}),
+        lines,
+    };
+    let invoice = invoice::make_paid(state, &draft);
+    state.set(Kind::Subscription, id, json!({ "latest_invoice": invoice }));
+    Some(invoice)
+}
+
+/// Moves every item to its next period, or to the one given, and emits the update.
+pub fn renew(state: &mut State, id: &str, period: Option<(i64, i64)>) {
+    let Some(record) = state.get(Kind::Subscription, id) else { return };
+    let anchor = number(&record.object, "billing_cycle_anchor");
+    let before = record.object["items"].clone();
+    let mut after = before.clone();
+    if let Some(items) = after["data"].as_array_mut() {
+        for item in items {
+            let (start, end) = period.unwrap_or_else(|| {
+                let start = number(item, "current_period_end");
+                (start, period_end(&item["price"], anchor, start))
+            });
+            item["current_period_start"] = json!(start);
+            item["current_period_end"] = json!(end);
+        }
+    }
+    state.set(Kind::Subscription, id, json!({ "items": after }));
+    let previous = json!({ "items": before });
+    state.emit_change("customer.subscription.updated", Kind::Subscription, id, Some(previous));
+}
+
+/// `POST /v1/subscriptions/{id}`.
+pub fn update(state: &mut State, id: &str, params: &Params) -> Result<Value, Refusal> {
+    let before = state.found(Kind::Subscription, id)?.object.clone();
+    if text(&before, "status") == "canceled" {
+        let message = "A canceled subscription can only update its cancellation_details and metadata.";
+        return Err(Refusal::invalid(message));
+    }
+    let mut changes = json!({ "metadata": params.metadata("metadata", &before["metadata"])? });
+    if let Some(at_end) = params.boolean("cancel_at_period_end")? {
+        let end = before["items"]["data"].as_array().into_iter().flatten();
+        let end = end.map(|item| number(item, "current_period_end")).max();
+        changes["cancel_at_period_end"] = json!(at_end);
+        changes["cancel_at"] = if at_end { json!(end) } else { Value::Null };
+        changes["canceled_at"] = if at_end { json!(state.now) } else { Value::Null };
+    }
+    let wanted: Map<String, Value> = changes.as_object().cloned().unwrap_or_default();
+    let previous: Map<String, Value> = wanted
+        .iter()
+        .filter(|(field, value)| before[field.as_str()] != **value)
+        .map(|(field, _)| (field.clone(), before[field.as_str()].clone()))
+        .collect();
+    if !previous.is_empty() {
+        state.set(Kind::Subscription, id, changes);
+        let previous = Some(Value::Object(previous));
+        state.emit_change("customer.subscription.updated", Kind::Subscription, id, previous);
+    }
+    Ok(state.found(Kind::Subscription, id)?.object.clone())
+}
+
+/// `DELETE /v1/subscriptions/{id}`: canceled at once.
+pub fn cancel(state: &mut State, id: &str) -> Result<Value, Refusal> {
+    let record = state.found(Kind::Subscription, id)?;
+    if text(&record.object, "status") == "canceled" {
+        return Err(Refusal::not_found(Kind::Subscription.name(), id));
+    }
+    let now = state.now;
+    let mut details = record.object["cancellation_details"].clone();
+    details["reason"] = json!("cancellation_requested");
+    let changes = json!({
+        "status": "canceled", "canceled_at": now, "ended_at": now, "cancellation_details": details,
+    });
+    state.set(Kind::Subscription, id, changes);
+    state.emit("customer.subscription.deleted", Kind::Subscription, id);
+    Ok(state.found(Kind::Subscription, id)?.object.clone())
+}

@@ -1,0 +1,137 @@
+//! The table of `/v1`: which method and path is served, with which parameters, by whom.
+
+use serde_json::Value;
+
+use super::expand::expand;
+use super::form::Pair;
+use super::lists::{self, CREATED, PAGING};
+use super::objects::{
+    charge, customer, event, invoice, payment_intent, price, product, session, session_payment, subscription,
+};
+use super::params::Params;
+use super::refusal::Refusal;
+use super::shapes::Train;
+use super::state::{Kind, State};
+
+const EXPAND: &[&str] = &["expand[]"];
+
+/// A request that was authorised and decoded.
+#[derive(Debug)]
+pub struct Call<'request> {
+    /// `GET`, `POST` or `DELETE`.
+    pub method: &'request str,
+    /// The whole path.
+    pub path: &'request str,
+    /// Query of a `GET`, form of the others.
+    pub pairs: &'request [Pair],
+    /// The train of the request's version.
+    pub train: Train,
+}
+
+impl Call<'_> {
+    fn params(&self, patterns: &[&[&str]]) -> Result<Params, Refusal> {
+        Params::accepting(self.pairs, patterns)
+    }
+}
+
+/// Serves a call and gives the answer in the request's shape.
+pub fn serve(state: &mut State, call: &Call<'_>) -> Result<Value, Refusal> {
+    let paths = expansions(call.pairs);
+    let segments: Vec<&str> = call.path.trim_start_matches("/v1/").split('/').collect();
+    let answer = match (call.method, segments.as_slice()) {
+        ("GET", segments) => read(state, call, segments)?,
+        ("POST", segments) => write(state, call, segments)?,
+        ("DELETE", ["subscriptions", id]) => {
+            call.params(&[EXPAND])?;
+            subscription::cancel(state, id)?
+        }
+        _ => return Err(Refusal::unrecognized_url(call.method, call.path)),
+    };
+    // A write has happened by now, so a path that cannot be expanded is the answer of an executed request.
+    let answer = expand(state, answer, &paths).map_err(|refusal| match call.method {
+        "GET" => refusal,
+        _ => refusal.executed(),
+    })?;
+    Ok(call.train.render(state, &answer))
+}
+
+fn expansions(pairs: &[Pair]) -> Vec<String> {
+    pairs
+        .iter()
+        .filter(|pair| pair.segments.first().is_some_and(|name| name == "expand"))
+        .map(|pair| pair.value.clone())
+        .collect()
+}
+
+fn read(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value, Refusal> {
+    let listed = |kind: Kind, filters: &[&str]| {
+        let created: &[&str] = if kind == Kind::InvoicePayment { &[] } else { CREATED };
+        lists::list(state, kind, call.path, &call.params(&[PAGING, created, filters])?)
+    };
+    let one = |kind: Kind, id: &str| {
+        call.params(&[EXPAND])?;
+        Ok(state.found(kind, id)?.object.clone())
+    };
+    // The object came with basil; the older version does not know its address.
+    let newer = call.train != Train::Acacia;
+    match segments {
+        ["customers"] => listed(Kind::Customer, customer::FILTERS),
+        ["customers", id] => one(Kind::Customer, id),
+        ["products"] => listed(Kind::Product, product::FILTERS),
+        ["products", id] => one(Kind::Product, id),
+        ["prices"] => listed(Kind::Price, price::FILTERS),
+        ["prices", id] => one(Kind::Price, id),
+        ["checkout", "sessions"] => listed(Kind::Session, session::FILTERS),
+        ["checkout", "sessions", id] => one(Kind::Session, id),
+        ["checkout", "sessions", id, "line_items"] => within(state, call, Kind::Session, id, "line_items"),
+        ["payment_intents"] => listed(Kind::PaymentIntent, payment_intent::FILTERS),
+        ["payment_intents", id] => one(Kind::PaymentIntent, id),
+        ["charges"] => listed(Kind::Charge, charge::FILTERS),
+        ["charges", id] => one(Kind::Charge, id),
+        ["invoices"] => listed(Kind::Invoice, invoice::FILTERS),
+        ["invoices", id] => one(Kind::Invoice, id),
+        ["invoices", id, "lines"] => within(state, call, Kind::Invoice, id, "lines"),
+        ["invoice_payments"] if newer => listed(Kind::InvoicePayment, invoice::PAYMENT_FILTERS),
+        ["invoice_payments", id] if newer => one(Kind::InvoicePayment, id),
+        ["subscriptions"] => listed(Kind::Subscription, subscription::FILTERS),
+        ["subscriptions", id] => one(Kind::Subscription, id),
+        ["events"] => listed(Kind::Event, event::FILTERS),
+        ["events", id] => {
+            let found = one(Kind::Event, id)?;
+            let horizon = state.now.saturating_sub(event::HORIZON_SECONDS);
+            if super::state::number(&found, "created") < horizon {
+                return Err(Refusal::not_found(Kind::Event.name(), id));
+            }
+            Ok(lists::with_pending(state, &found))
+        }
+        _ => Err(Refusal::unrecognized_url(call.method, call.path)),
+    }
+}
+
+/// A list within an object, in the order it was made.
+fn within(state: &State, call: &Call<'_>, kind: Kind, id: &str, field: &str) -> Result<Value, Refusal> {
+    let params = call.params(&[PAGING])?;
+    let record = state.found(kind, id)?;
+    let entries = record.extra.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    lists::page(entries, "line item", call.path, &params)
+}
+
+fn write(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<Value, Refusal> {
+    match segments {
+        ["customers"] => customer::create(state, &call.params(&[customer::ACCEPTED])?),
+        ["customers", id] => customer::update(state, id, &call.params(&[customer::ACCEPTED])?),
+        ["products"] => product::create(state, &call.params(&[product::ACCEPTED])?),
+        ["products", id] => product::update(state, id, &call.params(&[product::UPDATE])?),
+        ["prices"] => price::create(state, &call.params(&[price::ACCEPTED])?),
+        ["prices", id] => price::update(state, id, &call.params(&[price::UPDATE])?),
+        ["checkout", "sessions"] => session::create(state, &call.params(&[session::ACCEPTED])?),
+        ["checkout", "sessions", id, "expire"] => {
+            call.params(&[EXPAND])?;
+            session_payment::expire(state, id)
+        }
+        ["payment_intents"] => payment_intent::create(state, &call.params(&[payment_intent::ACCEPTED])?),
+        ["subscriptions"] => subscription::create(state, &call.params(&[subscription::ACCEPTED])?),
+        ["subscriptions", id] => subscription::update(state, id, &call.params(&[subscription::UPDATE])?),
+        _ => Err(Refusal::unrecognized_url(call.method, call.path)),
+    }
+}
