@@ -17,6 +17,7 @@
 #![deny(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
 pub mod account;
+pub mod api_key;
 pub mod attachment;
 pub mod burn;
 pub mod catalog;
