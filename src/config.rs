@@ -232,7 +232,8 @@ fn secret(environment: Environment<'_>, name: &str) -> Result<Option<SecretStrin
 }
 
 fn address(name: &str, text: &str) -> Result<SocketAddr, ConfigError> {
-    text.parse().map_err(|_| ConfigError::new(name, format!("`{text}` has to be an address and port such as {DEFAULT_LISTEN}")))
+    text.parse()
+        .map_err(|_| ConfigError::new(name, format!("`{text}` has to be an address and port such as {DEFAULT_LISTEN}")))
 }
 
 fn stripe(environment: Environment<'_>, file: StripeFile) -> Result<StripeConfig, ConfigError> {

@@ -126,7 +126,12 @@ impl Posting {
 
     /// Reads one account as it stands now, for an answer that writes nothing.
     pub async fn read(&self, account: AccountId) -> Result<Reading, PostError> {
-        self.readers.read(account).await
+        self.readers.read(account, false).await
+    }
+
+    /// The same with wallets and attachments too.
+    pub async fn read_complete(&self, account: AccountId) -> Result<Reading, PostError> {
+        self.readers.read(account, true).await
     }
 
     /// The newest catalogue this process has seen.

@@ -28,10 +28,17 @@ const BUSY_RETRY: Duration = Duration::from_millis(200);
 
 type Caller = oneshot::Sender<Result<Reading, PostError>>;
 
+/// One question: which account, whether all of it, and who wants to know.
+struct Asked {
+    account: AccountId,
+    complete: bool,
+    caller: Caller,
+}
+
 struct Shared {
     store: Store,
     catalog: CatalogCache,
-    queue: Mutex<Vec<(AccountId, Caller)>>,
+    queue: Mutex<Vec<Asked>>,
     wake: Notify,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -64,14 +71,14 @@ impl Readers {
         Self(shared)
     }
 
-    pub(super) async fn read(&self, account: AccountId) -> Result<Reading, PostError> {
+    pub(super) async fn read(&self, account: AccountId, complete: bool) -> Result<Reading, PostError> {
         let (caller, answer) = oneshot::channel();
         {
             let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
             if queue.len() >= QUEUE_MAX || self.0.stop.is_cancelled() {
                 return Err(PostError::Busy(BUSY_RETRY));
             }
-            queue.push((account, caller));
+            queue.push(Asked { account, complete, caller });
         }
         self.0.wake.notify_one();
         answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the daemon is stopping".to_owned()).into()))
@@ -104,10 +111,11 @@ async fn run(shared: &Shared) {
             Some(connection) => Ok(connection),
             None => shared.store.lane_connection().await,
         };
-        let accounts: BTreeSet<AccountId> = asked.iter().map(|(account, _)| *account).collect();
+        let accounts: BTreeSet<AccountId> = asked.iter().map(|one| one.account).collect();
+        let whole: BTreeSet<AccountId> = asked.iter().filter(|one| one.complete).map(|one| one.account).collect();
         let readings = match connection {
             Ok(mut connection) => {
-                let readings = read_together(&mut connection, &shared.catalog, accounts).await;
+                let readings = read_together(&mut connection, &shared.catalog, accounts, &whole).await;
                 if readings.is_ok() {
                     kept = Some(connection);
                 }
@@ -119,17 +127,17 @@ async fn run(shared: &Shared) {
     }
 }
 
-fn answer(asked: Vec<(AccountId, Caller)>, readings: Result<BTreeMap<AccountId, Reading>, StoreError>) {
+fn answer(asked: Vec<Asked>, readings: Result<BTreeMap<AccountId, Reading>, StoreError>) {
     match readings {
         Ok(readings) => {
-            for (account, caller) in asked {
+            for Asked { account, caller, .. } in asked {
                 let reading = readings.get(&account).cloned().ok_or(PostError::UnknownAccount(account));
                 drop(caller.send(reading));
             }
         }
         Err(error) => {
             let error = PostError::from(error);
-            for (_, caller) in asked {
+            for Asked { caller, .. } in asked {
                 drop(caller.send(Err(error.clone())));
             }
         }
@@ -140,6 +148,7 @@ async fn read_together(
     connection: &mut PgConnection,
     catalog: &CatalogCache,
     accounts: BTreeSet<AccountId>,
+    whole: &BTreeSet<AccountId>,
 ) -> Result<BTreeMap<AccountId, Reading>, StoreError> {
     let accounts: Vec<AccountId> = accounts.into_iter().collect();
     let mut states = ledger::read_heads(connection, &accounts).await?;
@@ -149,7 +158,10 @@ async fn read_together(
     let now = situation.now;
     let flags = version.catalog.features.values().any(|f| matches!(f, crate::domain::catalog::Feature::Boolean));
     let due = |state: &AccountState| {
-        flags || state.life == AccountLife::New || state.next_due_at.is_some_and(|due| due <= now)
+        flags
+            || whole.contains(&state.id)
+            || state.life == AccountLife::New
+            || state.next_due_at.is_some_and(|due| due <= now)
     };
     let incomplete: Vec<AccountId> = states.values().filter(|state| due(state)).map(|state| state.id).collect();
     if !incomplete.is_empty() {

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, transaction};
 use crate::clock::fresh_uuid;
 use crate::domain::ids::{AccountId, WalletId};
 
@@ -86,18 +86,15 @@ impl Store {
             return Ok(CustomerClaim::Known(known));
         }
         let fresh = fresh_uuid();
-        let made = self
-            .transaction("claim_customer", async |connection| {
-                let claimed =
-                    sqlx::query(CLAIM_CUSTOMER).bind(customer_id).bind(fresh).execute(&mut *connection).await?;
-                if claimed.rows_affected() == 0 {
-                    return Ok(false);
-                }
-                sqlx::query(INSERT_ACCOUNT).bind(fresh).execute(&mut *connection).await?;
-                sqlx::query(INSERT_PERSON).bind(fresh).bind(customer_id).execute(&mut *connection).await?;
-                Ok(true)
-            })
-            .await?;
+        let made = transaction!(self, "claim_customer", |connection| {
+            let claimed = sqlx::query(CLAIM_CUSTOMER).bind(customer_id).bind(fresh).execute(&mut *connection).await?;
+            if claimed.rows_affected() == 0 {
+                return Ok(false);
+            }
+            sqlx::query(INSERT_ACCOUNT).bind(fresh).execute(&mut *connection).await?;
+            sqlx::query(INSERT_PERSON).bind(fresh).bind(customer_id).execute(&mut *connection).await?;
+            Ok(true)
+        })?;
         if made {
             return Ok(CustomerClaim::Made(AccountId::from_uuid(fresh)));
         }
@@ -120,7 +117,7 @@ impl Store {
         stripe_customer: &str,
         account: AccountId,
     ) -> Result<AccountId, StoreError> {
-        self.transaction("link_stripe_customer", async |connection| {
+        transaction!(self, "link_stripe_customer", |connection| {
             sqlx::query(LINK_STRIPE_CUSTOMER)
                 .bind(stripe_customer)
                 .bind(account.as_uuid())
@@ -130,7 +127,6 @@ impl Store {
                 sqlx::query_scalar(FIND_STRIPE_CUSTOMER).bind(stripe_customer).fetch_one(connection).await?;
             Ok(AccountId::from_uuid(linked))
         })
-        .await
     }
 
     /// A wallet by its public id.
@@ -147,7 +143,7 @@ impl Store {
     /// grant.
     pub async fn claim_wallet(&self, wallet_key: &str, account: AccountId) -> Result<WalletFound, StoreError> {
         let fresh = fresh_uuid();
-        self.transaction("claim_wallet", async |connection| {
+        transaction!(self, "claim_wallet", |connection| {
             sqlx::query(CLAIM_WALLET)
                 .bind(wallet_key)
                 .bind(account.as_uuid())
@@ -158,7 +154,6 @@ impl Store {
                 sqlx::query_as(FIND_WALLET).bind(wallet_key).fetch_one(connection).await?;
             Ok(WalletFound { account: AccountId::from_uuid(account), wallet: WalletId::from_uuid(wallet) })
         })
-        .await
     }
 
     /// The feature whose credits a wallet holds; `None` while it has no row.

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::rows::word;
-use super::{Store, StoreError};
+use super::{Store, StoreError, transaction};
 use crate::domain::catalog::{Catalog, CatalogVersion, Feature, FeatureId, MinimumPrice, Plan, PlanId};
 
 const READ_HEAD: &str = "-- read_catalog_head
@@ -121,7 +121,7 @@ impl Store {
         sha256: [u8; 32],
         at_start: bool,
     ) -> Result<Applied, StoreError> {
-        self.transaction("apply_catalog", async |connection| apply(connection, wanted, sha256, at_start).await).await
+        transaction!(self, "apply_catalog", |connection| apply(connection, wanted, sha256, at_start).await)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use sqlx::types::Json;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, transaction};
 use crate::domain::ids::AccountId;
 
 const READ: &str = "-- read_customer
@@ -49,14 +49,8 @@ pub struct PersonChange {
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-type Row = (
-    String,
-    Option<String>,
-    Option<String>,
-    Json<BTreeMap<String, String>>,
-    jiff_sqlx::Timestamp,
-    Option<Vec<String>>,
-);
+type Row =
+    (String, Option<String>, Option<String>, Json<BTreeMap<String, String>>, jiff_sqlx::Timestamp, Option<Vec<String>>);
 
 impl Store {
     /// The person behind an account; `None` once erased.
@@ -74,7 +68,7 @@ impl Store {
 
     /// Changes what is known of the person.
     pub async fn change_person(&self, account: AccountId, change: &PersonChange) -> Result<(), StoreError> {
-        self.transaction("change_person", async |connection| {
+        transaction!(self, "change_person", |connection| {
             sqlx::query(UPDATE)
                 .bind(account.as_uuid())
                 .bind(change.name.as_deref())
@@ -84,6 +78,5 @@ impl Store {
                 .await?;
             Ok(())
         })
-        .await
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::rows::{time, word};
-use super::{Store, StoreError};
+use super::{Store, StoreError, transaction};
 use crate::clock::fresh_uuid;
 use crate::domain::ids::AccountId;
 
@@ -144,7 +144,7 @@ pub struct Why {
 impl Store {
     /// Stores an event once; `false`: it was there already.
     pub async fn insert_event(&self, event: &NewEvent<'_>) -> Result<bool, StoreError> {
-        self.transaction("insert_event", async |connection| {
+        transaction!(self, "insert_event", |connection| {
             let done = sqlx::query(INSERT)
                 .bind(event.id)
                 .bind(event.event_type)
@@ -164,7 +164,6 @@ impl Store {
                 .await?;
             Ok(done.rows_affected() == 1)
         })
-        .await
     }
 
     /// Ids of events that are due, oldest first; an unlocked look.
@@ -176,12 +175,10 @@ impl Store {
     pub async fn lease_event(&self, id: &str, seconds: i32) -> Result<Option<LeasedEvent>, StoreError> {
         type Row = (String, String, bool, jiff_sqlx::Timestamp, Option<Vec<u8>>, i32, String);
         let token = fresh_uuid();
-        let row: Option<Row> = self
-            .transaction("lease_event", async |connection| {
-                let row = sqlx::query_as(LEASE).bind(id).bind(token).bind(seconds);
-                Ok(row.fetch_optional(connection).await?)
-            })
-            .await?;
+        let row: Option<Row> = transaction!(self, "lease_event", |connection| {
+            let row = sqlx::query_as(LEASE).bind(id).bind(token).bind(seconds);
+            Ok(row.fetch_optional(connection).await?)
+        })?;
         let Some((id, event_type, livemode, created_at, body, attempts, _)) = row else { return Ok(None) };
         let body = word(body, "stripe_events", "body", &id)?;
         Ok(Some(LeasedEvent { id, event_type, livemode, created_at: created_at.to_jiff(), body, attempts, token }))
@@ -195,7 +192,7 @@ impl Store {
         why: Option<&Why>,
         account: Option<AccountId>,
     ) -> Result<(), StoreError> {
-        self.transaction("close_event", async |connection| {
+        transaction!(self, "close_event", |connection| {
             let done = sqlx::query(FINISH)
                 .bind(&event.id)
                 .bind(event.token)
@@ -207,7 +204,6 @@ impl Store {
                 .await?;
             if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LostLease("stripe_events")) }
         })
-        .await
     }
 
     /// Puts an event back: parked until its cause goes, or to be tried again.
@@ -219,7 +215,7 @@ impl Store {
         account: Option<AccountId>,
         seconds: i64,
     ) -> Result<(), StoreError> {
-        self.transaction("delay_event", async |connection| {
+        transaction!(self, "delay_event", |connection| {
             let done = sqlx::query(DELAY)
                 .bind(&event.id)
                 .bind(event.token)
@@ -232,20 +228,18 @@ impl Store {
                 .await?;
             if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LostLease("stripe_events")) }
         })
-        .await
     }
 
     /// Makes parked events due whose cause may have gone: the reasons are codes.
     pub async fn wake_parked(&self, reasons: &[&str]) -> Result<u64, StoreError> {
-        self.transaction("wake_parked", async |connection| {
+        transaction!(self, "wake_parked", |connection| {
             Ok(sqlx::query(WAKE_PARKED).bind(reasons).execute(connection).await?.rows_affected())
         })
-        .await
     }
 
     /// Keeps an answer of Stripe beside its event; the first one stays.
     pub async fn keep_input(&self, event: &str, input: &StoredInput) -> Result<(), StoreError> {
-        self.transaction("keep_input", async |connection| {
+        transaction!(self, "keep_input", |connection| {
             sqlx::query(INSERT_INPUT)
                 .bind(event)
                 .bind(&input.request)
@@ -255,7 +249,6 @@ impl Store {
                 .await?;
             Ok(())
         })
-        .await
     }
 
     /// The answers of Stripe kept beside an event.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::rows::time;
-use super::{Store, StoreError};
+use super::{Store, StoreError, transaction};
 
 const ENSURE: &str = "-- ensure_instance
 INSERT INTO instance (singleton, livemode, cutover_at, created_at) VALUES (true, $1, $2, clock_timestamp())
@@ -52,12 +52,11 @@ pub struct Safety {
 impl Store {
     /// Fixes what this database is at its first start, and reads it.
     pub async fn ensure_instance(&self, livemode: bool, cutover_at: Option<Timestamp>) -> Result<Instance, StoreError> {
-        self.transaction("ensure_instance", async |connection| {
+        transaction!(self, "ensure_instance", |connection| {
             sqlx::query(ENSURE).bind(livemode).bind(cutover_at.map(time)).execute(&mut *connection).await?;
             sqlx::query(ENSURE_HEAD).execute(connection).await?;
             Ok(())
-        })
-        .await?;
+        })?;
         self.instance().await?.ok_or(StoreError::LostLease("instance"))
     }
 
@@ -75,11 +74,10 @@ impl Store {
 
     /// Moves the test clock; refused (`false`) on a live database.
     pub async fn set_test_offset(&self, seconds: i64) -> Result<bool, StoreError> {
-        self.transaction("set_test_offset", async |connection| {
+        transaction!(self, "set_test_offset", |connection| {
             let done = sqlx::query(SET_OFFSET).bind(seconds).execute(connection).await?;
             Ok(done.rows_affected() == 1)
         })
-        .await
     }
 
     /// Settings of the server that decide whether an acknowledged write can be lost.

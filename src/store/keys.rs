@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::rows::{time, word};
-use super::{Store, StoreError};
+use super::{Store, StoreError, transaction};
 use crate::clock::fresh_uuid;
 use crate::domain::api_key::Scope;
 use crate::domain::ids::KeyId;
@@ -105,7 +105,7 @@ impl Store {
     /// Stores a key; `None`: this very key is there already.
     pub async fn insert_key(&self, key: &NewKey) -> Result<Option<KeyId>, StoreError> {
         let id = fresh_uuid();
-        self.transaction("insert_key", async |connection| {
+        transaction!(self, "insert_key", |connection| {
             let done = sqlx::query(INSERT)
                 .bind(key.hash.as_slice())
                 .bind(id)
@@ -117,7 +117,6 @@ impl Store {
                 .await?;
             Ok((done.rows_affected() == 1).then(|| KeyId::from_uuid(id)))
         })
-        .await
     }
 
     /// The key of that hash, when it is in force.
@@ -133,11 +132,10 @@ impl Store {
 
     /// Notes that a key was used, at most once a minute.
     pub async fn touch_key(&self, hash: &[u8; 32]) -> Result<(), StoreError> {
-        self.transaction("touch_key", async |connection| {
+        transaction!(self, "touch_key", |connection| {
             sqlx::query(TOUCH).bind(hash.as_slice()).execute(connection).await?;
             Ok(())
         })
-        .await
     }
 
     /// Every key there ever was.
@@ -148,10 +146,9 @@ impl Store {
 
     /// Revokes a key; `false`: there is none with that id.
     pub async fn revoke_key(&self, id: KeyId) -> Result<bool, StoreError> {
-        self.transaction("revoke_key", async |connection| {
+        transaction!(self, "revoke_key", |connection| {
             let done = sqlx::query(REVOKE).bind(id.as_uuid()).execute(connection).await?;
             Ok(done.rows_affected() == 1)
         })
-        .await
     }
 }

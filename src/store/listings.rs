@@ -447,8 +447,7 @@ impl Store {
     pub async fn read_event(&self, id: &str) -> Result<Option<(EventListed, Option<Vec<u8>>)>, StoreError> {
         let row: Option<EventRow> = sqlx::query_as(EVENT).bind(id).fetch_optional(self.pool()).await?;
         let Some(row) = row else { return Ok(None) };
-        let body: Option<Option<Vec<u8>>> =
-            sqlx::query_scalar(EVENT_BODY).bind(id).fetch_optional(self.pool()).await?;
+        let body: Option<Option<Vec<u8>>> = sqlx::query_scalar(EVENT_BODY).bind(id).fetch_optional(self.pool()).await?;
         Ok(Some((row.into(), body.flatten())))
     }
 }

@@ -1,7 +1,7 @@
 //! All SQL: statements written out as named constants, private rows, domain types out.
 //!
 //! Reads take the [`Store`]; whatever joins a caller's transaction takes its connection first. There is one way to open
-//! a transaction, [`Store::transaction`]: it retries serialization failures and deadlocks a bounded number of times, so
+//! a transaction, `transaction!`: it retries serialization failures and deadlocks a bounded number of times, so
 //! its closure may run twice and touches nothing but rows. No decision is made here.
 //!
 //! Always true: a connection that goes back to the pool is rolled back first, whatever its borrower left open (sqlx
@@ -26,7 +26,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::{Executor, PgPool};
 
 pub use error::StoreError;
 
@@ -100,23 +100,36 @@ impl Store {
         Ok(self.pool.acquire().await?)
     }
 
-    /// Runs `work` in one transaction and commits it. `work` may run again after a deadlock or serialization failure.
-    pub async fn transaction<T, W>(&self, name: &'static str, mut work: W) -> Result<T, StoreError>
-    where
-        W: AsyncFnMut(&mut PgConnection) -> Result<T, StoreError>,
-    {
-        let mut tries: u32 = 1;
-        loop {
-            let mut connection = self.pool.acquire().await?;
-            match in_transaction(&mut connection, &mut work).await {
-                Err(error) if error.is_transient() && tries < TRANSACTION_TRIES => {
-                    tracing::debug!(transaction = name, tries, %error, "trying a transaction again");
-                    tokio::time::sleep(Duration::from_millis(u64::from(5 * tries * tries))).await;
-                    tries += 1;
-                }
-                outcome => return outcome,
+    /// Begins one try of a transaction; only [`transaction!`] calls this.
+    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, StoreError> {
+        let connection = self.pool.acquire().await?;
+        Ok(sqlx::Transaction::begin(connection, None).await?)
+    }
+
+    /// Ends one try: commits what went well, rolls back what did not, and says whether to try again.
+    async fn end<T>(
+        transaction: sqlx::Transaction<'static, sqlx::Postgres>,
+        outcome: Result<T, StoreError>,
+        name: &'static str,
+        tries: u32,
+    ) -> Try<T> {
+        let error = match outcome {
+            Ok(value) => match transaction.commit().await {
+                Ok(()) => return Try::Done(Ok(value)),
+                Err(error) => StoreError::at_commit(error),
+            },
+            Err(error) => {
+                // The error that matters is the first one; a rollback that fails too means the connection is gone.
+                drop(transaction.rollback().await);
+                error
             }
+        };
+        if !error.is_transient() || tries >= TRANSACTION_TRIES {
+            return Try::Done(Err(error));
         }
+        tracing::debug!(transaction = name, tries, %error, "trying a transaction again");
+        tokio::time::sleep(Duration::from_millis(u64::from(5 * tries * tries))).await;
+        Try::Again
     }
 
     /// Closes every connection.
@@ -131,21 +144,29 @@ impl Store {
     }
 }
 
-/// Runs `work` between BEGIN and COMMIT on one connection; any error rolls back.
-async fn in_transaction<T, W>(connection: &mut PgConnection, work: &mut W) -> Result<T, StoreError>
-where
-    W: AsyncFnMut(&mut PgConnection) -> Result<T, StoreError>,
-{
-    let mut transaction = connection.begin().await?;
-    match work(&mut transaction).await {
-        Ok(value) => {
-            transaction.commit().await.map_err(StoreError::at_commit)?;
-            Ok(value)
-        }
-        Err(error) => {
-            // The error that matters is the first one; a rollback that fails too means the connection is gone.
-            drop(transaction.rollback().await);
-            Err(error)
-        }
-    }
+/// How one try of a transaction ended.
+enum Try<T> {
+    Done(Result<T, StoreError>),
+    Again,
 }
+
+/// The one way to write: runs the body in a transaction and commits it. After a deadlock or a serialization failure the
+/// body runs again, a bounded number of times, so it touches nothing but rows. A macro rather than a function with a
+/// closure: a future that borrows through an async closure cannot be proved `Send`.
+macro_rules! transaction {
+    ($store:expr, $name:literal, |$connection:ident| $body:expr) => {{
+        let mut tries: u32 = 1;
+        loop {
+            let mut transaction = $store.begin().await?;
+            let outcome = {
+                let $connection: &mut sqlx::PgConnection = &mut transaction;
+                async { $body }.await
+            };
+            match $crate::store::Store::end(transaction, outcome, $name, tries).await {
+                $crate::store::Try::Done(outcome) => break outcome,
+                $crate::store::Try::Again => tries += 1,
+            }
+        }
+    }};
+}
+use transaction;

@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::rows::time;
-use super::{Store, StoreError};
+use super::{Store, StoreError, transaction};
 use crate::clock::fresh_uuid;
 use crate::domain::ids::{AccountId, PaymentId};
 use crate::domain::payment::PaymentFacts;
@@ -56,9 +56,8 @@ impl Store {
     pub async fn claim_payment(&self, account: AccountId, facts: &PaymentFacts) -> Result<PaymentClaim, StoreError> {
         for _ in 0..CLAIM_TRIES {
             let fresh = fresh_uuid();
-            let outcome = self
-                .transaction("claim_payment", async |connection| claim(connection, account, facts, fresh).await)
-                .await;
+            let outcome =
+                transaction!(self, "claim_payment", |connection| claim(connection, account, facts, fresh).await);
             match outcome {
                 Err(StoreError::LostLease(_)) => {}
                 other => return other,

@@ -1,6 +1,6 @@
 //! Emptying what has lived long enough.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, transaction};
 
 const SLOT_TO_EMPTY: &str = "-- slot_to_empty
 SELECT (floor(extract(epoch FROM clock_timestamp() + make_interval(secs => test_offset_seconds)) / 86400)::bigint + 1) % 10
@@ -49,7 +49,7 @@ impl Store {
     /// Empties the slot of the idempotency ring that tomorrow will write to: its keys are nine days old. Today's slot
     /// and the eight before it stay.
     pub async fn empty_next_slot(&self) -> Result<bool, StoreError> {
-        self.transaction("empty_next_slot", async |connection| {
+        transaction!(self, "empty_next_slot", |connection| {
             sqlx::query("SET LOCAL lock_timeout = '200ms'").execute(&mut *connection).await?;
             let slot: i64 = sqlx::query_scalar(SLOT_TO_EMPTY).fetch_one(&mut *connection).await?;
             let place = usize::try_from(slot.rem_euclid(10)).unwrap_or(0);
@@ -59,18 +59,16 @@ impl Store {
             }
             Ok(!empty)
         })
-        .await
     }
 
     /// Forgets raw bodies that are older than they are kept; answers how many events this round took.
     pub async fn forget_old_bodies(&self) -> Result<u64, StoreError> {
-        self.transaction("forget_old_bodies", async |connection| {
+        transaction!(self, "forget_old_bodies", |connection| {
             let forgotten = sqlx::query(FORGET_BODIES).bind(RAW_DAYS).bind(RAW_ROWS).execute(&mut *connection).await?;
             if forgotten.rows_affected() > 0 {
                 sqlx::query(FORGET_INPUTS).execute(connection).await?;
             }
             Ok(forgotten.rows_affected())
         })
-        .await
     }
 }
