@@ -1,1 +1,26 @@
-//! commands.
+//! What the binary can do, one file each. Each takes what it needs and writes what it says; `main.rs` parses and exits.
+
+pub mod catalog;
+pub mod daemon;
+pub mod dev;
+pub mod export;
+pub mod grant;
+pub mod keys;
+pub mod serve;
+pub mod tour;
+pub mod verify;
+
+/// How a command ended, as an exit code (design: 0 done, 1 failed, 2 bad usage or configuration, 3 differences).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Exit {
+    /// Done.
+    Done,
+    /// The check found differences.
+    Differences,
+}
+
+/// Wrong use or wrong configuration: exit code 2.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);

@@ -1,0 +1,157 @@
+//! The daemon put together: store, door, workers, routes. `serve`, `dev` and the tests all run this one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::http::{App, router};
+use crate::inbox::receive::Receiver;
+use crate::posting::Posting;
+use crate::store::Store;
+use crate::stripe::client::StripeClient;
+use crate::stripe::signature::{Secret, Tolerance};
+use crate::workers::inbox::InboxWorker;
+use crate::workers::{WorkerAges, retention};
+
+/// Longest wait for requests and workers under way at a stop.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// What a daemon runs on.
+pub struct Parts {
+    /// The database, migrated.
+    pub store: Store,
+    /// Time.
+    pub clock: Clock,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Secrets of the webhook endpoint.
+    pub webhook_secrets: Vec<Secret>,
+    /// How old a signature may be.
+    pub tolerance: Tolerance,
+    /// Stripe's mode.
+    pub livemode: bool,
+    /// Stripe, when there is a key.
+    pub stripe: Option<Arc<dyn StripeClient>>,
+    /// Objects paid before it never grant.
+    pub cutover_at: Option<Timestamp>,
+    /// Do free checkouts grant catalogue packs?
+    pub grant_free_checkouts: bool,
+    /// Does a price that nobody knows park the event?
+    pub park_unknown_prices: bool,
+}
+
+/// A running daemon.
+pub struct Daemon {
+    address: SocketAddr,
+    posting: Posting,
+    inbox: InboxWorker,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Daemon {
+    /// Starts everything; it serves once this returns.
+    pub async fn start(parts: Parts) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(parts.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}: choose another address with --listen", parts.listen))?;
+        let address = listener.local_addr()?;
+        let posting = Posting::start(&parts.store);
+        let wake = Arc::new(Notify::new());
+        let ages = WorkerAges::default();
+        let receiver = Receiver::new(
+            parts.store.clone(),
+            parts.clock.clone(),
+            parts.webhook_secrets,
+            parts.tolerance,
+            parts.livemode,
+            wake.clone(),
+        );
+        let inbox = InboxWorker {
+            store: parts.store.clone(),
+            posting: posting.clone(),
+            stripe: parts.stripe,
+            clock: parts.clock.clone(),
+            wake: wake.clone(),
+            cutover_at: parts.cutover_at,
+            grant_free_checkouts: parts.grant_free_checkouts,
+            park_unknown_prices: parts.park_unknown_prices,
+            ages: ages.clone(),
+        };
+        let app = App {
+            store: parts.store.clone(),
+            posting: posting.clone(),
+            clock: parts.clock.clone(),
+            receiver,
+            keys: Arc::default(),
+            ages: ages.clone(),
+            wake,
+        };
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(inbox.clone().run(stop.clone()));
+        tasks.spawn(retention::run(parts.store, parts.clock, ages, stop.clone()));
+        let serving = axum::serve(listener, router(app)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the daemon stopped serving");
+            }
+        });
+        Ok(Self { address, posting, inbox, stop, tasks })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The door.
+    pub const fn posting(&self) -> &Posting {
+        &self.posting
+    }
+
+    /// The inbox worker, for a test that wants its work done now.
+    pub const fn inbox(&self) -> &InboxWorker {
+        &self.inbox
+    }
+
+    /// Stops taking, finishes what is under way within a bound, and lets go.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!(seconds = DRAIN.as_secs(), "requests were still under way at the stop");
+        }
+        self.posting.shut_down().await;
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub async fn told_to_stop() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(error) => {
+                tracing::error!(%error, "SIGTERM cannot be heard; only Ctrl-C stops this process");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = terminate => {}
+        heard = tokio::signal::ctrl_c() => {
+            if let Err(error) = heard {
+                tracing::error!(%error, "Ctrl-C cannot be heard");
+            }
+        }
+    }
+}
