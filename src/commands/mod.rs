@@ -1,1 +1,4 @@
-//! commands.
+//! What the binary can do.
+
+pub mod export;
+pub mod verify;
