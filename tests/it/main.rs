@@ -7,3 +7,4 @@ mod exports;
 mod schema;
 mod support;
 mod verify;
+mod periods;
