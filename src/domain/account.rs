@@ -241,12 +241,14 @@ impl AccountState {
         Ok(())
     }
 
-    /// Earliest time at which an open grant ends.
-    pub fn earliest_end(&self) -> Option<Timestamp> {
+    /// Earliest time after `now` at which an open grant ends. Ends that have passed are left out: unlimited grants and
+    /// ones pinned by a hold stay open behind them, and must not hide what is still to come.
+    pub fn earliest_end_after(&self, now: Timestamp) -> Option<Timestamp> {
         self.grants
             .iter()
             .filter(|grant| grant.unlimited || grant.remaining.is_positive())
             .filter_map(Grant::ends_at)
+            .filter(|end| *end > now)
             .min()
     }
 }

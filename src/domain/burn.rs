@@ -109,9 +109,9 @@ pub fn burn(holdings: Holdings<'_>, pools: &[Pool], quantity: Quantity) -> Resul
     }
     let mut rest = Remainder::of(quantity);
     let mut budgets = budgets(holdings);
-    for pool in pools {
+    for (pool, grants) in runs(holdings, pools) {
         let cost = rest.cost(pool)?;
-        let taken = draw_from_pool(holdings, pool, cost, &mut budgets, &mut paid)?;
+        let taken = draw_from_pool(pool, &grants, cost, &mut budgets, &mut paid)?;
         if taken.is_positive() {
             paid.pool = pool.feature.clone();
         }
@@ -163,15 +163,43 @@ pub fn in_order<'state>(holdings: Holdings<'state>, pool: &FeatureId) -> Vec<&'s
     grants
 }
 
+/// All grants in the one order of rule 20, cut into runs of one pool: whose seat it is decides before the pool does, and
+/// the pool before everything else. A pool without grants keeps its place among the customer's: it may cost nothing.
+fn runs<'all>(holdings: Holdings<'all>, pools: &'all [Pool]) -> Vec<(&'all Pool, Vec<&'all Grant>)> {
+    let mut all: Vec<(&Pool, Option<&Grant>)> = Vec::new();
+    for pool in pools {
+        let grants = in_order(holdings, &pool.feature);
+        if grants.is_empty() {
+            all.push((pool, None));
+        }
+        all.extend(grants.into_iter().map(|grant| (pool, Some(grant))));
+    }
+    let customers = |of: &Option<&Grant>| of.is_none_or(|grant| grant.entity.is_empty());
+    // Stable: pools stay in their order within a seat, grants in theirs within a pool.
+    all.sort_by(|(_, left), (_, right)| match (left, right) {
+        (Some(left), Some(right)) => left.seat_before(right, holdings.entity),
+        (None, _) | (_, None) if holdings.entity.is_empty() => customers(right).cmp(&customers(left)),
+        (None, _) | (_, None) => customers(left).cmp(&customers(right)),
+    });
+    let mut runs: Vec<(&Pool, Vec<&Grant>)> = Vec::new();
+    for (pool, grant) in all {
+        match runs.last_mut() {
+            Some((last, grants)) if last.feature == pool.feature => grants.extend(grant),
+            Some(_) | None => runs.push((pool, grant.into_iter().collect())),
+        }
+    }
+    runs
+}
+
 fn draw_from_pool(
-    holdings: Holdings<'_>,
     pool: &Pool,
+    grants: &[&Grant],
     cost: Credits,
     budgets: &mut BTreeMap<WalletId, Credits>,
     paid: &mut Burn,
 ) -> Result<Credits, AmountError> {
     let mut taken = Credits::ZERO;
-    for grant in in_order(holdings, &pool.feature) {
+    for grant in grants {
         let open = cost.checked_sub(taken)?;
         if !open.is_positive() {
             break;

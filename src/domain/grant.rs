@@ -234,16 +234,20 @@ impl Grant {
         if self.blocked(now).is_some() { Credits::ZERO } else { self.free() }
     }
 
-    /// The total burn order of rule 20 inside one pool. `entity` is the one the usage is for; empty: none.
-    pub fn burns_before(&self, other: &Self, entity: &str) -> Ordering {
+    /// The first part of the burn order, which goes before the choice of a pool: with an entity given its grants before
+    /// the customer's; without one the customer's, then entities' by id (rule 20).
+    pub fn seat_before(&self, other: &Self, entity: &str) -> Ordering {
         let rank = |grant: &Self| match (entity.is_empty(), grant.entity.is_empty()) {
             (true, own) => u8::from(!own),
             (false, own) => u8::from(own),
         };
+        rank(self).cmp(&rank(other)).then_with(|| self.entity.cmp(&other.entity))
+    }
+
+    /// The total burn order of rule 20 inside one pool. `entity` is the one the usage is for; empty: none.
+    pub fn burns_before(&self, other: &Self, entity: &str) -> Ordering {
         let end = |grant: &Self| (grant.expires_at.is_none(), grant.expires_at);
-        rank(self)
-            .cmp(&rank(other))
-            .then_with(|| self.entity.cmp(&other.entity))
+        self.seat_before(other, entity)
             .then_with(|| self.wallet_priority.cmp(&other.wallet_priority))
             .then_with(|| self.priority.cmp(&other.priority))
             .then_with(|| end(self).cmp(&end(other)))

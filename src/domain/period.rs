@@ -84,8 +84,15 @@ fn grid(anchor: Timestamp, rule: &ResetAnchor, interval: Interval) -> Result<(Da
         ResetAnchor::Anniversary => Ok((TimeZone::UTC.to_datetime(anchor), TimeZone::UTC)),
         ResetAnchor::Calendar { time_zone } => {
             let zone = TimeZone::get(time_zone).map_err(|_| OutOfCalendar)?;
-            let local = zone.to_datetime(anchor);
-            Ok((calendar_start(local, interval.unit)?, zone))
+            let start = calendar_start(zone.to_datetime(anchor), interval.unit)?;
+            match interval.unit {
+                // Minutes and hours are real time: counted on local clocks they would pile up or gape where those change.
+                IntervalUnit::Minute | IntervalUnit::Hour => {
+                    let at = zone.to_ambiguous_timestamp(start).compatible().map_err(|_| OutOfCalendar)?;
+                    Ok((TimeZone::UTC.to_datetime(at), TimeZone::UTC))
+                }
+                IntervalUnit::Day | IntervalUnit::Week | IntervalUnit::Month | IntervalUnit::Year => Ok((start, zone)),
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::ledger_rows::{AttachmentRow, GrantRow, HeadRow, WalletRow};
-pub use super::ledger_write::{AppliedKey, write};
+pub use super::ledger_write::{AppliedKey, STATEMENTS as WRITE_STATEMENTS, write};
 use super::rows;
 use crate::domain::account::AccountState;
 use crate::domain::catalog::FeatureId;

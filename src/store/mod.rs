@@ -19,8 +19,10 @@ mod ledger_rows;
 mod ledger_write;
 pub mod listings;
 pub mod payments;
+pub mod reports;
 pub mod retention;
 mod rows;
+pub mod verify;
 
 use std::str::FromStr;
 use std::time::Duration;

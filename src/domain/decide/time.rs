@@ -68,9 +68,9 @@ impl Draft<'_> {
             return Ok(());
         }
         let now = self.context.now;
-        let mut due = self.state.earliest_end();
+        let mut due = self.state.earliest_end_after(now);
         for attachment in self.state.attachments.iter().filter(|known| known.is_live()) {
-            due = earlier(due, attachment.cancel_at);
+            due = earlier(due, attachment.cancel_at.filter(|end| *end > now));
             let terms = self.context.catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
             for item in terms.map(|plan| plan.items.as_slice()).unwrap_or_default() {
                 if let Some(every) = item.reset {
@@ -80,7 +80,6 @@ impl Draft<'_> {
             }
         }
         // A grant whose free part is gone but whose held part is not stays behind `now`: the hold's own time wakes it.
-        let due = due.filter(|due| *due > now);
         if due != self.state.next_due_at {
             self.state.next_due_at = due;
             self.changes.head_changed = true;

@@ -1,0 +1,289 @@
+//! What each check asks. All answer alike: rows examined, rows that differ, the first of those.
+
+/// Wraps the rows that differ (`row`, `found`) and what was examined into the one answer of a check.
+macro_rules! check {
+    ($name:literal, $examined:literal, $differing:literal) => {
+        concat!(
+            "-- verify_",
+            $name,
+            "\nWITH differing (row, found) AS (",
+            $differing,
+            ")\nSELECT (",
+            $examined,
+            ")::bigint, (SELECT count(*) FROM differing),\n    (SELECT jsonb_agg(jsonb_build_object('row', row, 'found', found)) FROM ",
+            "(SELECT row, found FROM differing ORDER BY row, found LIMIT 20) AS first)"
+        )
+    };
+}
+
+/// A line's place, for people.
+macro_rules! line {
+    () => {
+        "'account_' || replace(e.account_id::text, '-', '') || ' line ' || e.seq"
+    };
+}
+
+const GRANT_BALANCES: &str = check!(
+    "grant_balances",
+    "SELECT count(*) FROM grants",
+    "SELECT 'grant_' || replace(g.grant_id::text, '-', ''),
+        'remaining ' || g.remaining || ', entries ' || coalesce(s.remaining, 0) || '; held ' || g.held || ', entries '
+            || coalesce(s.held, 0) || '; original ' || g.original || ', entries ' || coalesce(s.original, 0)
+    FROM grants g
+    LEFT JOIN (
+        SELECT account_id, grant_id, sum(amount) FILTER (WHERE kind NOT IN ('hold', 'release', 'debt')) AS remaining,
+            sum(amount) FILTER (WHERE kind IN ('hold', 'release')) AS held,
+            sum(amount) FILTER (WHERE kind IN ('grant', 'rollover_in')) AS original
+        FROM entries WHERE grant_id IS NOT NULL GROUP BY account_id, grant_id
+    ) s ON s.account_id = g.account_id AND s.grant_id = g.grant_id
+    WHERE g.held <> coalesce(s.held, 0)
+        OR NOT g.unlimited AND (g.remaining <> coalesce(s.remaining, 0) OR g.original <> coalesce(s.original, 0))
+        OR g.unlimited AND g.remaining <> 0"
+);
+
+const DEBT_BALANCES: &str = check!(
+    "debt_balances",
+    "SELECT count(*) FROM debts",
+    "SELECT 'debt_' || replace(d.debt_id::text, '-', ''),
+        'outstanding ' || d.outstanding || ', entries ' || coalesce(s.outstanding, 0)
+    FROM debts d
+    LEFT JOIN (
+        SELECT account_id, debt_id, sum(amount) AS outstanding
+        FROM entries WHERE kind IN ('debt', 'repay') GROUP BY account_id, debt_id
+    ) s ON s.account_id = d.account_id AND s.debt_id = d.debt_id
+    WHERE d.outstanding <> coalesce(s.outstanding, 0)"
+);
+
+/// The key makes numbers unique, so count, least and greatest say that none is missing.
+const ENTRY_NUMBERS: &str = check!(
+    "entry_numbers",
+    "SELECT count(*) FROM accounts",
+    "SELECT 'account_' || replace(coalesce(a.account_id, s.account_id)::text, '-', ''),
+        CASE WHEN a.account_id IS NULL THEN 'has ' || s.lines || ' lines and no account'
+        ELSE 'counts ' || a.entry_seq || ' lines, has ' || coalesce(s.lines, 0) || ', numbered ' || coalesce(s.least, 0)
+            || ' to ' || coalesce(s.greatest, 0) END
+    FROM accounts a
+    FULL JOIN (
+        SELECT account_id, count(*) AS lines, min(seq) AS least, max(seq) AS greatest FROM entries GROUP BY account_id
+    ) s ON s.account_id = a.account_id
+    WHERE a.account_id IS NULL OR a.entry_seq <> coalesce(s.greatest, 0) OR a.entry_seq <> coalesce(s.lines, 0)"
+);
+
+const LEDGER_TIME: &str = concat!(
+    "-- verify_ledger_time
+WITH lines AS (
+    SELECT e.account_id, e.seq, e.at, lag(e.at) OVER (PARTITION BY e.account_id ORDER BY e.seq) AS before,
+        lead(e.seq) OVER (PARTITION BY e.account_id ORDER BY e.seq) IS NULL AS is_last
+    FROM entries e
+), differing (row, found) AS (
+    SELECT ",
+    line!(),
+    ", 'is of ' || e.at || ', the line before it of ' || e.before FROM lines e WHERE e.at < e.before
+    UNION ALL
+    SELECT ",
+    line!(),
+    ", 'is the last, of ' || e.at || '; the account says ' || a.last_entry_at
+    FROM lines e JOIN accounts a ON a.account_id = e.account_id WHERE e.is_last AND e.at <> a.last_entry_at
+)
+SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM differing),
+    (SELECT jsonb_agg(jsonb_build_object('row', row, 'found', found))
+        FROM (SELECT row, found FROM differing ORDER BY row, found LIMIT 20) AS first)"
+);
+
+const ENTRY_REFERENCES: &str = concat!(
+    "-- verify_entry_references
+WITH differing (row, found) AS (
+    SELECT ",
+    line!(),
+    ",
+        CASE WHEN e.grant_id IS NOT NULL AND g.grant_id IS NULL THEN 'names grant ' || e.grant_id || ', which is not there'
+            WHEN g.feature <> e.feature THEN 'is of ' || e.feature || ', its grant of ' || g.feature
+            WHEN g.wallet_id IS DISTINCT FROM e.wallet_id AND g.grant_id IS NOT NULL THEN 'names another wallet than its grant'
+            WHEN e.wallet_id IS NOT NULL AND w.wallet_id IS NULL THEN 'names wallet ' || e.wallet_id || ', which is not there'
+            WHEN w.feature <> e.feature THEN 'is of ' || e.feature || ', its wallet of ' || w.feature
+            WHEN e.debt_id IS NOT NULL AND d.debt_id IS NULL THEN 'names debt ' || e.debt_id || ', which is not there'
+            WHEN d.feature <> e.feature THEN 'is of ' || e.feature || ', its debt of ' || d.feature
+            WHEN e.hold_id IS NOT NULL AND h.hold_id IS NULL THEN 'names hold ' || e.hold_id || ', which is not there'
+            ELSE 'belongs to the command of line ' || e.command || ', which is none' END
+    FROM entries e
+    LEFT JOIN grants g ON g.account_id = e.account_id AND g.grant_id = e.grant_id
+    LEFT JOIN wallets w ON w.account_id = e.account_id AND w.wallet_id = e.wallet_id
+    LEFT JOIN debts d ON d.account_id = e.account_id AND d.debt_id = e.debt_id
+    LEFT JOIN holds h ON h.account_id = e.account_id AND h.hold_id = e.hold_id
+    LEFT JOIN entries c ON c.account_id = e.account_id AND c.seq = e.command AND c.command = c.seq
+    WHERE e.grant_id IS NOT NULL AND g.grant_id IS NULL
+        OR g.grant_id IS NOT NULL AND (g.feature <> e.feature OR g.wallet_id IS DISTINCT FROM e.wallet_id)
+        OR e.wallet_id IS NOT NULL AND w.wallet_id IS NULL OR w.feature <> e.feature
+        OR e.debt_id IS NOT NULL AND d.debt_id IS NULL OR d.feature <> e.feature
+        OR e.hold_id IS NOT NULL AND h.hold_id IS NULL
+        OR c.seq IS NULL
+)
+SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM differing),
+    (SELECT jsonb_agg(jsonb_build_object('row', row, 'found', found))
+        FROM (SELECT row, found FROM differing ORDER BY row, found LIMIT 20) AS first)"
+);
+
+/// Laws 1 and 6 at every point of the ledger's order, not only at its end.
+const NEVER_BELOW_ZERO: &str = concat!(
+    "-- verify_never_below_zero
+WITH running AS (
+    SELECT e.account_id, e.seq, e.grant_id, e.debt_id,
+        sum(CASE WHEN e.kind IN ('hold', 'release', 'debt') THEN 0 ELSE e.amount END) OVER by_grant AS remaining,
+        sum(CASE WHEN e.kind IN ('hold', 'release') THEN e.amount ELSE 0 END) OVER by_grant AS held,
+        sum(CASE WHEN e.kind IN ('debt', 'repay') THEN e.amount ELSE 0 END) OVER by_debt AS outstanding
+    FROM entries e
+    WINDOW by_grant AS (PARTITION BY e.account_id, e.grant_id ORDER BY e.seq),
+        by_debt AS (PARTITION BY e.account_id, e.debt_id ORDER BY e.seq)
+), differing (row, found) AS (
+    SELECT ",
+    line!(),
+    ", 'leaves grant ' || e.grant_id || ' at ' || e.remaining || ' with ' || e.held || ' held'
+    FROM running e LEFT JOIN grants g ON g.account_id = e.account_id AND g.grant_id = e.grant_id
+    WHERE e.grant_id IS NOT NULL AND g.unlimited IS NOT TRUE
+        AND (e.remaining < 0 OR e.held < 0 OR e.held > e.remaining)
+    UNION ALL
+    SELECT ",
+    line!(),
+    ", 'leaves debt ' || e.debt_id || ' at ' || e.outstanding
+    FROM running e WHERE e.debt_id IS NOT NULL AND e.outstanding < 0
+)
+SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM differing),
+    (SELECT jsonb_agg(jsonb_build_object('row', row, 'found', found))
+        FROM (SELECT row, found FROM differing ORDER BY row, found LIMIT 20) AS first)"
+);
+
+const PAYMENTS: &str = check!(
+    "payments",
+    "SELECT count(*) FROM payments",
+    "SELECT 'alias ' || a.alias, CASE WHEN p.payment_id IS NULL
+            THEN 'names payment ' || a.payment_id || ', which its account does not have'
+            ELSE 'is no id of its payment' END
+    FROM payment_aliases a LEFT JOIN payments p ON p.account_id = a.account_id AND p.payment_id = a.payment_id
+    WHERE p.payment_id IS NULL
+    UNION ALL
+    SELECT 'payment_' || replace(p.payment_id::text, '-', ''), 'its Stripe id ' || named.id || ' leads to '
+            || coalesce('payment ' || a.payment_id, 'nothing')
+    FROM payments p
+    CROSS JOIN LATERAL (SELECT id FROM unnest(ARRAY[p.payment_key, p.stripe_session, p.stripe_payment_intent,
+        p.stripe_charge, p.stripe_invoice]) AS ids (id) WHERE id IS NOT NULL GROUP BY id) AS named
+    LEFT JOIN payment_aliases a ON a.alias = named.id
+    WHERE a.payment_id IS DISTINCT FROM p.payment_id OR a.account_id IS DISTINCT FROM p.account_id
+    UNION ALL
+    SELECT 'grant_' || replace(g.grant_id::text, '-', ''),
+        'was bought by payment ' || g.payment_id || ', which says no basis'
+    FROM grants g JOIN payments p ON p.account_id = g.account_id AND p.payment_id = g.payment_id
+    WHERE g.item_key IS NOT NULL AND p.basis IS NULL
+    UNION ALL
+    SELECT 'payment_' || replace(g.payment_id::text, '-', ''), 'gave item ' || g.item_key || ' ' || count(*) || ' times'
+    FROM grants g WHERE g.item_key IS NOT NULL GROUP BY g.payment_id, g.item_key HAVING count(*) > 1"
+);
+
+const PERIODS: &str = check!(
+    "periods",
+    "SELECT count(*) FROM grants WHERE period_start IS NOT NULL",
+    "SELECT 'grant_' || replace(g.grant_id::text, '-', ''),
+        'its period starts at ' || g.period_start || ', paid is up to ' || a.paid_through
+    FROM grants g JOIN attachments a ON a.account_id = g.account_id AND a.attachment_id = g.attachment_id
+    WHERE g.period_start >= a.paid_through
+    UNION ALL
+    SELECT 'attachment_' || replace(g.attachment_id::text, '-', ''),
+        'gave item ' || g.item || ' ' || count(*) || ' times for the period from ' || g.period_start
+    FROM grants g WHERE g.period_start IS NOT NULL
+    GROUP BY g.account_id, g.attachment_id, g.item, g.period_start HAVING count(*) > 1"
+);
+
+const LOOK_UPS: &str = check!(
+    "look_ups",
+    "SELECT (SELECT count(*) FROM customer_ids) + (SELECT count(*) FROM stripe_customer_ids)
+        + (SELECT count(*) FROM wallet_ids) + (SELECT count(*) FROM grant_ids)",
+    "SELECT 'account_' || replace(coalesce(i.account_id, c.account_id)::text, '-', ''),
+        CASE WHEN c.account_id IS NULL THEN 'is found by a customer id that its customer does not have'
+        ELSE 'is not found by its customer id' END
+    FROM customer_ids i FULL JOIN customers c ON c.account_id = i.account_id AND c.customer_id = i.customer_id
+    WHERE i.account_id IS NULL OR c.account_id IS NULL
+    UNION ALL
+    SELECT 'grant_' || replace(coalesce(i.grant_id, g.grant_id)::text, '-', ''),
+        CASE WHEN g.grant_id IS NULL THEN 'is looked up and not there' ELSE 'is not found by its id' END
+    FROM grant_ids i FULL JOIN grants g ON g.account_id = i.account_id AND g.grant_id = i.grant_id
+    WHERE i.grant_id IS NULL OR g.grant_id IS NULL
+    UNION ALL
+    SELECT 'wallet_' || replace(w.wallet_id::text, '-', ''), 'is not found by its id'
+    FROM wallets w LEFT JOIN wallet_ids i
+        ON i.wallet_key = coalesce(w.wallet_key, 'wallet_' || replace(w.wallet_id::text, '-', ''))
+        AND i.account_id = w.account_id AND i.wallet_id = w.wallet_id
+    WHERE i.wallet_id IS NULL
+    UNION ALL
+    SELECT 'wallet_' || replace(i.wallet_id::text, '-', ''), 'is claimed for an account that is not there'
+    FROM wallet_ids i LEFT JOIN accounts a ON a.account_id = i.account_id WHERE a.account_id IS NULL
+    UNION ALL
+    SELECT 'Stripe customer ' || i.stripe_customer_id, 'is linked to an account that is not there'
+    FROM stripe_customer_ids i LEFT JOIN accounts a ON a.account_id = i.account_id WHERE a.account_id IS NULL"
+);
+
+const DUE_TIMES: &str = check!(
+    "due_times",
+    "SELECT count(*) FROM accounts WHERE next_due_at IS NOT NULL",
+    "SELECT 'account_' || replace(coalesce(a.account_id, w.account_id)::text, '-', ''),
+        'is due ' || coalesce(a.next_due_at::text, 'never') || ', queued for ' || coalesce(w.due_at::text, 'never')
+            || coalesce(' in bucket ' || w.bucket, '')
+    FROM (SELECT account_id, next_due_at FROM accounts WHERE next_due_at IS NOT NULL) AS a
+    FULL JOIN account_work w ON w.account_id = a.account_id
+    WHERE a.next_due_at IS DISTINCT FROM w.due_at OR w.bucket <> get_byte(uuid_send(w.account_id), 15) % 16"
+);
+
+/// Every check that is one statement: stable name, what has to be true, statement.
+pub(super) const CHECKS: [(&str, &str, &str); 10] = [
+    ("grant_balances", "a grant's remaining, held and original are the sums of its entries", GRANT_BALANCES),
+    ("debt_balances", "a debt's outstanding is the sum of its debt and repay entries", DEBT_BALANCES),
+    ("never_below_zero", "no line leaves a grant or a debt below zero", NEVER_BELOW_ZERO),
+    ("entry_numbers", "an account's lines are numbered 1 to its entry_seq without gaps", ENTRY_NUMBERS),
+    ("ledger_time", "an account's lines never go back in time", LEDGER_TIME),
+    ("entry_references", "a line's grant, wallet, debt, hold and command exist and are of its feature", ENTRY_REFERENCES),
+    ("payments", "a payment's ids lead to it alone, and each of its items was granted once", PAYMENTS),
+    ("periods", "a period's item was granted once, and only when it is paid", PERIODS),
+    ("look_ups", "what is looked up by id is there, and the other way round", LOOK_UPS),
+    ("due_times", "the work queue has each account at its own due time", DUE_TIMES),
+];
+
+/// Every line with the head its account claims.
+pub(super) const CHAIN: &str = "-- verify_chain
+SELECT e.account_id, e.seq, e.at, e.event_at, e.kind, e.grant_id, e.wallet_id, e.debt_id, e.hold_id, e.feature, e.amount,
+    e.command, e.used_feature, e.quantity, e.shortfall, e.source, e.hash, NULL::text AS customer_id, a.chain_head
+FROM entries e LEFT JOIN accounts a ON a.account_id = e.account_id
+ORDER BY e.account_id, e.seq";
+
+/// Accounts without a line have the empty head.
+pub(super) const EMPTY_HEADS: &str = check!(
+    "empty_heads",
+    "SELECT 0",
+    "SELECT 'account_' || replace(a.account_id::text, '-', ''), 'has a head and no line'
+    FROM accounts a WHERE a.chain_head <> decode(repeat('00', 32), 'hex')
+        AND NOT EXISTS (SELECT FROM entries e WHERE e.account_id = a.account_id)"
+);
+
+pub(super) const TOTALS: &str = "-- verify_totals
+SELECT e.feature, e.kind, sum(e.amount)::text
+FROM entries e LEFT JOIN grants g ON g.account_id = e.account_id AND g.grant_id = e.grant_id
+WHERE e.grant_id IS NOT NULL AND e.kind NOT IN ('hold', 'release', 'debt') AND g.unlimited IS NOT TRUE
+GROUP BY e.feature, e.kind ORDER BY e.feature, e.kind";
+
+pub(super) const REMAINING: &str = "-- verify_remaining
+SELECT feature, sum(remaining)::text FROM grants GROUP BY feature ORDER BY feature";
+
+/// Every statement of the checks, for the test that prepares each.
+pub const STATEMENTS: [&str; 14] = [
+    GRANT_BALANCES,
+    DEBT_BALANCES,
+    NEVER_BELOW_ZERO,
+    ENTRY_NUMBERS,
+    LEDGER_TIME,
+    ENTRY_REFERENCES,
+    PAYMENTS,
+    PERIODS,
+    LOOK_UPS,
+    DUE_TIMES,
+    CHAIN,
+    EMPTY_HEADS,
+    TOTALS,
+    REMAINING,
+];
