@@ -107,6 +107,8 @@ pub struct Config {
     pub pg_bin: Option<PathBuf>,
     /// `CREDITD_PG_CACHE`.
     pub pg_cache: PathBuf,
+    /// `CREDITD_TEST_HIDE_POSTGRES`: behave as on a machine without Postgres, so that the fetch is taken.
+    pub hide_installed_postgres: bool,
     /// `CREDITD_LOG_FORMAT`: text or json.
     pub log_format: LogFormat,
     /// `RUST_LOG`.
@@ -171,6 +173,7 @@ impl Config {
             pg_bin: environment("CREDITD_PG_BIN").map(PathBuf::from),
             pg_cache: environment("CREDITD_PG_CACHE")
                 .map_or_else(|| crate::devdb::default_cache(home.as_deref()), PathBuf::from),
+            hide_installed_postgres: environment("CREDITD_TEST_HIDE_POSTGRES").is_some(),
             log_format: match environment("CREDITD_LOG_FORMAT").as_deref() {
                 None | Some("text") => LogFormat::Text,
                 Some("json") => LogFormat::Json,

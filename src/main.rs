@@ -1,3 +1,114 @@
-//! The creditd binary.
+//! The creditd binary: parse arguments, load the configuration, start the log, hand over to `commands`.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use creditd::commands::verify::{Verdict, VerifyArgs};
+use creditd::commands::{self, Exit, Usage};
+use creditd::config::{Config, ConfigError, LogFormat, process_environment};
+
+/// Credits between Stripe and your app.
+#[derive(Parser)]
+#[command(name = "creditd", version, about, long_about = None)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole job on this machine: embedded Postgres, simulated Stripe, sample catalogue, a tour. The default.
+    Dev(commands::dev::DevArgs),
+    /// The daemon, on `DATABASE_URL`.
+    Serve,
+    /// Brings the schema of `DATABASE_URL` up to date.
+    Migrate,
+    /// Shows or applies a catalogue file.
+    #[command(subcommand)]
+    Catalog(commands::catalog::CatalogCommand),
+    /// Makes, lists and revokes API keys.
+    #[command(subcommand)]
+    Keys(commands::keys::KeysCommand),
+    /// Gives goodwill credits, with a reason.
+    Grant(commands::grant::GrantArgs),
+    /// Writes ledger or grants as CSV or JSON Lines, from one snapshot.
+    Export(commands::export::ExportArgs),
+    /// Checks the laws on the whole database; exit code 3 on a difference.
+    Verify(VerifyArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match Config::load(&process_environment) {
+        Ok(config) => config,
+        Err(error) => return failed(&error.into()),
+    };
+    start_log(&config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let command = cli.command.unwrap_or(Command::Dev(commands::dev::DevArgs::default()));
+    match runtime.block_on(run(command, config)) {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Differences) => ExitCode::from(3),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Says what went wrong, in one place, and which kind it is.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let usage = error.is::<Usage>() || error.is::<ConfigError>() || error.is::<commands::export::ExportUsageError>();
+    eprintln!("creditd: {error:#}");
+    ExitCode::from(if usage { 2 } else { 1 })
+}
+
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log_filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+async fn run(command: Command, config: Config) -> anyhow::Result<Exit> {
+    let mut out = std::io::stdout();
+    match command {
+        Command::Dev(args) => commands::dev::run(config, args, &mut out).await?,
+        Command::Serve => commands::serve::run(config).await?,
+        Command::Migrate => {
+            let store = commands::serve::connect(&config).await?;
+            let pending = store.pending_migrations().await?;
+            store.migrate().await?;
+            writeln!(out, "{pending} migrations applied; the schema is up to date")?;
+        }
+        Command::Catalog(command) => {
+            commands::catalog::run(&commands::serve::connect(&config).await?, command, &mut out).await?;
+        }
+        Command::Keys(command) => {
+            let store = commands::serve::connect(&config).await?;
+            let instance = store.instance().await?;
+            let livemode = match instance {
+                Some(instance) => instance.livemode,
+                None => config.livemode()?.unwrap_or(false),
+            };
+            commands::keys::run(&store, command, livemode, &mut out).await?;
+        }
+        Command::Grant(args) => {
+            commands::grant::run(&commands::serve::connect(&config).await?, &args, &mut out).await?;
+        }
+        Command::Export(args) => {
+            commands::export::run(&commands::serve::connect(&config).await?, &args, &mut out).await?;
+        }
+        Command::Verify(args) => {
+            let store = commands::serve::connect(&config).await?;
+            let verdict = commands::verify::run(&store, &args, &mut out).await?;
+            return Ok(if matches!(verdict, Verdict::Holds) { Exit::Done } else { Exit::Differences });
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -102,7 +102,7 @@ pub async fn import(store: &Store, scope: &str, secret: &str) -> anyhow::Result<
 
 async fn list(store: &Store, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
+    table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["ID", "SCOPE", "KEY", "NAME", "CREATED", "LAST USED", "STATE"]);
     let minute = |at: Timestamp| at.strftime("%Y-%m-%d %H:%MZ").to_string();
     let now = Clock::system().now();

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -42,7 +42,7 @@ pub struct DevDb {
     root: PathBuf,
     socket: PathBuf,
     pid: Pid,
-    gone: mpsc::Receiver<()>,
+    gone: Mutex<mpsc::Receiver<()>>,
     throwaway: bool,
     major: u32,
     _lock: Flock<fs::File>,
@@ -161,7 +161,7 @@ impl DevDb {
         let socket = socket_folder(&root);
         make_private(&runner, &socket)?;
         let (pid, gone) = run_server(&runner, &binaries, &root, &socket, throwaway, &options.settings)?;
-        Ok(Self { root, socket, pid, gone, throwaway, major: binaries.major, _lock: lock })
+        Ok(Self { root, socket, pid, gone: Mutex::new(gone), throwaway, major: binaries.major, _lock: lock })
     }
 
     /// Where the cluster really lives.
@@ -206,8 +206,12 @@ impl DevDb {
         Err(DevDbError::NotReady { seconds: started.elapsed().as_secs(), log: log_tail(&self.root) })
     }
 
+    fn gone(&self) -> MutexGuard<'_, mpsc::Receiver<()>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_gone(&self) -> bool {
-        !matches!(self.gone.try_recv(), Err(mpsc::TryRecvError::Empty))
+        !matches!(self.gone().try_recv(), Err(mpsc::TryRecvError::Empty))
     }
 
     /// Stops the server and waits until it is gone.
@@ -221,7 +225,7 @@ impl Drop for DevDb {
     fn drop(&mut self) {
         let signal = if self.throwaway { Signal::SIGQUIT } else { Signal::SIGINT };
         let told = kill(self.pid, signal).is_ok();
-        if told && self.gone.recv_timeout(Duration::from_secs(STOP_SECONDS)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if told && self.gone().recv_timeout(Duration::from_secs(STOP_SECONDS)) == Err(mpsc::RecvTimeoutError::Timeout) {
             let _: nix::Result<()> = kill(self.pid, Signal::SIGKILL);
         }
         if self.throwaway {

@@ -50,6 +50,7 @@ use crate::clock::{self, Clock};
 pub use control::InvoiceOrder;
 pub use delivery::RetryPlan;
 pub use log::{ChargeEntry, DeliveryEntry, Entry, Log, RequestEntry};
+pub use objects::price::SeedPrice;
 pub use objects::session_payment::Outcome;
 pub use refusal::Refusal;
 pub use shapes::NEWEST as NEWEST_VERSION;
@@ -246,6 +247,11 @@ impl Simulator {
     /// Expires a session.
     pub fn expire_checkout(&self, session: &str) -> Result<Value, Refusal> {
         control::pay(&self.account, session, Outcome::Expire)
+    }
+
+    /// Puts a price in place under an id of its own, unless it is there.
+    pub fn seed_price(&self, seed: &SeedPrice) -> Result<(), Refusal> {
+        self.account.step(state::Origin::default(), |state| objects::price::seed(state, seed))
     }
 
     /// Makes and pays an invoice; gives it in the newest shape.

@@ -145,13 +145,56 @@ pub fn from_price_data(state: &mut State, price: &PriceData) -> String {
     insert(state, price, &json!({ "active": false, "nickname": null, "metadata": {}, "lookup_key": null }))
 }
 
+/// A price that stands in a catalogue under an id of its own, as on a dashboard where somebody made it before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeedPrice {
+    /// Its id.
+    pub id: String,
+    /// Name of its product.
+    pub product: String,
+    /// Currency code, lower case.
+    pub currency: String,
+    /// Minor units of one.
+    pub unit_amount: i64,
+    /// Interval and count; absent: paid once.
+    pub recurring: Option<(String, i64)>,
+    /// Its lookup key.
+    pub lookup_key: Option<String>,
+}
+
+/// Puts a price in place unless it is there; no event tells of it.
+pub fn seed(state: &mut State, seed: &SeedPrice) {
+    if state.get(Kind::Price, &seed.id).is_some() {
+        return;
+    }
+    let product = ids::fresh("prod");
+    product::put(state, &product, &seed.product, None, true, &json!({}));
+    let price = PriceData {
+        currency: seed.currency.clone(),
+        unit_amount: seed.unit_amount,
+        product: Some(product),
+        product_data: None,
+        recurring: seed.recurring.clone(),
+        tax_behavior: "unspecified".to_owned(),
+    };
+    put(state, &seed.id, &price, &json!({
+        "active": true, "nickname": null, "metadata": {}, "lookup_key": seed.lookup_key,
+    }));
+}
+
 fn insert(state: &mut State, price: &PriceData, fields: &Value) -> String {
+    let id = ids::fresh("price");
+    put(state, &id, price, fields);
+    state.emit("price.created", Kind::Price, &id);
+    id
+}
+
+fn put(state: &mut State, id: &str, price: &PriceData, fields: &Value) {
     let product = match (&price.product, &price.product_data) {
         (Some(product), _) => Some(product.clone()),
         (None, Some(data)) => Some(product::from_product_data(state, data)),
         (None, None) => None,
     };
-    let id = ids::fresh("price");
     let recurring = price.recurring.as_ref().map(|(interval, count)| {
         json!({
             "interval": interval, "interval_count": count, "meter": null, "trial_period_days": null,
@@ -170,8 +213,6 @@ fn insert(state: &mut State, price: &PriceData, fields: &Value) -> String {
         &["custom_unit_amount", "tiers_mode", "transform_quantity"],
     );
     state.insert(Kind::Price, object, Map::new());
-    state.emit("price.created", Kind::Price, &id);
-    id
 }
 
 /// `POST /v1/prices/{id}`.

@@ -60,6 +60,12 @@ impl ProductData {
 }
 
 fn insert(state: &mut State, id: &str, name: &str, description: Option<&str>, active: bool, metadata: &Value) {
+    put(state, id, name, description, active, metadata);
+    state.emit("product.created", Kind::Product, id);
+}
+
+/// Puts a product in place; no event tells of it.
+pub(super) fn put(state: &mut State, id: &str, name: &str, description: Option<&str>, active: bool, metadata: &Value) {
     let product = with_nulls(
         json!({
             "id": id, "object": "product", "active": active, "created": state.now, "description": description,
@@ -78,7 +84,6 @@ fn insert(state: &mut State, id: &str, name: &str, description: Option<&str>, ac
         ],
     );
     state.insert(Kind::Product, product, Map::new());
-    state.emit("product.created", Kind::Product, id);
 }
 
 /// `POST /v1/products/{id}`.

@@ -1,101 +1,89 @@
 //! One throwaway Postgres for the whole run, a migrated template in it, and a database of its own for each test.
+//!
+//! `TEST_DATABASE_URL` names another server to run on, as a role that may create databases.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
+use creditd::devdb::{DevDb, Options, Place, default_cache};
 use creditd::store::Store;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
-const BINARIES: &str = "/usr/lib/postgresql/15/bin";
-/// Tries of 50 ms each until the server answers.
-const START_TRIES: u32 = 400;
 /// Connections of one test's store.
-const CONNECTIONS: u32 = 8;
+const CONNECTIONS: u32 = 16;
 
-static SERVER: OnceCell<PathBuf> = OnceCell::const_new();
+/// The server of this run; it dies with the process.
+enum Server {
+    Own(DevDb),
+    Given(String),
+}
+
+static SERVER: OnceCell<Server> = OnceCell::const_new();
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// Runs a Postgres program as nobody: neither initdb nor postgres runs as root.
-const AS_NOBODY: &str = "setpriv --reuid=nobody --regid=nogroup --clear-groups";
-/// Serves until this process is gone, which closes the pipe that `read` waits on; then nothing is left behind.
-const SERVE: &str = r#"
-$AS_NOBODY $BINARIES/initdb --auth=trust --username=creditd --encoding=UTF8 --locale=C --no-sync -D "$FOLDER/data"
-$AS_NOBODY $BINARIES/postgres -D "$FOLDER/data" -k "$FOLDER" -c listen_addresses= -c fsync=off -c full_page_writes=off \
-    -c max_connections=400 -c shared_buffers=64MB -c autovacuum=off &
-read -r gone
-kill -QUIT $!
-wait
-rm -rf "$FOLDER"
-"#;
-
-fn folder() -> PathBuf {
-    let parent = if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
-    let folder = tempfile::Builder::new().prefix("creditd-it-").tempdir_in(parent).unwrap().keep();
-    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o711)).unwrap();
-    let data = folder.join("data");
-    std::fs::create_dir(&data).unwrap();
-    let chowned = Command::new("chown").arg("nobody:nogroup").args([&folder, &data]).status().unwrap();
-    assert!(chowned.success(), "the cluster's folder has to belong to nobody");
-    folder
-}
-
-/// Starts the server; it ends with the process, which holds the other end of its input until then.
-fn serve(folder: &Path) {
-    let child = Command::new("sh")
-        .args(["-c", SERVE])
-        .env("AS_NOBODY", AS_NOBODY)
-        .env("BINARIES", BINARIES)
-        .env("FOLDER", folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    std::mem::forget(child);
-}
-
-fn url(folder: &Path, database: &str) -> String {
-    format!("postgres:///{database}?host={}&user=creditd", folder.display())
-}
-
-async fn admin(folder: &Path) -> PgConnection {
-    for _ in 0..START_TRIES {
-        if let Ok(connection) = PgConnection::connect(&url(folder, "postgres")).await {
-            return connection;
+impl Server {
+    fn url(&self, database: &str) -> String {
+        match self {
+            Self::Own(server) => server.url_for(database),
+            Self::Given(base) => {
+                let (address, query) = base.split_once('?').map_or((base.as_str(), ""), |(a, q)| (a, q));
+                let (host, _) = address.rsplit_once('/').expect("TEST_DATABASE_URL names a database");
+                format!("{host}/{database}{}{query}", if query.is_empty() { "" } else { "?" })
+            }
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("the test server does not answer");
 }
 
-async fn start() -> PathBuf {
-    let folder = folder();
-    serve(&folder);
-    let mut admin = admin(&folder).await;
-    sqlx::query("CREATE DATABASE template_creditd").execute(&mut admin).await.unwrap();
-    let store = Store::connect(&url(&folder, "template_creditd"), 1).await.unwrap();
-    store.migrate().await.unwrap();
+fn template() -> String {
+    format!("creditd_template_{}", std::process::id())
+}
+
+async fn start() -> Server {
+    let given = creditd::config::process_environment("TEST_DATABASE_URL");
+    let server = match given {
+        Some(url) => Server::Given(url),
+        None => {
+            let mut options = Options::new(Place::Throwaway, default_cache(std::env::home_dir().as_deref()));
+            options.pg_bin = creditd::config::process_environment("CREDITD_PG_BIN").map(Into::into);
+            if let Some(cache) = creditd::config::process_environment("CREDITD_PG_CACHE") {
+                options.cache = cache.into();
+            }
+            options.hide_installed = creditd::config::process_environment("CREDITD_TEST_HIDE_POSTGRES").is_some();
+            options.say = std::sync::Arc::new(|line| eprintln!("{line}"));
+            options.settings = vec![("autovacuum".to_owned(), "off".to_owned())];
+            Server::Own(DevDb::start(options).await.expect("a Postgres for the tests"))
+        }
+    };
+    let create = format!("CREATE DATABASE {}", template());
+    sqlx::query(sqlx::AssertSqlSafe(create)).execute(&mut admin(&server).await).await.expect("a template");
+    let store = Store::connect(&server.url(&template()), 1).await.expect("connected");
+    store.migrate().await.expect("migrated");
     store.close().await;
-    folder
+    server
+}
+
+async fn admin(server: &Server) -> PgConnection {
+    PgConnection::connect(&server.url("postgres")).await.expect("the test server answers")
 }
 
 /// Address of a fresh, migrated database.
-async fn fresh_url() -> String {
-    let folder = SERVER.get_or_init(start).await;
-    let name = format!("it_{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-    let create = format!("CREATE DATABASE {name} TEMPLATE template_creditd STRATEGY FILE_COPY");
-    sqlx::query(sqlx::AssertSqlSafe(create)).execute(&mut admin(folder).await).await.unwrap();
-    url(folder, &name)
+pub async fn fresh_url() -> String {
+    let server = SERVER.get_or_init(start).await;
+    let name = format!("creditd_it_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
+    let create = format!("CREATE DATABASE {name} TEMPLATE {} STRATEGY FILE_COPY", template());
+    sqlx::query(sqlx::AssertSqlSafe(create)).execute(&mut admin(server).await).await.expect("a database of its own");
+    server.url(&name)
 }
 
 /// A store on a database of its own.
 pub async fn fresh_store() -> Store {
-    Store::connect(&fresh_url().await, CONNECTIONS).await.unwrap()
+    store_at(&fresh_url().await).await
+}
+
+/// Another store on the same database.
+pub async fn store_at(url: &str) -> Store {
+    Store::connect(url, CONNECTIONS).await.expect("connected")
 }
 
 /// Raw access to a database of its own.
@@ -106,7 +94,6 @@ pub async fn fresh_pool() -> PgPool {
 /// A store, and raw access beside it.
 pub async fn fresh_both() -> (Store, PgPool) {
     let url = fresh_url().await;
-    let store = Store::connect(&url, CONNECTIONS).await.unwrap();
-    let pool = PgPoolOptions::new().max_connections(2).connect(&url).await.unwrap();
-    (store, pool)
+    let pool = PgPoolOptions::new().max_connections(2).connect(&url).await.expect("connected");
+    (store_at(&url).await, pool)
 }
