@@ -146,8 +146,7 @@ impl World {
 
     /// What can be spent of a feature now.
     fn available(&self, of: &str) -> Credits {
-        let holdings =
-            Holdings { grants: &self.state.grants, debts: &self.state.debts, entity: "", now: self.now };
+        let holdings = Holdings { grants: &self.state.grants, debts: &self.state.debts, entity: "", now: self.now };
         balance(holdings, &feature(of)).available
     }
 
@@ -514,7 +513,12 @@ fn pools_keep_the_one_order(#[case] entity: &str, #[case] order: [(&str, &str); 
     let grants: Vec<Grant> = order
         .iter()
         .zip([2, 1])
-        .map(|((of, seat), id)| Grant { feature: feature(of), entity: (*seat).to_owned(), remaining: Credits::whole(2), ..lot(id) })
+        .map(|((of, seat), id)| Grant {
+            feature: feature(of),
+            entity: (*seat).to_owned(),
+            remaining: Credits::whole(2),
+            ..lot(id)
+        })
         .collect();
     let now = time("2026-01-15T00:00:00Z");
     let holdings = Holdings { grants: &grants, debts: &[], entity, now };
@@ -583,7 +587,10 @@ fn a_short_balance_ends_as_the_caller_asked(#[case] when_short: WhenShort) {
         (WhenShort::Cap, Ok(Decision::Applied(Outcome::Tracked { cost, drawn, shortfall, available, .. }))) => {
             assert_eq!([cost, drawn, shortfall, available], ["5", "3", "2", "0"].map(credits));
             let (line, _) = world.changes.entries.last().unwrap();
-            assert_eq!((line.kind, line.shortfall, line.quantity), (EntryKind::Draw, Some(credits("2")), Some(quantity("5"))));
+            assert_eq!(
+                (line.kind, line.shortfall, line.quantity),
+                (EntryKind::Draw, Some(credits("2")), Some(quantity("5")))
+            );
         }
         (WhenShort::Reject, Err(Rejection::Insufficient { required, available, .. })) => {
             assert_eq!([required, available], ["5", "3"].map(credits));

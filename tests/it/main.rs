@@ -4,7 +4,7 @@
 mod constraints;
 mod domain_laws;
 mod exports;
+mod periods;
 mod schema;
 mod support;
 mod verify;
-mod periods;
