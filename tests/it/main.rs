@@ -1,10 +1,11 @@
 //! The one integration-test binary: a file per subject.
-#![expect(missing_docs, reason = "tests document themselves by their names")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 mod constraints;
 mod domain_laws;
 mod exports;
 mod periods;
+mod races;
 mod schema;
 mod support;
 mod verify;

@@ -5,7 +5,7 @@ use sqlx::{Executor, PgPool};
 
 use crate::support::database::fresh_pool;
 
-/// Tables that carry an account_id and are no account tables: look-ups keyed by their value, and queues.
+/// Tables that carry an `account_id` and are no account tables: look-ups keyed by their value, and queues.
 const NOT_LED_BY_ACCOUNT: [&str; 10] = [
     "account_work",
     "customer_ids",

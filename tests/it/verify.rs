@@ -28,7 +28,7 @@ fn feature(name: &str) -> FeatureId {
     FeatureId::new(name).unwrap()
 }
 
-fn catalogue() -> Catalog {
+pub(crate) fn catalogue() -> Catalog {
     let plan = |auto_enable| Plan {
         name: None,
         auto_enable,
@@ -148,7 +148,7 @@ async fn use_messages(posting: &Posting, account: AccountId, units: &str) {
     post(posting, account, Command::Track(used)).await;
 }
 
-fn purchase(payment: PaymentId, paid_at: Timestamp, money: GrantMoney) -> Purchase {
+pub(crate) fn purchase(payment: PaymentId, paid_at: Timestamp, money: GrantMoney) -> Purchase {
     let pack = PurchasedGrant {
         item_key: "price_1:credits".to_owned(),
         wallet: WalletRef::Default,
