@@ -30,7 +30,8 @@ pub async fn run(store: &Store, args: &VerifyArgs, out: &mut dyn Write) -> anyho
     let found = store.verify().await?;
     let verdict = if found.differs() { Verdict::Differs } else { Verdict::Holds };
     if args.json {
-        let shape = serde_json::json!({ "holds": verdict == Verdict::Holds, "checks": found.checks, "totals": found.totals });
+        let shape =
+            serde_json::json!({ "holds": verdict == Verdict::Holds, "checks": found.checks, "totals": found.totals });
         serde_json::to_writer(&mut *out, &shape)?;
         writeln!(out)?;
     } else {

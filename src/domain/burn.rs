@@ -174,9 +174,9 @@ fn runs<'all>(holdings: Holdings<'all>, pools: &'all [Pool]) -> Vec<(&'all Pool,
         }
         all.extend(grants.into_iter().map(|grant| (pool, Some(grant))));
     }
-    let customers = |of: &Option<&Grant>| of.is_none_or(|grant| grant.entity.is_empty());
+    let customers = |of: Option<&Grant>| of.is_none_or(|grant| grant.entity.is_empty());
     // Stable: pools stay in their order within a seat, grants in theirs within a pool.
-    all.sort_by(|(_, left), (_, right)| match (left, right) {
+    all.sort_by(|&(_, left), &(_, right)| match (left, right) {
         (Some(left), Some(right)) => left.seat_before(right, holdings.entity),
         (None, _) | (_, None) if holdings.entity.is_empty() => customers(right).cmp(&customers(left)),
         (None, _) | (_, None) => customers(left).cmp(&customers(right)),

@@ -73,7 +73,7 @@ pub enum Format {
 /// Writes rows in one of the formats.
 pub enum RowWriter<W: Write> {
     /// As CSV.
-    Csv(csv::CsvRows<W>),
+    Csv(Box<csv::CsvRows<W>>),
     /// As JSON Lines.
     JsonLines(jsonl::JsonRows<W>),
 }
@@ -82,7 +82,7 @@ impl<W: Write> RowWriter<W> {
     /// Starts a file with these columns.
     pub fn start(format: Format, out: W, columns: &[&'static str]) -> io::Result<Self> {
         Ok(match format {
-            Format::Csv => Self::Csv(csv::CsvRows::start(out, columns)?),
+            Format::Csv => Self::Csv(Box::new(csv::CsvRows::start(out, columns)?)),
             Format::JsonLines => Self::JsonLines(jsonl::JsonRows::start(out, columns)),
         })
     }

@@ -208,7 +208,10 @@ async fn chains(snapshot: &mut Snapshot) -> Result<Checked, StoreError> {
     findings.differences = findings.differences.saturating_add(empty.differences);
     findings.first.extend(empty.first);
     findings.first.truncate(SHOWN_MAX);
-    Ok(findings.checked("hash_chain", "each line's hash follows from the line before it, and the last one is the account's head"))
+    Ok(findings.checked(
+        "hash_chain",
+        "each line's hash follows from the line before it, and the last one is the account's head",
+    ))
 }
 
 /// Adds up everything, for people.
@@ -236,7 +239,12 @@ async fn totals(snapshot: &mut Snapshot) -> Result<(Vec<FeatureTotal>, Checked),
             findings.add(feature.clone(), format!("entries add up to {expected_text}, grants hold {stored_text}"));
         }
         let by_kind = by_kind.into_iter().map(|(kind, sum)| (kind, billionths(&sum).map_or(sum, decimal))).collect();
-        totals.push(FeatureTotal { feature: feature.clone(), by_kind, expected: expected_text, remaining: stored_text });
+        totals.push(FeatureTotal {
+            feature: feature.clone(),
+            by_kind,
+            expected: expected_text,
+            remaining: stored_text,
+        });
     }
     Ok((totals, findings.checked("totals", "all entries of a feature add up to what its grants hold")))
 }

@@ -159,7 +159,11 @@ fn attachments() -> Vec<Attempt> {
     vec![
         attempt("attachments_pkey", "attachments", json!({ "entity": "seat" })),
         attempt("attachments_account_fkey", "attachments", json!({ "account_id": NOWHERE })),
-        attempt("attachments_plan_fkey", "attachments", json!({ "attachment_id": NOWHERE, "entity": "seat", "plan_version": 9 })),
+        attempt(
+            "attachments_plan_fkey",
+            "attachments",
+            json!({ "attachment_id": NOWHERE, "entity": "seat", "plan_version": 9 }),
+        ),
         attempt("attachments_state_known", "attachments", json!({ "state": "paused" })),
         attempt("attachments_origin_known", "attachments", json!({ "origin": "mail" })),
         attempt("attachments_quantity_positive", "attachments", json!({ "quantity": 0 })),
@@ -257,7 +261,11 @@ fn ledger() -> Vec<Attempt> {
         attempt("entries_sign_fits_kind", "entries", json!({ "kind": "hold", "hold_id": hold, "amount": "-1" })),
         attempt("entries_sign_fits_kind", "entries", json!({ "kind": "release", "hold_id": hold })),
         attempt("entries_touches_grant_or_debt", "entries", json!({ "grant_id": null })),
-        attempt("entries_touches_grant_or_debt", "entries", json!({ "grant_id": null, "kind": "draw", "amount": "-1" })),
+        attempt(
+            "entries_touches_grant_or_debt",
+            "entries",
+            json!({ "grant_id": null, "kind": "draw", "amount": "-1" }),
+        ),
         attempt("entries_debt_named", "entries", json!({ "debt_id": debt })),
         attempt("entries_debt_named", "entries", json!({ "kind": "debt" })),
         attempt("entries_hold_named", "entries", json!({ "kind": "hold" })),
@@ -329,7 +337,9 @@ async fn refused_by(connection: &mut PgConnection, attempt: &Attempt) -> Option<
     if !setup.is_empty() {
         transaction.execute(*setup).await.unwrap();
     }
-    let copy = format!("INSERT INTO {table} SELECT (jsonb_populate_record(r, $1)).* FROM (SELECT t AS r FROM {table} t) AS rows");
+    let copy = format!(
+        "INSERT INTO {table} SELECT (jsonb_populate_record(r, $1)).* FROM (SELECT t AS r FROM {table} t) AS rows"
+    );
     let outcome = sqlx::query(AssertSqlSafe(copy)).bind(patch).execute(&mut *transaction).await;
     transaction.rollback().await.unwrap();
     let error = outcome.err()?;

@@ -1,6 +1,8 @@
 //! The one integration-test binary: a file per subject.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod amounts;
+mod burn_order;
 mod catalog_diff;
 mod catalog_file;
 mod catalog_meaning;
@@ -10,6 +12,7 @@ mod devdb;
 mod domain_laws;
 mod exports;
 mod periods;
+mod races;
 mod schema;
 mod signature;
 mod simulator;

@@ -5,7 +5,7 @@ use sqlx::{Executor, PgPool};
 
 use crate::support::database::fresh_pool;
 
-/// Tables that carry an account_id and are no account tables: look-ups keyed by their value, and queues.
+/// Tables that carry an `account_id` and are no account tables: look-ups keyed by their value, and queues.
 const NOT_LED_BY_ACCOUNT: [&str; 10] = [
     "account_work",
     "customer_ids",
@@ -78,7 +78,10 @@ async fn foreign_keys_stay_inside_the_account_or_go_to_reference_tables() {
             assert_eq!(first, "account_id", "{key} leaves the account");
             assert!(tables.contains(&target), "{key} leaves the account's group: {target}");
         }
-        assert!(!NOT_LED_BY_ACCOUNT.contains(&table.as_str()) || table == "stripe_inputs", "{key}: a look-up points out");
+        assert!(
+            !NOT_LED_BY_ACCOUNT.contains(&table.as_str()) || table == "stripe_inputs",
+            "{key}: a look-up points out"
+        );
     }
 }
 
@@ -122,15 +125,27 @@ async fn nothing_runs_inside_the_database_but_statements() {
     for (what, statement) in [
         ("triggers", "SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal"),
         ("rules", "SELECT rulename::text FROM pg_rules WHERE schemaname = 'public'"),
-        ("sequences", "SELECT relname::text FROM pg_class WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace"),
-        ("identity columns", "SELECT attname::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-            WHERE attidentity <> '' AND c.relnamespace = 'public'::regnamespace"),
+        (
+            "sequences",
+            "SELECT relname::text FROM pg_class WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace",
+        ),
+        (
+            "identity columns",
+            "SELECT attname::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+            WHERE attidentity <> '' AND c.relnamespace = 'public'::regnamespace",
+        ),
         ("functions", "SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace"),
-        ("views", "SELECT relname::text FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace"),
+        (
+            "views",
+            "SELECT relname::text FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace",
+        ),
         ("deferrable constraints", "SELECT conname::text FROM pg_constraint WHERE condeferrable"),
-        ("volatile defaults", "SELECT adrelid::regclass::text FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid
+        (
+            "volatile defaults",
+            "SELECT adrelid::regclass::text FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid
             WHERE c.relnamespace = 'public'::regnamespace AND c.relname <> '_sqlx_migrations'
-                AND pg_get_expr(d.adbin, d.adrelid) ~ '\\('"),
+                AND pg_get_expr(d.adbin, d.adrelid) ~ '\\('",
+        ),
         ("row security", "SELECT relname::text FROM pg_class WHERE relrowsecurity"),
     ] {
         assert_eq!(names(&pool, statement).await, Vec::<String>::new(), "{what}");
@@ -142,7 +157,11 @@ async fn hot_rows_leave_room_and_remaining_is_never_indexed() {
     let pool = fresh_pool().await;
     for table in ["grants", "accounts"] {
         let options: Option<Vec<String>> =
-            sqlx::query_scalar("SELECT reloptions FROM pg_class WHERE oid = $1::text::regclass").bind(table).fetch_one(&pool).await.unwrap();
+            sqlx::query_scalar("SELECT reloptions FROM pg_class WHERE oid = $1::text::regclass")
+                .bind(table)
+                .fetch_one(&pool)
+                .await
+                .unwrap();
         assert_eq!(options, Some(vec!["fillfactor=70".to_owned()]), "{table}");
     }
     // `remaining` in any index, predicate included, would make every draw a change of the index.
@@ -219,7 +238,9 @@ async fn every_file_of_the_store_with_sql_is_in_that_list() {
 fn statements_keep_to_what_every_engine_has() {
     for (file, statement) in statements() {
         let upper = statement.to_uppercase();
-        for banned in ["ADVISORY", "MERGE INTO", "LISTEN ", "NOTIFY ", "NEXTVAL", "TRUNCATE ", " NOW()", "CURRENT_TIMESTAMP"] {
+        for banned in
+            ["ADVISORY", "MERGE INTO", "LISTEN ", "NOTIFY ", "NEXTVAL", "TRUNCATE ", " NOW()", "CURRENT_TIMESTAMP"]
+        {
             assert!(!upper.contains(banned), "{file} says {banned}:\n{statement}");
         }
         assert!(statement.starts_with("-- "), "{file}: a statement does not begin with its name:\n{statement}");

@@ -27,8 +27,9 @@ const GRANT_BALANCES: &str = check!(
     "grant_balances",
     "SELECT count(*) FROM grants",
     "SELECT 'grant_' || replace(g.grant_id::text, '-', ''),
-        'remaining ' || g.remaining || ', entries ' || coalesce(s.remaining, 0) || '; held ' || g.held || ', entries '
-            || coalesce(s.held, 0) || '; original ' || g.original || ', entries ' || coalesce(s.original, 0)
+        'remaining ' || trim_scale(g.remaining) || ', entries ' || trim_scale(coalesce(s.remaining, 0))
+            || '; held ' || trim_scale(g.held) || ', entries ' || trim_scale(coalesce(s.held, 0))
+            || '; original ' || trim_scale(g.original) || ', entries ' || trim_scale(coalesce(s.original, 0))
     FROM grants g
     LEFT JOIN (
         SELECT account_id, grant_id, sum(amount) FILTER (WHERE kind NOT IN ('hold', 'release', 'debt')) AS remaining,
@@ -45,7 +46,7 @@ const DEBT_BALANCES: &str = check!(
     "debt_balances",
     "SELECT count(*) FROM debts",
     "SELECT 'debt_' || replace(d.debt_id::text, '-', ''),
-        'outstanding ' || d.outstanding || ', entries ' || coalesce(s.outstanding, 0)
+        'outstanding ' || trim_scale(d.outstanding) || ', entries ' || trim_scale(coalesce(s.outstanding, 0))
     FROM debts d
     LEFT JOIN (
         SELECT account_id, debt_id, sum(amount) AS outstanding
@@ -96,14 +97,14 @@ WITH differing (row, found) AS (
     SELECT ",
     line!(),
     ",
-        CASE WHEN e.grant_id IS NOT NULL AND g.grant_id IS NULL THEN 'names grant ' || e.grant_id || ', which is not there'
+        CASE WHEN e.grant_id IS NOT NULL AND g.grant_id IS NULL THEN 'names grant_' || replace(e.grant_id::text, '-', '') || ', which is not there'
             WHEN g.feature <> e.feature THEN 'is of ' || e.feature || ', its grant of ' || g.feature
             WHEN g.wallet_id IS DISTINCT FROM e.wallet_id AND g.grant_id IS NOT NULL THEN 'names another wallet than its grant'
-            WHEN e.wallet_id IS NOT NULL AND w.wallet_id IS NULL THEN 'names wallet ' || e.wallet_id || ', which is not there'
+            WHEN e.wallet_id IS NOT NULL AND w.wallet_id IS NULL THEN 'names wallet_' || replace(e.wallet_id::text, '-', '') || ', which is not there'
             WHEN w.feature <> e.feature THEN 'is of ' || e.feature || ', its wallet of ' || w.feature
-            WHEN e.debt_id IS NOT NULL AND d.debt_id IS NULL THEN 'names debt ' || e.debt_id || ', which is not there'
+            WHEN e.debt_id IS NOT NULL AND d.debt_id IS NULL THEN 'names debt_' || replace(e.debt_id::text, '-', '') || ', which is not there'
             WHEN d.feature <> e.feature THEN 'is of ' || e.feature || ', its debt of ' || d.feature
-            WHEN e.hold_id IS NOT NULL AND h.hold_id IS NULL THEN 'names hold ' || e.hold_id || ', which is not there'
+            WHEN e.hold_id IS NOT NULL AND h.hold_id IS NULL THEN 'names hold_' || replace(e.hold_id::text, '-', '') || ', which is not there'
             ELSE 'belongs to the command of line ' || e.command || ', which is none' END
     FROM entries e
     LEFT JOIN grants g ON g.account_id = e.account_id AND g.grant_id = e.grant_id
@@ -137,14 +138,14 @@ WITH running AS (
 ), differing (row, found) AS (
     SELECT ",
     line!(),
-    ", 'leaves grant ' || e.grant_id || ' at ' || e.remaining || ' with ' || e.held || ' held'
+    ", 'leaves grant_' || replace(e.grant_id::text, '-', '') || ' at ' || trim_scale(e.remaining) || ' with ' || trim_scale(e.held) || ' held'
     FROM running e LEFT JOIN grants g ON g.account_id = e.account_id AND g.grant_id = e.grant_id
     WHERE e.grant_id IS NOT NULL AND g.unlimited IS NOT TRUE
         AND (e.remaining < 0 OR e.held < 0 OR e.held > e.remaining)
     UNION ALL
     SELECT ",
     line!(),
-    ", 'leaves debt ' || e.debt_id || ' at ' || e.outstanding
+    ", 'leaves debt_' || replace(e.debt_id::text, '-', '') || ' at ' || trim_scale(e.outstanding)
     FROM running e WHERE e.debt_id IS NOT NULL AND e.outstanding < 0
 )
 SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM differing),
@@ -238,7 +239,11 @@ pub(super) const CHECKS: [(&str, &str, &str); 10] = [
     ("never_below_zero", "no line leaves a grant or a debt below zero", NEVER_BELOW_ZERO),
     ("entry_numbers", "an account's lines are numbered 1 to its entry_seq without gaps", ENTRY_NUMBERS),
     ("ledger_time", "an account's lines never go back in time", LEDGER_TIME),
-    ("entry_references", "a line's grant, wallet, debt, hold and command exist and are of its feature", ENTRY_REFERENCES),
+    (
+        "entry_references",
+        "a line's grant, wallet, debt, hold and command exist and are of its feature",
+        ENTRY_REFERENCES,
+    ),
     ("payments", "a payment's ids lead to it alone, and each of its items was granted once", PAYMENTS),
     ("periods", "a period's item was granted once, and only when it is paid", PERIODS),
     ("look_ups", "what is looked up by id is there, and the other way round", LOOK_UPS),
