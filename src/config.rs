@@ -111,8 +111,8 @@ pub struct Config {
     pub hide_installed_postgres: bool,
     /// `CREDITD_LOG_FORMAT`: text or json.
     pub log_format: LogFormat,
-    /// `RUST_LOG`.
-    pub log_filter: String,
+    /// `RUST_LOG`; absent: each command's own.
+    pub log_filter: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -181,7 +181,7 @@ impl Config {
                     return Err(ConfigError::new("CREDITD_LOG_FORMAT", format!("`{other}` has to be text or json")));
                 }
             },
-            log_filter: environment("RUST_LOG").unwrap_or_else(|| "info,sqlx=warn,hyper=warn".to_owned()),
+            log_filter: environment("RUST_LOG"),
         })
     }
 

@@ -45,12 +45,12 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return failed(&error.into()),
     };
-    start_log(&config);
+    let command = cli.command.unwrap_or(Command::Dev(commands::dev::DevArgs::default()));
+    start_log(&config, &command);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    let command = cli.command.unwrap_or(Command::Dev(commands::dev::DevArgs::default()));
     match runtime.block_on(run(command, config)) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Differences) => ExitCode::from(3),
@@ -65,9 +65,11 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(if usage { 2 } else { 1 })
 }
 
-fn start_log(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log_filter)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+/// The daemon tells what it does; the other commands say it themselves and log only what goes wrong.
+fn start_log(config: &Config, command: &Command) {
+    let own = if matches!(command, Command::Serve) { "info,sqlx=warn,hyper=warn" } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_new(config.log_filter.as_deref().unwrap_or(own))
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(own));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => builder.with_target(false).init(),

@@ -74,11 +74,7 @@ pub async fn run(config: Config, args: DevArgs, out: &mut dyn Write) -> anyhow::
     outcome
 }
 
-async fn open_store(
-    config: &Config,
-    data_dir: &Path,
-    out: &mut dyn Write,
-) -> anyhow::Result<(Store, Option<DevDb>)> {
+async fn open_store(config: &Config, data_dir: &Path, out: &mut dyn Write) -> anyhow::Result<(Store, Option<DevDb>)> {
     let (url, database) = match &config.database_url {
         Some(url) => {
             writeln!(out, "database   DATABASE_URL")?;
@@ -94,7 +90,8 @@ async fn open_store(
             (SecretString::from(database.url()), Some(database))
         }
     };
-    let store = Store::connect(url.expose_secret(), config.max_connections).await.context("cannot connect to the database")?;
+    let store =
+        Store::connect(url.expose_secret(), config.max_connections).await.context("cannot connect to the database")?;
     store.migrate().await?;
     let instance = store.ensure_instance(false, None).await?;
     if instance.livemode {
@@ -119,7 +116,9 @@ async fn run_on(
     let clock = Clock::system();
     let simulator = start_simulator(args, data_dir, &clock, &secrets).await?;
     for price in seeds(&store.catalog().await?.catalog) {
-        simulator.seed_price(&price).map_err(|refusal| anyhow::anyhow!("the simulator refused a price: {refusal:?}"))?;
+        simulator
+            .seed_price(&price)
+            .map_err(|refusal| anyhow::anyhow!("the simulator refused a price: {refusal:?}"))?;
     }
     let mut settings = TransportSettings::new(SecretString::from(SIMULATOR_KEY.to_owned()));
     settings.base_url = simulator.base_url().to_owned();
@@ -144,7 +143,12 @@ async fn run_on(
     writeln!(out, "creditd    serving on {base}")?;
     let outcome = async {
         if !args.no_tour {
-            let places = tour::Places { creditd: &base, stripe: simulator.base_url(), api_key: &secrets.api_key, stripe_key: SIMULATOR_KEY };
+            let places = tour::Places {
+                creditd: &base,
+                stripe: simulator.base_url(),
+                api_key: &secrets.api_key,
+                stripe_key: SIMULATOR_KEY,
+            };
             tour::run(&places, store, &simulator, out).await?;
         }
         if !args.tour_only {
@@ -174,7 +178,9 @@ async fn start_simulator(
     options.api_key = Some(SIMULATOR_KEY.to_owned());
     options.webhook_secrets = vec![secrets.webhook.clone()];
     options.state_file = Some(data_dir.join("stripe.json"));
-    Simulator::start(options).await.context("the simulated Stripe did not start: choose another address with --stripe-listen")
+    Simulator::start(options)
+        .await
+        .context("the simulated Stripe did not start: choose another address with --stripe-listen")
 }
 
 /// Reads the secrets of earlier starts, or makes them; the files are for their owner alone.

@@ -48,9 +48,11 @@ pub async fn run(store: &Store, args: &GrantArgs, out: &mut dyn Write) -> anyhow
     if args.reason.trim().is_empty() {
         return Err(usage("--reason has to say why".to_owned()).into());
     }
-    let feature = FeatureId::new(&args.feature).ok_or_else(|| usage(format!("--feature {}: no feature's name", args.feature)))?;
+    let feature =
+        FeatureId::new(&args.feature).ok_or_else(|| usage(format!("--feature {}: no feature's name", args.feature)))?;
     let expires_at = args.expires_at.as_deref().map(|text| {
-        crate::http::json::read_time(text).ok_or_else(|| usage(format!("--expires-at {text}: has to be a time such as 2027-01-01T00:00:00Z")))
+        crate::http::json::read_time(text)
+            .ok_or_else(|| usage(format!("--expires-at {text}: has to be a time such as 2027-01-01T00:00:00Z")))
     });
     let account = store.find_customer(&args.customer).await?;
     let account = account.ok_or_else(|| usage(format!("there is no customer {}", args.customer)))?;

@@ -47,7 +47,9 @@ pub async fn run(store: &Store, command: KeysCommand, livemode: bool, out: &mut 
                 .ok_or_else(|| Usage(format!("--scope {scope}: has to be app, finance or admin")))?;
             let expires_at = match expires_in_days {
                 None => None,
-                Some(days) => Some(Clock::system().now().checked_add(SignedDuration::from_hours(24 * i64::from(days)))?),
+                Some(days) => {
+                    Some(Clock::system().now().checked_add(SignedDuration::from_hours(24 * i64::from(days)))?)
+                }
             };
             let (key, id) = create(store, livemode, scope, &name, expires_at).await?;
             writeln!(out, "{key}")?;
@@ -75,20 +77,16 @@ pub async fn create(
     expires_at: Option<Timestamp>,
 ) -> anyhow::Result<(String, KeyId)> {
     let key = api_key::make(livemode, scope, rand::random());
-    let new = NewKey {
-        hash: api_key::digest(&key),
-        scope,
-        name: name.to_owned(),
-        shown: api_key::shown(&key),
-        expires_at,
-    };
+    let new =
+        NewKey { hash: api_key::digest(&key), scope, name: name.to_owned(), shown: api_key::shown(&key), expires_at };
     let id = store.insert_key(&new).await?.context("a new key was there already")?;
     Ok((key, id))
 }
 
 /// Imports a key of the configuration.
 pub async fn import(store: &Store, scope: &str, secret: &str) -> anyhow::Result<()> {
-    let scope = Scope::from_word(scope).ok_or_else(|| Usage(format!("CREDITD_API_KEYS: scope {scope} is not known")))?;
+    let scope =
+        Scope::from_word(scope).ok_or_else(|| Usage(format!("CREDITD_API_KEYS: scope {scope} is not known")))?;
     let new = NewKey {
         hash: api_key::digest(secret),
         scope,

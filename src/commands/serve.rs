@@ -49,7 +49,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Usage("nothing says whether this is live or test mode: set STRIPE_SECRET_KEY, or stripe.mode in the CREDITD_CONFIG file".to_owned())
     })?;
     if config.stripe.webhook_secrets.is_empty() {
-        return Err(Usage("STRIPE_WEBHOOK_SECRETS is not set: copy the endpoint's whsec_... from Stripe's dashboard".to_owned()).into());
+        return Err(Usage(
+            "STRIPE_WEBHOOK_SECRETS is not set: copy the endpoint's whsec_... from Stripe's dashboard".to_owned(),
+        )
+        .into());
     }
     let store = connect(&config).await?;
     let pending = store.pending_migrations().await?;
@@ -62,7 +65,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let instance = store.ensure_instance(livemode, cutover).await?;
     if instance.livemode != livemode {
         let word = |live| if live { "live" } else { "test" };
-        let text = format!("this database is {} mode, the configuration says {}", word(instance.livemode), word(livemode));
+        let text =
+            format!("this database is {} mode, the configuration says {}", word(instance.livemode), word(livemode));
         return Err(Usage(text).into());
     }
     import_keys(&store, &config).await?;

@@ -39,12 +39,7 @@ struct Guide<'a> {
 }
 
 /// Shows the whole job; any answer that is not what it should be ends it with an error.
-pub async fn run(
-    places: &Places<'_>,
-    store: &Store,
-    simulator: &Simulator,
-    out: &mut dyn Write,
-) -> anyhow::Result<()> {
+pub async fn run(places: &Places<'_>, store: &Store, simulator: &Simulator, out: &mut dyn Write) -> anyhow::Result<()> {
     let catalog = store.catalog().await?;
     let sample = ["basic_messages", "premium_messages", "usd_credits"];
     let has = |name: &&str| catalog.catalog.features.keys().any(|id| id.as_str() == *name);
@@ -127,7 +122,12 @@ impl Guide<'_> {
             ("metadata[creditd_customer_id]", customer),
         ];
         let shown: Vec<String> = form.iter().map(|(name, value)| format!("-d '{name}={value}'")).collect();
-        writeln!(self.out, "   $ curl -s -u {}: {} \\\n       {url}", self.places.stripe_key, shown.join(" \\\n       "))?;
+        writeln!(
+            self.out,
+            "   $ curl -s -u {}: {} \\\n       {url}",
+            self.places.stripe_key,
+            shown.join(" \\\n       ")
+        )?;
         let answer = self.client.post(url).basic_auth(self.places.stripe_key, Some("")).form(&form).send().await?;
         let (status, session): (u16, Value) = (answer.status().as_u16(), answer.json().await?);
         let picked = json!({ "id": session["id"], "amount_total": session["amount_total"], "url": session["url"] });
@@ -138,7 +138,10 @@ impl Guide<'_> {
     async fn pay(&mut self, customer: &str, session: &str, simulator: &Simulator) -> anyhow::Result<()> {
         self.title("The customer pays; Stripe signs a webhook, creditd verifies and stores it and grants the credits")?;
         let url = format!("{}/control/pay/{session}", self.places.stripe);
-        writeln!(self.out, "   $ curl -s -X POST {url} -H 'Content-Type: application/json' -d '{{\"outcome\":\"paid\"}}'\n     (or open the url above and press Pay)")?;
+        writeln!(
+            self.out,
+            "   $ curl -s -X POST {url} -H 'Content-Type: application/json' -d '{{\"outcome\":\"paid\"}}'\n     (or open the url above and press Pay)"
+        )?;
         let paid = self.client.post(url).json(&json!({ "outcome": "paid" })).send().await?;
         ensure!(paid.status().is_success(), "the simulated Stripe refused: {}", paid.text().await?);
         self.wait_for(customer, "25").await?;
@@ -175,7 +178,8 @@ impl Guide<'_> {
         let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/track", Some(usage)).await?;
         self.show(status, &answer)?;
         ensure!(answer["available"] == "24.98", "expected 24.98: {answer}");
-        let usage = json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "quantity": "100" });
+        let usage =
+            json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "quantity": "100" });
         let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/track", Some(usage)).await?;
         self.show(status, &answer)?;
         ensure!(answer["available"] == "14.98", "expected 14.98: {answer}");
@@ -185,7 +189,8 @@ impl Guide<'_> {
 
     async fn runs_dry(&mut self, customer: &str) -> anyhow::Result<()> {
         self.title("The balance runs dry: check says no, and a track with when_short=reject is refused")?;
-        let usage = json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "quantity": "149" });
+        let usage =
+            json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "quantity": "149" });
         let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/track", Some(usage)).await?;
         self.show(status, &answer)?;
         ensure!(answer["available"] == "0.08", "expected 0.08: {answer}");
@@ -193,7 +198,8 @@ impl Guide<'_> {
         let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/check", Some(question)).await?;
         self.show(status, &answer)?;
         ensure!(answer["allowed"] == false && answer["reason"] == "insufficient", "expected a no: {answer}");
-        let usage = json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "when_short": "reject" });
+        let usage =
+            json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "when_short": "reject" });
         let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/track", Some(usage)).await?;
         self.show(status, &answer)?;
         ensure!(status == 402 && answer["code"] == "insufficient_credits", "expected 402: {answer}");
@@ -255,6 +261,8 @@ impl Guide<'_> {
 
 /// A row as it fits a terminal: long ids are cut, columns stay.
 fn shorten(row: &str) -> String {
-    let cell = |cell: &str| if cell.len() > 20 { format!("{}…", cell.chars().take(17).collect::<String>()) } else { cell.to_owned() };
+    let cell = |cell: &str| {
+        if cell.len() > 20 { format!("{}…", cell.chars().take(17).collect::<String>()) } else { cell.to_owned() }
+    };
     row.split(',').map(cell).collect::<Vec<String>>().join(",")
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use serde::Deserialize;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::StoreError;
@@ -128,6 +129,8 @@ struct DebtJson {
     invoiced: bool,
 }
 
+type SituationRow = (jiff_sqlx::Timestamp, i32, Option<Json<Vec<KeyJson>>>, Option<Json<Vec<DebtJson>>>);
+
 /// Locks the accounts, in id order, and reads their heads. Accounts that do not exist are absent.
 pub async fn lock(
     connection: &mut PgConnection,
@@ -166,12 +169,7 @@ pub async fn situation(
     let of: Vec<Uuid> = keys.iter().map(|(account, _)| account.as_uuid()).collect();
     let operations: Vec<&str> = keys.iter().map(|(_, key)| key.operation).collect();
     let hashes: Vec<&[u8]> = keys.iter().map(|(_, key)| key.key.as_slice()).collect();
-    let (now, catalog_version, used, debts): (
-        jiff_sqlx::Timestamp,
-        i32,
-        Option<sqlx::types::Json<Vec<KeyJson>>>,
-        Option<sqlx::types::Json<Vec<DebtJson>>>,
-    ) = sqlx::query_as(READ_SITUATION)
+    let (now, catalog_version, used, debts): SituationRow = sqlx::query_as(READ_SITUATION)
         .bind(uuids(accounts))
         .bind(of)
         .bind(operations)

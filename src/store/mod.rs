@@ -56,6 +56,8 @@ impl Store {
             ("plan_cache_mode", "force_generic_plan"),
             ("idle_in_transaction_session_timeout", &format!("{IDLE_IN_TRANSACTION_SECONDS}s")),
             ("timezone", "UTC"),
+            // The rollback before a connection goes back warns when nothing was open, which is nearly always.
+            ("client_min_messages", "error"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)

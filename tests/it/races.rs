@@ -7,10 +7,11 @@ use creditd::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejec
 use creditd::domain::credits::Credits;
 use creditd::domain::grant::GrantMoney;
 use creditd::domain::ids::AccountId;
+use creditd::domain::payment::PaymentFacts;
 use creditd::posting::{PostError, Posting};
 use creditd::store::Store;
 use creditd::store::catalog::Applied;
-use creditd::store::payments::{PaymentClaim, PaymentFacts};
+use creditd::store::payments::PaymentClaim;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::task::JoinSet;

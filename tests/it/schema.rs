@@ -1,6 +1,8 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
-use creditd::store::{accounts, catalog, events, instance, ledger, payments, reports, verify};
+use creditd::store::{
+    accounts, catalog, customers, events, instance, keys, ledger, listings, payments, reports, retention, verify,
+};
 use sqlx::{Executor, PgPool};
 
 use crate::support::database::fresh_pool;
@@ -198,12 +200,16 @@ fn statements() -> Vec<(&'static str, &'static str)> {
     let files: [(&'static str, &[&'static str]); 9] = [
         ("accounts", &accounts::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
+        ("customers", &customers::STATEMENTS),
         ("events", &events::STATEMENTS),
         ("instance", &instance::STATEMENTS),
+        ("keys", &keys::STATEMENTS),
         ("ledger", &ledger::STATEMENTS),
         ("ledger_write", &ledger::WRITE_STATEMENTS),
+        ("listings", &listings::STATEMENTS),
         ("payments", &payments::STATEMENTS),
         ("reports", &reports::STATEMENTS),
+        ("retention", &retention::STATEMENTS),
         ("verify", &verify::STATEMENTS),
     ];
     files.into_iter().flat_map(|(file, all)| all.iter().map(move |statement| (file, *statement))).collect()

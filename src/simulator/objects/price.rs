@@ -177,9 +177,14 @@ pub fn seed(state: &mut State, seed: &SeedPrice) {
         recurring: seed.recurring.clone(),
         tax_behavior: "unspecified".to_owned(),
     };
-    put(state, &seed.id, &price, &json!({
-        "active": true, "nickname": null, "metadata": {}, "lookup_key": seed.lookup_key,
-    }));
+    put(
+        state,
+        &seed.id,
+        &price,
+        &json!({
+            "active": true, "nickname": null, "metadata": {}, "lookup_key": seed.lookup_key,
+        }),
+    );
 }
 
 fn insert(state: &mut State, price: &PriceData, fields: &Value) -> String {
