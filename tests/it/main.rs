@@ -11,6 +11,7 @@ mod constraints;
 mod devdb;
 mod domain_laws;
 mod exports;
+mod first_light;
 mod periods;
 mod races;
 mod schema;

@@ -197,7 +197,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 9] = [
+    let files: [(&'static str, &[&'static str]); 13] = [
         ("accounts", &accounts::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
         ("customers", &customers::STATEMENTS),
