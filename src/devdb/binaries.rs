@@ -31,11 +31,7 @@ pub(super) struct Binaries {
 }
 
 /// Binaries for a new cluster, or for one that a certain major version made.
-pub(super) async fn obtain(
-    options: &Options,
-    place: &Place,
-    made_by: Option<u32>,
-) -> Result<Binaries, DevDbError> {
+pub(super) async fn obtain(options: &Options, place: &Place, made_by: Option<u32>) -> Result<Binaries, DevDbError> {
     if let Some(named) = &options.pg_bin {
         let found = examine(named, Vec::new(), place.identity.as_ref()).await;
         return found.map_err(|reason| DevDbError::Binaries { path: named.clone(), reason });

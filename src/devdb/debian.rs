@@ -38,31 +38,22 @@ fn sorted_names(directory: &Path) -> BTreeSet<String> {
     listed.map(|found| found.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Downloads and unpacks the newest server the machine's package lists know, asking for lists where there are none.
-pub(super) async fn fetch_into(staging: &Path, say: &Say) -> Result<(), String> {
+/// Downloads and unpacks the wanted server, else the newest, that the machine's package lists know. Lists that are missing (a slim container)
+/// or older than what Debian still has are common, so a failure is tried once more with fresh lists of our own.
+pub(super) async fn fetch_into(staging: &Path, wanted: Option<u32>, say: &Say) -> Result<(), String> {
     if !Path::new(ZONES).exists() {
         return Err(format!("Debian's server needs {ZONES}, which is missing here (package tzdata)"));
     }
-    let mut lists: Vec<String> = Vec::new();
-    let server = match newest_server(&lists).await {
-        Ok(server) => server,
-        Err(unknown) => {
-            say("asking Debian for its package lists");
-            lists = own_lists(staging).await.map_err(|reason| format!("{unknown}; {reason}"))?;
-            newest_server(&lists).await?
-        }
-    };
-    let mut depends = client("apt-cache", &lists);
-    depends.args(["depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks"]);
-    depends.args(["--no-replaces", "--no-enhances"]).arg(&server);
-    let packages = needed(&output(depends, LOCAL_BOUND).await?, &server)?;
-    say(&format!("fetching {server} with {} libraries from Debian into {}", packages.len(), staging.display()));
     let download = staging.join("download");
     fs::create_dir_all(&download).map_err(|error| format!("{}: {error}", download.display()))?;
-    let mut get = client("apt-get", &lists);
-    get.args(["-q", "download"]).arg(&server).args(&packages).current_dir(&download);
-    output(get, FETCH_BOUND).await?;
-    for archive in sorted_names(&download).iter().filter(|name| name.ends_with(".deb")) {
+    if let Err(first) = download_with(&[], wanted, &download, say).await {
+        say(&format!("asking Debian for fresh package lists, because {first}"));
+        let lists = own_lists(&download).await.map_err(|second| format!("{first}; {second}"))?;
+        download_with(&lists, wanted, &download, say).await?;
+    }
+    for archive in
+        sorted_names(&download).iter().filter(|name| Path::new(name).extension().is_some_and(|end| end == "deb"))
+    {
         let mut unpack = client("dpkg-deb", ["-x"]);
         unpack.arg(download.join(archive)).arg(staging);
         output(unpack, LOCAL_BOUND).await?;
@@ -70,24 +61,40 @@ pub(super) async fn fetch_into(staging: &Path, say: &Say) -> Result<(), String> 
     Ok(())
 }
 
-async fn newest_server(lists: &[String]) -> Result<String, String> {
+/// The server and its libraries as archives in a directory.
+async fn download_with(lists: &[String], wanted: Option<u32>, download: &Path, say: &Say) -> Result<(), String> {
+    let server = newest_server(lists, wanted).await?;
+    let mut depends = client("apt-cache", lists);
+    depends.args(["depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks"]);
+    depends.args(["--no-replaces", "--no-enhances"]).arg(&server);
+    let libraries = needed(&output(depends, LOCAL_BOUND).await?, &server)?;
+    say(&format!("fetching {server} with {} libraries from Debian into {}", libraries.len(), download.display()));
+    let mut get = client("apt-get", lists);
+    get.args(["-q", "download"]).arg(&server).args(&libraries).current_dir(download);
+    output(get, FETCH_BOUND).await.map(|_| ())
+}
+
+async fn newest_server(lists: &[String], wanted: Option<u32>) -> Result<String, String> {
     let mut search = client("apt-cache", lists);
     search.args(["search", "--names-only", "^postgresql-[0-9]+$"]);
-    newest(&output(search, LOCAL_BOUND).await?)
-        .ok_or_else(|| format!("the package lists know no Postgres {OLDEST_MAJOR} or newer"))
+    newest(&output(search, LOCAL_BOUND).await?, wanted).ok_or_else(|| match wanted {
+        Some(wanted) => format!("the package lists know no Postgres {wanted}"),
+        None => format!("the package lists know no Postgres {OLDEST_MAJOR} or newer"),
+    })
 }
 
-/// The package of the newest server in what `apt-cache search` says.
-pub(super) fn newest(listed: &str) -> Option<String> {
+/// The package of the wanted server, else of the newest, in what `apt-cache search` says.
+pub(super) fn newest(listed: &str, wanted: Option<u32>) -> Option<String> {
     let names = listed.lines().filter_map(|line| line.split_whitespace().next());
     let majors = names.filter_map(|name| name.strip_prefix("postgresql-")?.parse::<u32>().ok());
-    majors.filter(|major| *major >= OLDEST_MAJOR).max().map(|major| format!("postgresql-{major}"))
+    let fitting = majors.filter(|major| *major >= OLDEST_MAJOR && wanted.is_none_or(|wanted| wanted == *major));
+    fitting.max().map(|major| format!("postgresql-{major}"))
 }
 
-/// Package lists of our own, for a machine (a slim container) that has none or lets only root fetch them.
-async fn own_lists(staging: &Path) -> Result<Vec<String>, String> {
-    let lists = staging.join("download").join("lists");
-    let cache = staging.join("download").join("cache");
+/// Package lists of our own: no root is needed, and the machine's stay as they are.
+async fn own_lists(download: &Path) -> Result<Vec<String>, String> {
+    let lists = download.join("lists");
+    let cache = download.join("cache");
     for directory in [lists.join("partial"), cache.join("archives/partial")] {
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     }

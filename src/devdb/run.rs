@@ -63,8 +63,7 @@ pub(super) async fn output(mut command: Command, bound: Duration) -> Result<Stri
 
 /// The last lines of a text that say something.
 pub(super) fn last_lines(text: &str, count: usize, between: &str) -> String {
-    let mut lines: Vec<&str> =
-        text.lines().rev().map(str::trim).filter(|line| !line.is_empty()).take(count).collect();
+    let mut lines: Vec<&str> = text.lines().rev().map(str::trim).filter(|line| !line.is_empty()).take(count).collect();
     lines.reverse();
     lines.join(between)
 }

@@ -265,11 +265,7 @@ fn keep(
 
 /// The command line, behind `setpriv` where there is one; a process group of its own, so that a Ctrl-C at the
 /// terminal reaches us alone and the server stops after we have.
-async fn postmaster(
-    binaries: &Binaries,
-    place: &Place,
-    settings: &[(String, String)],
-) -> Result<Command, DevDbError> {
+async fn postmaster(binaries: &Binaries, place: &Place, settings: &[(String, String)]) -> Result<Command, DevDbError> {
     let program = binaries.bin_dir.join("postgres");
     let identity = place.identity.as_ref();
     let mut command = match setpriv().await {
@@ -285,7 +281,9 @@ async fn postmaster(
         command.arg("-c").arg(format!("{name}={value}"));
     }
     let path = place.log();
-    let log = File::create(&path).map_err(DevDbError::io("write", &path))?;
+    // Appending, because an older server that is still ending may write to the same file.
+    let log = File::options().create(true).append(true).open(&path).map_err(DevDbError::io("write", &path))?;
+    log.set_len(0).map_err(DevDbError::io("empty", &path))?;
     let second = log.try_clone().map_err(DevDbError::io("write", &path))?;
     command.stdin(Stdio::null()).stdout(log).stderr(second).process_group(0);
     Ok(command)

