@@ -172,7 +172,7 @@ impl Config {
             catalog: environment("CREDITD_CATALOG").map(PathBuf::from).or(file.catalog),
             pg_bin: environment("CREDITD_PG_BIN").map(PathBuf::from),
             pg_cache: environment("CREDITD_PG_CACHE")
-                .map_or_else(|| crate::devdb::default_cache(home.as_deref()), PathBuf::from),
+                .map_or_else(|| crate::devdb::Options::default_cache(home.as_deref()), PathBuf::from),
             hide_installed_postgres: environment("CREDITD_TEST_HIDE_POSTGRES").is_some(),
             log_format: match environment("CREDITD_LOG_FORMAT").as_deref() {
                 None | Some("text") => LogFormat::Text,

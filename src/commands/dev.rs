@@ -13,7 +13,7 @@ use super::daemon::{Daemon, Parts, told_to_stop};
 use super::{Usage, keys, serve, tour};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::devdb::{DevDb, Options, Place};
+use crate::devdb::{DevDb, Options};
 use crate::domain::api_key::Scope;
 use crate::domain::catalog::{Catalog, IntervalUnit, Price};
 use crate::simulator::{Options as SimulatorOptions, SeedPrice, Simulator};
@@ -81,12 +81,12 @@ async fn open_store(config: &Config, data_dir: &Path, out: &mut dyn Write) -> an
             (url.clone(), None)
         }
         None => {
-            let mut options = Options::new(Place::Kept(data_dir.join("postgres")), config.pg_cache.clone());
+            let mut options = Options::kept(data_dir.to_owned(), config.pg_cache.clone());
             options.pg_bin.clone_from(&config.pg_bin);
-            options.hide_installed = config.hide_installed_postgres;
+            options.hide_system_binaries = config.hide_installed_postgres;
             options.say = Arc::new(|line| eprintln!("{line}"));
             let database = DevDb::start(options).await?;
-            writeln!(out, "database   Postgres {} in {}", database.major(), database.root().display())?;
+            writeln!(out, "database   embedded Postgres in {}", database.home().display())?;
             (SecretString::from(database.url()), Some(database))
         }
     };

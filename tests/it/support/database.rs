@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use creditd::devdb::{DevDb, Options, Place, default_cache};
+use creditd::devdb::{DevDb, Options};
 use creditd::store::Store;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
@@ -44,14 +44,14 @@ async fn start() -> Server {
     let server = match given {
         Some(url) => Server::Given(url),
         None => {
-            let mut options = Options::new(Place::Throwaway, default_cache(std::env::home_dir().as_deref()));
+            let mut options = Options::throwaway(Options::default_cache(std::env::home_dir().as_deref()));
             options.pg_bin = creditd::config::process_environment("CREDITD_PG_BIN").map(Into::into);
             if let Some(cache) = creditd::config::process_environment("CREDITD_PG_CACHE") {
-                options.cache = cache.into();
+                options.cache_dir = cache.into();
             }
-            options.hide_installed = creditd::config::process_environment("CREDITD_TEST_HIDE_POSTGRES").is_some();
+            options.hide_system_binaries = creditd::config::process_environment("CREDITD_TEST_HIDE_POSTGRES").is_some();
             options.say = std::sync::Arc::new(|line| eprintln!("{line}"));
-            options.settings = vec![("autovacuum".to_owned(), "off".to_owned())];
+            options.extra_settings = vec![("max_connections".to_owned(), "400".to_owned()), ("autovacuum".to_owned(), "off".to_owned())];
             Server::Own(DevDb::start(options).await.expect("a Postgres for the tests"))
         }
     };
