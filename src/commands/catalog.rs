@@ -13,7 +13,7 @@ use crate::domain::catalog::diff::diff;
 use crate::domain::catalog::file::{FILE_BYTES_MAX, read};
 use crate::store::Store;
 use crate::store::catalog::Applied;
-use crate::workers::inbox::WAITING_FOR_CATALOG;
+use crate::store::events::WAITING_FOR_CATALOG;
 
 /// What to do with the catalogue.
 #[derive(Clone, Debug, Subcommand)]

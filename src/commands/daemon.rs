@@ -12,17 +12,62 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::http::health::WorkerAges;
+use crate::http::webhook::{Receive, ReceiveError, Received};
 use crate::http::{App, router};
-use crate::inbox::receive::Receiver;
+use crate::inbox::receive::{self, Receiver};
 use crate::posting::Posting;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::stripe::client::StripeClient;
 use crate::stripe::signature::{Secret, Tolerance};
 use crate::workers::inbox::InboxWorker;
-use crate::workers::{WorkerAges, retention};
+use crate::workers::{Beat, retention};
 
 /// Longest wait for requests and workers under way at a stop.
 const DRAIN: Duration = Duration::from_secs(25);
+
+/// A round of the inbox is finished every second; half a minute without one is a fault.
+const INBOX_LATE: Duration = Duration::from_secs(30);
+/// The retention worker makes a round every quarter of an hour.
+const RETENTION_LATE: Duration = Duration::from_mins(45);
+
+/// The inbox's receiver, as the webhook route asks for it. The work runs in a task of its own: a client that hangs up
+/// cancels nothing.
+struct Intake(Receiver);
+
+impl Receive for Intake {
+    fn receive<'a>(
+        &'a self,
+        body: axum::body::Bytes,
+        signature: Option<&'a str>,
+    ) -> futures_util::future::BoxFuture<'a, Result<Received, ReceiveError>> {
+        let (receiver, signature) = (self.0.clone(), signature.map(str::to_owned));
+        Box::pin(async move {
+            let taken = tokio::spawn(async move { receiver.receive(&body, signature.as_deref()).await }).await;
+            match taken {
+                Ok(Ok(receive::Received::Stored)) => Ok(Received::Stored),
+                Ok(Ok(receive::Received::Duplicate)) => Ok(Received::Duplicate),
+                Ok(Ok(receive::Received::Ignored(_))) => Ok(Received::Ignored),
+                Ok(Err(receive::ReceiveError::Signature(error))) => {
+                    tracing::warn!(code = error.code(), "a delivery was refused");
+                    Err(ReceiveError::Signature { code: error.code(), detail: error.to_string() })
+                }
+                Ok(Err(receive::ReceiveError::NotAnEvent(detail))) => {
+                    tracing::warn!(%detail, "a signed delivery is not an event");
+                    Err(ReceiveError::NotJson(detail))
+                }
+                Ok(Err(receive::ReceiveError::Store(error))) => Err(ReceiveError::Store(error)),
+                Err(_) => Err(ReceiveError::Store(StoreError::Unavailable("the receiving task ended".to_owned()))),
+            }
+        })
+    }
+}
+
+fn beat(ages: &WorkerAges, name: &'static str, late_after: Duration) -> Beat {
+    ages.watch(name, late_after);
+    let ages = ages.clone();
+    Arc::new(move || ages.ran(name))
+}
 
 /// What a daemon runs on.
 pub struct Parts {
@@ -79,25 +124,17 @@ impl Daemon {
             store: parts.store.clone(),
             posting: posting.clone(),
             stripe: parts.stripe,
-            clock: parts.clock.clone(),
-            wake: wake.clone(),
+            wake,
             cutover_at: parts.cutover_at,
             grant_free_checkouts: parts.grant_free_checkouts,
             park_unknown_prices: parts.park_unknown_prices,
-            ages: ages.clone(),
+            beat: beat(&ages, "inbox", INBOX_LATE),
         };
-        let app = App {
-            store: parts.store.clone(),
-            posting: posting.clone(),
-            clock: parts.clock.clone(),
-            receiver,
-            keys: Arc::default(),
-            ages: ages.clone(),
-            wake,
-        };
+        let retention_beat = beat(&ages, "retention", RETENTION_LATE);
+        let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
-        tasks.spawn(retention::run(parts.store, parts.clock, ages, stop.clone()));
+        tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));
         let serving = axum::serve(listener, router(app)).with_graceful_shutdown(stop.clone().cancelled_owned());
         tasks.spawn(async move {
             if let Err(error) = serving.await {

@@ -14,7 +14,7 @@ use super::{Usage, keys, serve, tour};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::devdb::{DevDb, Options};
-use crate::domain::api_key::Scope;
+use crate::domain::api_key::{KeyText, Scope};
 use crate::domain::catalog::{Catalog, IntervalUnit, Price};
 use crate::simulator::{Options as SimulatorOptions, SeedPrice, Simulator};
 use crate::store::Store;
@@ -194,7 +194,7 @@ async fn secrets(store: &Store, data_dir: &Path, config: &Config) -> anyhow::Res
         Some(key) => key.secret.expose_secret().to_owned(),
         None => {
             let path = data_dir.join("api-key");
-            let made = crate::domain::api_key::make(false, Scope::Admin, rand::random());
+            let made = KeyText::make(false, Scope::Admin, rand::random()).expose().to_owned();
             kept(&path, || made)?
         }
     };

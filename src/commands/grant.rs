@@ -51,7 +51,8 @@ pub async fn run(store: &Store, args: &GrantArgs, out: &mut dyn Write) -> anyhow
     let feature =
         FeatureId::new(&args.feature).ok_or_else(|| usage(format!("--feature {}: no feature's name", args.feature)))?;
     let expires_at = args.expires_at.as_deref().map(|text| {
-        crate::http::json::read_time(text)
+        text.parse::<jiff::Timestamp>()
+            .ok()
             .ok_or_else(|| usage(format!("--expires-at {text}: has to be a time such as 2027-01-01T00:00:00Z")))
     });
     let account = store.find_customer(&args.customer).await?;

@@ -1,100 +1,151 @@
-//! Who asks, and what they may do.
+//! Who asks: a bearer key, found by its SHA-256, and what its scope may do.
+//!
+//! A key that is valid is remembered for at most [`REMEMBERED`], so a revocation reaches every daemon within that time;
+//! the daemon that is told of it ([`Keys::forget`]) refuses at once. Unknown, revoked and expired keys are answered
+//! alike.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use super::App;
 use super::problem::Problem;
 use crate::clock::instant;
-use crate::domain::api_key::{self, Scope};
+use crate::domain::api_key::{KeyText, Scope};
 use crate::domain::ids::KeyId;
-use crate::store::keys::KeyFound;
+use crate::store::Store;
+use crate::store::keys::ValidKey;
 
-/// How long a key found in force is believed: a revocation holds everywhere after it.
-const BELIEVED: Duration = Duration::from_secs(2);
-/// Most keys remembered; past it the memory is emptied.
+/// How long a valid key is used without asking the database again.
+const REMEMBERED: Duration = Duration::from_secs(5);
+/// Most keys remembered: an instance has a handful.
 const REMEMBERED_MAX: usize = 1_024;
-/// Longest key that is looked at.
-const KEY_BYTES_MAX: usize = 256;
-
-/// Keys seen lately, by hash.
-#[derive(Debug, Default)]
-pub struct KeyCache(Mutex<HashMap<[u8; 32], (KeyFound, Instant)>>);
-
-impl KeyCache {
-    fn get(&self, hash: &[u8; 32]) -> Option<KeyFound> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(hash).filter(|(_, at)| at.elapsed() < BELIEVED).map(|(found, _)| *found)
-    }
-
-    fn put(&self, hash: [u8; 32], found: KeyFound) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= REMEMBERED_MAX {
-            seen.clear();
-        }
-        seen.insert(hash, (found, instant()));
-    }
-}
 
 /// Who asks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Their key.
+    /// The key's id.
     pub key: KeyId,
     /// What it may do.
     pub scope: Scope,
 }
 
-impl Caller {
-    /// Refuses everyone but these scopes; admin may do everything.
-    pub fn must_be(self, scopes: &[Scope]) -> Result<(), Problem> {
-        if self.scope == Scope::Admin || scopes.contains(&self.scope) {
-            return Ok(());
+/// The keys of one database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    store: Store,
+    seen: Arc<Mutex<HashMap<[u8; 32], (ValidKey, Instant)>>>,
+}
+
+impl Keys {
+    /// Keys as the store has them.
+    pub fn new(store: &Store) -> Self {
+        Self { store: store.clone(), seen: Arc::default() }
+    }
+
+    /// Asks the database again for every key: after a revocation by this daemon.
+    pub fn forget(&self) {
+        self.seen().clear();
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], (ValidKey, Instant)>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn find(&self, text: &str) -> Result<Option<ValidKey>, Problem> {
+        let Ok(key) = KeyText::read(text) else { return Ok(None) };
+        let hash = key.hash();
+        let remembered = self.seen().get(&hash).copied();
+        if let Some((known, at)) = remembered
+            && at.elapsed() < REMEMBERED
+        {
+            return Ok(Some(known));
         }
-        let words: Vec<&str> = scopes.iter().chain(&[Scope::Admin]).map(|scope| scope.word()).collect();
-        let detail = format!("this key's scope is {}; this call needs {}", self.scope.word(), words.join(" or "));
-        Err(Problem::new(StatusCode::FORBIDDEN, "scope", detail))
+        let found = self.store.find_key(hash).await?;
+        let mut seen = self.seen();
+        match found {
+            Some(key) => {
+                if seen.len() >= REMEMBERED_MAX {
+                    seen.clear();
+                }
+                seen.insert(hash, (key, instant()));
+            }
+            None => {
+                seen.remove(&hash);
+            }
+        }
+        Ok(found)
     }
 }
 
-/// Finds out who asks before any handler runs.
-pub async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    match caller_of(&app, request.headers()).await {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
-        Err(problem) => problem.into_response(),
+/// The key of a request that carries `Authorization: Bearer`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, key) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    Some(key.trim()).filter(|key| scheme.eq_ignore_ascii_case("bearer") && !key.is_empty())
+}
+
+async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let unauthorized = |code, detail| Problem::new(StatusCode::UNAUTHORIZED, code, detail);
+    let Some(text) = bearer(headers) else {
+        return Err(unauthorized("key_missing", "send `Authorization: Bearer` with an API key"));
+    };
+    let now = app.clock.now();
+    let found = app.keys.find(text).await?.filter(|key| key.expires_at.is_none_or(|end| now < end));
+    match found {
+        Some(key) => Ok(Caller { key: key.id, scope: key.scope }),
+        None => Err(unauthorized("key_unknown", "this API key is not known here, or no longer")),
     }
 }
 
-async fn caller_of(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
-    let unauthorized = |code, detail: &str| Problem::new(StatusCode::UNAUTHORIZED, code, detail);
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let key = value.and_then(|text| text.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-    let Some((_, key)) = key else {
-        return Err(unauthorized("key_missing", "send `Authorization: Bearer <API key>`"));
-    };
-    let key = key.trim();
-    let unknown = || unauthorized("key_unknown", "this API key is not known, not in force, or mistyped");
-    if key.is_empty() || key.len() > KEY_BYTES_MAX || api_key::checksum_holds(key) == Some(false) {
-        return Err(unknown());
+async fn admit(app: &App, scopes: &[Scope], mut request: Request, next: Next) -> Result<Response, Problem> {
+    let caller = caller(app, request.headers()).await?;
+    if !scopes.contains(&caller.scope) {
+        let wanted = scopes.iter().map(|scope| scope.word()).collect::<Vec<_>>().join(" or ");
+        let detail = format!("this needs a key of scope {wanted}; this one has {}", caller.scope);
+        return Err(Problem::new(StatusCode::FORBIDDEN, "scope", detail));
     }
-    let hash = api_key::digest(key);
-    let found = match app.keys.get(&hash) {
-        Some(found) => found,
-        None => {
-            let found = app.store.find_key(&hash).await?.ok_or_else(unknown)?;
-            app.store.touch_key(&hash).await?;
-            app.keys.put(hash, found);
-            found
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+/// Lets keys of scope app or admin pass.
+pub async fn app_or_admin(State(app): State<App>, request: Request, next: Next) -> Result<Response, Problem> {
+    admit(&app, &[Scope::App, Scope::Admin], request, next).await
+}
+
+/// Lets keys of every scope pass.
+pub async fn any(State(app): State<App>, request: Request, next: Next) -> Result<Response, Problem> {
+    admit(&app, &Scope::ALL, request, next).await
+}
+
+/// Lets keys of scope finance or admin pass.
+pub async fn finance_or_admin(State(app): State<App>, request: Request, next: Next) -> Result<Response, Problem> {
+    admit(&app, &[Scope::Finance, Scope::Admin], request, next).await
+}
+
+/// Lets keys of scope admin pass.
+pub async fn admin(State(app): State<App>, request: Request, next: Next) -> Result<Response, Problem> {
+    admit(&app, &[Scope::Admin], request, next).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bearer_key_is_a_key() {
+        let of = |value: &'static str| HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
+        assert_eq!(bearer(&of("Bearer abc")), Some("abc"));
+        assert_eq!(bearer(&of("bearer  abc ")), Some("abc"));
+        for none in ["", "Bearer", "Bearer ", "Basic YTpi", "abc"] {
+            assert_eq!(bearer(&of(none)), None, "{none}");
         }
-    };
-    Ok(Caller { key: found.id, scope: found.scope })
+        assert_eq!(bearer(&HeaderMap::new()), None);
+    }
 }

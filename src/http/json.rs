@@ -1,320 +1,316 @@
-//! Reading bodies strictly: every field by name, every mistake by field.
-//!
-//! A body is parsed into a tree that refuses duplicate keys, then fields are taken from it one by one; what is left over
-//! is refused by name. Amounts are decimal strings and never numbers, so no float is ever parsed.
+//! JSON in, strictly: no fractions (amounts are decimal text), no key twice, no NUL, and every refusal names the place.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use axum::http::{StatusCode, header};
-use jiff::Timestamp;
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::fields::Fields;
 use super::problem::Problem;
-use crate::domain::credits::AmountError;
 
-/// Longest text of any field, in bytes, unless the field says less.
-const TEXT_MAX: usize = 2_000;
-/// Metadata: the same limits as Stripe's (docs.stripe.com/api/metadata).
-const METADATA_KEYS_MAX: usize = 50;
-const METADATA_KEY_MAX: usize = 40;
-const METADATA_VALUE_MAX: usize = 500;
-/// Longest id a caller chooses, in bytes.
-pub const ID_MAX: usize = 512;
-/// Longest idempotency key, in bytes; as long as Stripe's.
-pub const KEY_MAX: usize = 255;
+/// Largest body that is read: a batch of 1,000 events with metadata fits, and reading it holds no worker for long.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// A body that is a JSON object.
-#[derive(Debug)]
-pub struct Body(pub Fields);
+/// A JSON value as requests may carry it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Json {
+    /// null.
+    Null,
+    /// true or false.
+    Bool(bool),
+    /// A whole number.
+    Integer(i128),
+    /// Text, without NUL.
+    Text(String),
+    /// A list.
+    List(Vec<Self>),
+    /// An object; no key twice.
+    Object(BTreeMap<String, Self>),
+}
 
-impl<S: Send + Sync> FromRequest<S> for Body {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let json = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let kind = json.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-        if !kind.is_some_and(|kind| kind == "application/json" || kind.ends_with("+json")) {
-            let detail = "the body has to be JSON: send `Content-Type: application/json`";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+impl Json {
+    /// What kind of value it is, for a sentence that says what was found.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "true or false",
+            Self::Integer(_) => "a number",
+            Self::Text(_) => "text",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
         }
-        let bytes = axum::body::Bytes::from_request(request, state).await.map_err(|_| too_large())?;
-        Fields::parse(&bytes).map(Self)
     }
 }
 
-/// 413.
-pub fn too_large() -> Problem {
-    let detail = format!("the body is larger than {} bytes", super::BODY_BYTES_MAX);
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-}
-
-/// The fields of an object that have not been taken yet.
+/// A request's body, read as one JSON object.
 #[derive(Debug)]
-pub struct Fields {
-    prefix: String,
-    left: Map<String, Value>,
-    known: Vec<&'static str>,
+pub struct JsonBody(pub Fields);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        let fields = read(request).await;
+        fields.map(Self).map_err(axum::response::IntoResponse::into_response)
+    }
 }
 
-/// Builds a tree and refuses an object that names a key twice.
-struct Strict;
+async fn read(request: Request) -> Result<Fields, Problem> {
+    must_be_json(request.headers())?;
+    let bytes = read_capped(request.into_body(), BODY_BYTES_MAX).await?;
+    match parse(&bytes)? {
+        Json::Object(members) => Ok(Fields::new(String::new(), members)),
+        other => Err(bad(format!("the body has to be a JSON object, not {}", other.kind()))),
+    }
+}
 
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
+fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+}
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, input: D) -> Result<Value, D::Error> {
+fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let unsupported = |detail| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(unsupported("bodies are read as they are: leave content-encoding out"));
+    }
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(unsupported("content-type has to be application/json"))
+}
+
+/// Reads a body up to `most` bytes, whatever length it claims.
+pub async fn read_capped(body: Body, most: usize) -> Result<axum::body::Bytes, Problem> {
+    match Limited::new(body, most).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            let detail = format!("the body is larger than {most} bytes");
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail))
+        }
+        Err(_) => Err(bad("the body ended before it was whole")),
+    }
+}
+
+/// Parses JSON. Nesting is bounded by `serde_json`'s own limit of 128.
+pub fn parse(bytes: &[u8]) -> Result<Json, Problem> {
+    let place = Place::default();
+    let mut input = serde_json::Deserializer::from_slice(bytes);
+    let parsed = Strict(&place).deserialize(&mut input).and_then(|value| input.end().map(|()| value));
+    parsed.map_err(|error| refusal(&error, &place))
+}
+
+fn refusal(error: &serde_json::Error, place: &Place) -> Problem {
+    let reason = place.reason.borrow_mut().take();
+    let problem = match reason {
+        Some(reason) => bad(format!("{reason} (line {}, column {})", error.line(), error.column())),
+        None if error.is_data() => bad(format!(
+            "numbers with a fraction or beyond 64 bits are not read: amounts are decimal strings such as \"1.5\" \
+             (line {}, column {})",
+            error.line(),
+            error.column()
+        )),
+        None => bad(format!("this is not JSON: {error}")),
+    };
+    match place.path.borrow().as_slice() {
+        [] => problem,
+        path => problem.about(path.concat()),
+    }
+}
+
+/// Where in the document the parser is, and why it stopped, if that was our own reason.
+#[derive(Default)]
+struct Place {
+    path: RefCell<Vec<String>>,
+    reason: RefCell<Option<String>>,
+}
+
+impl Place {
+    fn refuse<E: serde::de::Error>(&self, reason: String) -> E {
+        let error = E::custom(&reason);
+        *self.reason.borrow_mut() = Some(reason);
+        error
+    }
+
+    fn text<E: serde::de::Error>(&self, text: String) -> Result<String, E> {
+        if text.contains('\0') {
+            return Err(self.refuse("text has to be free of NUL characters".to_owned()));
+        }
+        Ok(text)
+    }
+
+    /// Reads a value one step further in; the step stays where an error leaves it.
+    fn step<T, E>(&self, step: String, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.path.borrow_mut().push(step);
+        let value = read()?;
+        self.path.borrow_mut().pop();
+        Ok(value)
+    }
+}
+
+struct Strict<'p>(&'p Place);
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Json, D::Error> {
         input.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = Json;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("JSON")
+        out.write_str("text, a whole number, true, false, null, a list or an object")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::from(value))
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::from(value))
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Integer(value.into()))
     }
 
-    // A number with a point or exponent is only ever refused, by field; its digits are not kept.
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::from(0))
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::Integer(value.into()))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Json, E> {
+        self.0.text(value.to_owned()).map(Json::Text)
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_string<E: serde::de::Error>(self, value: String) -> Result<Json, E> {
+        self.0.text(value).map(Json::Text)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Strict)? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some(key) = members.next_key::<String>()? {
-            let value = members.next_value_seed(Strict)?;
-            if object.contains_key(&key) {
-                return Err(serde::de::Error::custom(format!("key `{}` is there twice", shorten(&key))));
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+        let mut items = Vec::new();
+        loop {
+            let step = format!("[{}]", items.len());
+            match self.0.step(step, || access.next_element_seed(Strict(self.0)))? {
+                Some(item) => items.push(item),
+                None => return Ok(Json::List(items)),
             }
-            object.insert(key, value);
         }
-        Ok(Value::Object(object))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+        let mut members = BTreeMap::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let key = self.0.text::<A::Error>(key)?;
+            let dot = if self.0.path.borrow().is_empty() { "" } else { "." };
+            let value = self.0.step(format!("{dot}{}", shortened(&key)), || {
+                if members.contains_key(&key) {
+                    return Err(self.0.refuse("this key is there twice".to_owned()));
+                }
+                access.next_value_seed(Strict(self.0))
+            })?;
+            members.insert(key, value);
+        }
+        Ok(Json::Object(members))
     }
 }
 
-fn shorten(text: &str) -> String {
-    text.chars().take(80).collect()
+/// Longest key that is told back in a refusal, in characters.
+const KEY_SHOWN_MAX: usize = 80;
+
+/// A key as refusals show it.
+pub fn shortened(key: &str) -> String {
+    key.chars().take(KEY_SHOWN_MAX).collect()
 }
 
-impl Fields {
-    /// Parses a body.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
-        let wrong = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail);
-        let mut input = serde_json::Deserializer::from_slice(bytes);
-        let value = Strict.deserialize(&mut input).and_then(|value| input.end().map(|()| value));
-        let value = value.map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
-        match value {
-            Value::Object(left) => Ok(Self { prefix: String::new(), left, known: Vec::new() }),
-            other => Err(wrong(format!("the body has to be a JSON object, not {}", kind_of(&other)))),
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn refused(text: &str) -> (String, Option<String>) {
+        let document = parse(text.as_bytes()).unwrap_err().document(None);
+        assert_eq!(document["code"], "bad_request");
+        let field = document.get("field").map(|field| field.as_str().unwrap().to_owned());
+        (document["detail"].as_str().unwrap().to_owned(), field)
+    }
+
+    #[test]
+    fn whole_documents_are_read() {
+        let read = parse(br#"{"a": [1, -2, true, null, "x"], "b": {"c": 18446744073709551615}}"#).unwrap();
+        let Json::Object(members) = read else { panic!("not an object") };
+        let list = [Json::Integer(1), Json::Integer(-2), Json::Bool(true), Json::Null, Json::Text("x".to_owned())];
+        assert_eq!(members["a"], Json::List(list.to_vec()));
+        let inner = BTreeMap::from([("c".to_owned(), Json::Integer(i128::from(u64::MAX)))]);
+        assert_eq!(members["b"], Json::Object(inner));
+    }
+
+    #[rstest]
+    #[case::fraction(r#"{"quantity": 1.5}"#, "quantity", "numbers with a fraction")]
+    #[case::exponent(r#"{"quantity": 1e5}"#, "quantity", "numbers with a fraction")]
+    #[case::negative_zero(r#"{"quantity": -0}"#, "quantity", "numbers with a fraction")]
+    #[case::huge_exponent(r#"{"quantity": 1e400}"#, "quantity", "number out of range")]
+    #[case::beyond_64_bits(r#"{"quantity": 100000000000000000000000000000000000000}"#, "quantity", "numbers with")]
+    #[case::nan(r#"{"quantity": NaN}"#, "quantity", "this is not JSON")]
+    #[case::infinity(r#"{"quantity": Infinity}"#, "quantity", "this is not JSON")]
+    #[case::twice(r#"{"a": 1, "b": {"c": 1, "c": 1}}"#, "b.c", "this key is there twice")]
+    #[case::twice_escaped(r#"{"key": "1", "\u006bey": "2"}"#, "key", "this key is there twice")]
+    #[case::nul(r#"{"events": [{"key": "a\u0000b"}]}"#, "events[0].key", "NUL")]
+    #[case::lone_surrogate(r#"{"name": "\ud800"}"#, "name", "this is not JSON")]
+    fn bad_values_are_refused_at_their_place(#[case] text: &str, #[case] field: &str, #[case] detail: &str) {
+        let (said, named) = refused(text);
+        assert!(said.contains(detail), "{said}");
+        assert_eq!(named.as_deref(), Some(field));
+    }
+
+    #[rstest]
+    #[case::empty("")]
+    #[case::text("hello")]
+    #[case::trailing("{} {}")]
+    #[case::trailing_comma(r#"{"a": 1,}"#)]
+    #[case::comment("{/* */}")]
+    #[case::single_quotes("{'a': 1}")]
+    fn what_is_not_json_is_refused_with_its_position(#[case] text: &str) {
+        let (said, _) = refused(text);
+        assert!(said.starts_with("this is not JSON: ") && said.contains("line 1 column"), "{said}");
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let (said, _) = refused(&deep);
+        assert!(said.contains("recursion limit exceeded"), "{said}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused() {
+        assert!(parse(b"{\"a\": \"\xff\xfe\"}").is_err());
+        assert!(parse(b"\xef\xbb\xbf{}").is_err());
+    }
+
+    #[test]
+    fn a_media_type_other_than_json_is_refused() {
+        let headers = |name, value| HeaderMap::from_iter([(name, axum::http::HeaderValue::from_static(value))]);
+        assert!(must_be_json(&headers(CONTENT_TYPE, "application/json")).is_ok());
+        assert!(must_be_json(&headers(CONTENT_TYPE, "Application/JSON; charset=utf-8")).is_ok());
+        for wrong in ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"] {
+            let problem = must_be_json(&headers(CONTENT_TYPE, wrong)).unwrap_err();
+            assert_eq!(problem.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
         }
-    }
-
-    fn path(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
-    }
-
-    fn take(&mut self, name: &'static str) -> Option<Value> {
-        self.known.push(name);
-        self.left.remove(name).filter(|value| !value.is_null())
-    }
-
-    /// A text that is there, left in place.
-    pub fn peek_text(&self, name: &str) -> Option<String> {
-        self.left.get(name).and_then(Value::as_str).map(str::to_owned)
-    }
-
-    /// Is the field there?
-    pub fn has(&self, name: &str) -> bool {
-        self.left.get(name).is_some_and(|value| !value.is_null())
-    }
-
-    /// 400 that names a field of this object.
-    pub fn wrong(&self, name: &str, detail: impl Into<String>) -> Problem {
-        Problem::field(self.path(name), detail)
-    }
-
-    fn missing(&self, name: &str) -> Problem {
-        self.wrong(name, "is required")
-    }
-
-    /// A text that may be absent; not empty, without control characters.
-    pub fn text(&mut self, name: &'static str, most: usize) -> Result<Option<String>, Problem> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let Value::String(text) = value else {
-            return Err(self.wrong(name, format!("has to be a text, not {}", kind_of(&value))));
-        };
-        if text.is_empty() || text.len() > most {
-            return Err(self.wrong(name, format!("has to be 1 to {most} bytes long")));
-        }
-        if text.chars().any(char::is_control) {
-            return Err(self.wrong(name, "must not have control characters"));
-        }
-        Ok(Some(text))
-    }
-
-    /// A text that has to be there.
-    pub fn required_text(&mut self, name: &'static str, most: usize) -> Result<String, Problem> {
-        self.text(name, most)?.ok_or_else(|| self.missing(name))
-    }
-
-    /// A longer text for people, such as a reason.
-    pub fn words(&mut self, name: &'static str) -> Result<Option<String>, Problem> {
-        self.text(name, TEXT_MAX)
-    }
-
-    /// An exact amount, as a decimal string.
-    pub fn amount<T: std::str::FromStr<Err = AmountError>>(
-        &mut self,
-        name: &'static str,
-    ) -> Result<Option<T>, Problem> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        match value {
-            Value::String(text) => {
-                text.parse().map(Some).map_err(|error: AmountError| self.wrong(name, error.to_string()))
-            }
-            Value::Number(_) => {
-                Err(self.wrong(name, "has to be a decimal string such as \"1.5\", not a number: numbers lose digits"))
-            }
-            other => {
-                let detail = format!("has to be a decimal string such as \"1.5\", not {}", kind_of(&other));
-                Err(self.wrong(name, detail))
-            }
-        }
-    }
-
-    /// A time in RFC 3339.
-    pub fn time(&mut self, name: &'static str) -> Result<Option<Timestamp>, Problem> {
-        let Some(text) = self.text(name, 64)? else { return Ok(None) };
-        read_time(&text).map(Some).ok_or_else(|| self.wrong(name, "has to be a time such as 2026-11-21T12:00:00Z"))
-    }
-
-    /// A whole number in a range.
-    pub fn integer(
-        &mut self,
-        name: &'static str,
-        range: std::ops::RangeInclusive<i64>,
-    ) -> Result<Option<i64>, Problem> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let detail = || format!("has to be a whole number, {} to {}", range.start(), range.end());
-        let number = value.as_i64().filter(|number| range.contains(number));
-        number.map(Some).ok_or_else(|| self.wrong(name, detail()))
-    }
-
-    /// true or false.
-    pub fn boolean(&mut self, name: &'static str) -> Result<Option<bool>, Problem> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        value.as_bool().map(Some).ok_or_else(|| self.wrong(name, "has to be true or false"))
-    }
-
-    /// One of some words.
-    pub fn one_of<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Result<Option<T>, Problem> {
-        let Some(text) = self.text(name, 64)? else { return Ok(None) };
-        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
-        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        found.map(Some).ok_or_else(|| self.wrong(name, format!("has to be one of {}", known.join(", "))))
-    }
-
-    /// Free keys: texts only, within Stripe's limits.
-    pub fn metadata(&mut self, name: &'static str) -> Result<Option<BTreeMap<String, String>>, Problem> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let Value::Object(members) = value else { return Err(self.wrong(name, "has to be an object of texts")) };
-        if members.len() > METADATA_KEYS_MAX {
-            return Err(self.wrong(name, format!("has more than {METADATA_KEYS_MAX} keys")));
-        }
-        let mut metadata = BTreeMap::new();
-        for (key, value) in members {
-            let field = format!("{name}.{}", shorten(&key));
-            let Value::String(text) = value else { return Err(self.wrong(&field, "has to be a text")) };
-            let fits = !key.is_empty() && key.len() <= METADATA_KEY_MAX && text.len() <= METADATA_VALUE_MAX;
-            if !fits || key.contains('\0') || text.contains('\0') {
-                let detail =
-                    format!("keys have 1 to {METADATA_KEY_MAX} bytes, values at most {METADATA_VALUE_MAX}, none a NUL");
-                return Err(self.wrong(&field, detail));
-            }
-            metadata.insert(key, text);
-        }
-        Ok(Some(metadata))
-    }
-
-    /// An object inside.
-    pub fn object(&mut self, name: &'static str) -> Result<Option<Self>, Problem> {
-        let prefix = format!("{}.", self.path(name));
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Object(left)) => Ok(Some(Self { prefix, left, known: Vec::new() })),
-            Some(other) => Err(self.wrong(name, format!("has to be an object, not {}", kind_of(&other)))),
-        }
-    }
-
-    /// A list of objects, each on its own: one that is no object is an error in its place.
-    pub fn objects(&mut self, name: &'static str, most: usize) -> Result<Vec<Result<Self, Problem>>, Problem> {
-        let Some(value) = self.take(name) else { return Err(self.missing(name)) };
-        let Value::Array(items) = value else { return Err(self.wrong(name, "has to be a list")) };
-        if items.is_empty() || items.len() > most {
-            return Err(self.wrong(name, format!("has to have 1 to {most} items")));
-        }
-        let base = self.path(name);
-        let each = |(place, item): (usize, Value)| match item {
-            Value::Object(left) => Ok(Self { prefix: format!("{base}[{place}]."), left, known: Vec::new() }),
-            other => {
-                Err(Problem::field(format!("{base}[{place}]"), format!("has to be an object, not {}", kind_of(&other))))
-            }
-        };
-        Ok(items.into_iter().enumerate().map(each).collect())
-    }
-
-    /// Everything was taken; what is left over is refused by name.
-    pub fn finish(self) -> Result<(), Problem> {
-        let Some(name) = self.left.keys().next() else { return Ok(()) };
-        let detail = format!("is not a key of this request; it takes {}", self.known.join(", "));
-        Err(Problem::field(format!("{}{}", self.prefix, shorten(name)), detail))
-    }
-}
-
-/// A time in RFC 3339, to the microsecond.
-pub fn read_time(text: &str) -> Option<Timestamp> {
-    let at: Timestamp = text.parse().ok()?;
-    Timestamp::from_microsecond(at.as_microsecond()).ok()
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+        assert!(must_be_json(&HeaderMap::new()).is_err());
+        let mut zipped = headers(CONTENT_TYPE, "application/json");
+        zipped.insert(CONTENT_ENCODING, axum::http::HeaderValue::from_static("gzip"));
+        assert!(must_be_json(&zipped).is_err());
     }
 }

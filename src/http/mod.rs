@@ -1,101 +1,119 @@
-//! The outside surface: Stripe's deliveries, the native API, health.
+//! The outside surface: who may ask, what may be asked, how it is answered.
 //!
 //! # Flow
-//! A request gets an id, its key is looked up ([`auth`]), its body is read strictly ([`json`]: unknown keys, wrong types
-//! and duplicate keys are refused by name), one call goes to posting or to the store's reads, and the answer is mapped.
-//! Every refusal is `application/problem+json` (RFC 9457) with a stable `code` ([`problem`]).
+//! [`request`] numbers a request; [`auth`] tells who asks and whether the scope fits; a handler of [`native`] (or
+//! [`webhook`], [`health`]) takes typed fields from the body ([`json`], [`fields`], [`read`]), makes one call to posting
+//! or the store, and maps the answer; [`problem`] renders every refusal.
 //!
 //! # Always true
-//! No SQL here and nothing decided here. Bad input is a 4xx that names the field and the fix; a 5xx says only that the
-//! database cannot answer. `POST /webhooks/stripe` writes nothing before the signature holds, and never redirects.
+//! No handler decides anything or writes to the ledger but through posting. Bad input is a 4xx with a stable code and
+//! the field's name; 5xx means that the database cannot answer or that we are wrong, and tells the caller only the
+//! request's number. Every body, page, batch and cache is bounded. No answer is a redirect.
 
 pub mod auth;
+pub mod cursor;
+pub mod directory;
+pub mod fields;
 pub mod health;
 pub mod json;
 pub mod native;
 pub mod problem;
+pub mod read;
+pub mod request;
 pub mod webhook;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::HeaderValue;
-use axum::middleware::{self, Next};
-use axum::response::Response;
-use axum::routing::{get, post};
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post, put};
+use axum::{Router, extract::Request};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::clock::{Clock, fresh_uuid, instant};
-use crate::inbox::receive::Receiver;
+use self::auth::Keys;
+use self::directory::Directory;
+use self::health::WorkerAges;
+use self::native::{check, customers, entries, grants, stripe_events, track};
+use self::problem::Problem;
+use self::webhook::Receive;
+use crate::clock::Clock;
 use crate::posting::Posting;
 use crate::store::Store;
-use crate::workers::WorkerAges;
-use problem::Problem;
 
-/// Largest body of any request, in bytes; Stripe's largest events are far below it.
-pub const BODY_BYTES_MAX: usize = 1 << 20;
-/// Longest a request may take before it is answered with 503: longer than a lane's whole queue.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Header that carries a request's id.
-const REQUEST_ID: &str = "x-request-id";
-
-/// What every handler may use. Cheap to clone.
-#[derive(Clone, Debug)]
+/// What handlers work with. Cheap to clone.
+#[derive(Clone)]
 pub struct App {
     /// Reads.
     pub store: Store,
-    /// The door.
+    /// The door to the ledger.
     pub posting: Posting,
-    /// Time, for what never reaches the ledger.
+    /// Time, for what never reaches an amount.
     pub clock: Clock,
+    /// API keys.
+    pub keys: Keys,
+    /// Customer ids.
+    pub directory: Directory,
+    /// When each worker last ran.
+    pub workers: WorkerAges,
     /// Takes Stripe's deliveries.
-    pub receiver: Receiver,
-    /// Keys seen lately.
-    pub keys: Arc<auth::KeyCache>,
-    /// When workers finished their rounds.
-    pub ages: WorkerAges,
-    /// Told when events that waited may go on.
-    pub wake: Arc<tokio::sync::Notify>,
+    pub webhook: Arc<dyn Receive>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("App")
+    }
+}
+
+impl App {
+    /// An app on a database, with nothing remembered yet.
+    pub fn new(store: Store, posting: Posting, clock: Clock, workers: WorkerAges, webhook: Arc<dyn Receive>) -> Self {
+        let (keys, directory) = (Keys::new(&store), Directory::new(&store));
+        Self { store, posting, clock, keys, directory, workers, webhook }
+    }
 }
 
 /// Every route.
 pub fn router(app: App) -> Router {
     Router::new()
-        .route("/webhooks/stripe", post(webhook::stripe))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .nest("/api/v1", native::router(app.clone()))
-        .fallback(|| async { Problem::not_found("no_such_route", "there is nothing at this path") })
-        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn(observe))
+        .route("/webhooks/stripe", post(webhook::stripe))
+        .nest("/api/v1", native_routes(&app))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(CatchPanicLayer::custom(request::panicked))
+        .layer(from_fn(request::number))
         .with_state(app)
 }
 
-/// Gives each request an id, a bound on its time, and a log line.
-async fn observe(mut request: Request, next: Next) -> Response {
-    let id = fresh_uuid().simple().to_string();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        request.headers_mut().insert(REQUEST_ID, value);
-    }
-    let started = instant();
-    let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => axum::response::IntoResponse::into_response(Problem::unavailable()),
-    };
-    let status = response.status().as_u16();
-    let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    if status >= 500 {
-        tracing::error!(request.id = %id, %method, path, status, elapsed_us, "request failed");
-    } else {
-        tracing::debug!(request.id = %id, %method, path, status, elapsed_us, "request");
-    }
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    response
+/// The native API: a group of routes for each set of scopes that may use them.
+fn native_routes(app: &App) -> Router<App> {
+    let usage = Router::new()
+        .route("/check", post(check::check))
+        .route("/track", post(track::track))
+        .route("/track/batch", post(track::batch))
+        .route("/customers/{customer}", put(customers::put))
+        .route_layer(from_fn_with_state(app.clone(), auth::app_or_admin));
+    let reads = Router::new()
+        .route("/customers/{customer}", get(customers::get))
+        .route("/customers/{customer}/grants", get(grants::list))
+        .route("/customers/{customer}/entries", get(entries::list))
+        .route_layer(from_fn_with_state(app.clone(), auth::any));
+    let events = Router::new()
+        .route("/stripe-events", get(stripe_events::list))
+        .route("/stripe-events/{id}", get(stripe_events::get))
+        .route_layer(from_fn_with_state(app.clone(), auth::finance_or_admin));
+    let gifts =
+        Router::new().route("/grants", post(grants::give)).route_layer(from_fn_with_state(app.clone(), auth::admin));
+    usage.merge(reads).merge(events).merge(gifts)
+}
+
+async fn unknown_route() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "unknown_route", "there is nothing at this path")
+}
+
+async fn unknown_method(request: Request) -> Problem {
+    let detail = format!("this path does not take {}; the `allow` header tells what it takes", request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }

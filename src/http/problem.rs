@@ -1,9 +1,10 @@
-//! Refusals as RFC 9457 problem documents with a stable `code`.
+//! Refusals as RFC 9457 problem documents: one stable code each, the field that is wrong, and, for faults of ours,
+//! nothing but the number of the request.
 
-use std::any::Any;
+use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
@@ -11,85 +12,174 @@ use crate::domain::command::Rejection;
 use crate::posting::PostError;
 use crate::store::StoreError;
 
-/// A refusal.
-#[derive(Clone, Debug, PartialEq)]
+/// What a client waits before it asks a database again that could not answer.
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug)]
 pub struct Problem {
-    /// HTTP status.
-    pub status: StatusCode,
-    /// Stable, for programs.
-    pub code: &'static str,
-    /// What is wrong and how to mend it, for people.
-    pub detail: String,
-    /// The field that is wrong.
-    pub field: Option<String>,
-    /// Seconds after which to try again.
-    pub retry_after_seconds: Option<u64>,
-    /// Further members, such as the numbers behind a refusal.
-    pub more: Map<String, Value>,
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    field: Option<String>,
+    /// More members of the document, such as what was required.
+    facts: Map<String, Value>,
+    retry_after: Option<Duration>,
+    /// For the log, never for the caller.
+    cause: Option<String>,
 }
 
 impl Problem {
-    /// A refusal.
+    /// A refusal with its code and a sentence for people.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None, retry_after_seconds: None, more: Map::new() }
+        Self { status, code, detail: detail.into(), field: None, facts: Map::new(), retry_after: None, cause: None }
     }
 
-    /// 400 that names a field.
+    /// 400 `bad_request`: something about one field.
     pub fn field(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), ..Self::new(StatusCode::BAD_REQUEST, "bad_request", detail) }
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail).about(field)
     }
 
-    /// 404.
-    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, code, detail)
+    /// 404 `unknown_customer`.
+    pub fn unknown_customer() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown_customer", "there is no customer with this id").about("customer")
     }
 
-    /// 405.
-    pub fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
+    /// 500: a fault of ours; the cause goes to the log.
+    pub fn internal(cause: impl Into<String>) -> Self {
+        let detail = "the request could not be carried out; the log tells why under this request id";
+        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
+        Self { cause: Some(cause.into()), ..problem }
     }
 
-    /// 503: the database cannot answer. Says nothing else.
-    pub fn unavailable() -> Self {
-        let detail = "the database cannot answer now; the same request with the same key may be sent again";
-        Self { retry_after_seconds: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
+    /// The same, naming a field.
+    #[must_use]
+    pub fn about(self, field: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..self }
     }
 
-    /// The body.
-    pub fn body(&self) -> Value {
-        let mut body = json!({
-            "type": format!("https://creditd.dev/problems/{}", self.code),
-            "title": self.status.canonical_reason().unwrap_or("Refused"),
+    /// The same, with one more member.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.facts.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The HTTP status.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What happened, for the log.
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// The document. `request` is named where the caller can do nothing but report it.
+    pub fn document(&self, request: Option<&str>) -> Value {
+        let mut title = self.code.replace('_', " ");
+        if let Some(first) = title.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let mut document = json!({
+            "type": format!("urn:creditd:problem:{}", self.code),
+            "title": title,
             "status": self.status.as_u16(),
             "code": self.code,
             "detail": self.detail,
         });
-        if let Value::Object(members) = &mut body {
+        if let Value::Object(members) = &mut document {
             if let Some(field) = &self.field {
-                members.insert("field".to_owned(), Value::String(field.clone()));
+                members.insert("field".to_owned(), field.as_str().into());
             }
-            members.extend(self.more.clone());
+            if let Some(request) = request.filter(|_| self.status.is_server_error()) {
+                members.insert("request_id".to_owned(), request.into());
+            }
+            for (name, value) in &self.facts {
+                members.insert(name.clone(), value.clone());
+            }
         }
-        body
+        document
     }
+
+    /// The whole answer.
+    pub fn response(&self, request: Option<&str>) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"creditd\""));
+        }
+        (self.status, headers, self.document(request).to_string()).into_response()
+    }
+}
+
+/// Retry-After counts whole seconds; less than one is one.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, self.body().to_string()).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.retry_after_seconds {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
+        let mut response = self.response(None);
+        // Rendered anew by `request::number`, which knows the request's number.
+        response.extensions_mut().insert(self);
         response
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let detail = rejection.to_string();
+        let bad = |code| Self::new(StatusCode::BAD_REQUEST, code, detail.clone());
+        let conflict = |code| Self::new(StatusCode::CONFLICT, code, detail.clone());
+        match rejection {
+            Rejection::UnknownFeature(_) => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_feature", detail).about("feature")
+            }
+            Rejection::NotMetered(_) => bad("not_metered").about("feature"),
+            Rejection::UnknownPlan(_) => Self::new(StatusCode::NOT_FOUND, "unknown_plan", detail).about("plan"),
+            Rejection::Insufficient { pool, required, available } => {
+                Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_credits", detail)
+                    .with("pool", pool.as_str())
+                    .with("required", required.to_string())
+                    .with("available", available.to_string())
+            }
+            Rejection::DebtNotAllowed(_) => bad("debt_not_allowed").about("when_short"),
+            Rejection::KeyConflict => conflict("key_conflict").about("key"),
+            Rejection::WalletFeature { .. } => conflict("wallet_feature").about("wallet"),
+            Rejection::WalletClosed(_) => conflict("wallet_closed").about("wallet"),
+            Rejection::EndsBeforeStart => bad("bad_request").about("expires_at"),
+            Rejection::Amount(_) => bad("bad_request").about("quantity"),
+            Rejection::Calendar(_) | Rejection::TooManyItems(_) => bad("bad_request"),
+            Rejection::Erased => Self::unknown_customer(),
+            Rejection::Constraint(_) => bad("refused"),
+        }
+    }
+}
+
+impl From<&StoreError> for Problem {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Transient(_) | StoreError::Unavailable(_) | StoreError::CommitUnknown(_) => {
+                let detail = "the database cannot answer now; send the request again with the same key";
+                let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
+                Self { retry_after: Some(UNAVAILABLE_RETRY), cause: Some(error.to_string()), ..problem }
+            }
+            StoreError::Constraint(_)
+            | StoreError::Inconsistent { .. }
+            | StoreError::LostLease(_)
+            | StoreError::Migration(_)
+            | StoreError::Database(_) => Self::internal(error.to_string()),
+        }
     }
 }
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the database did not answer a request");
-        Self::unavailable()
+        Self::from(&error)
     }
 }
 
@@ -97,75 +187,74 @@ impl From<PostError> for Problem {
     fn from(error: PostError) -> Self {
         match error {
             PostError::Rejected(rejection) => rejection.into(),
-            PostError::UnknownAccount(_) => {
-                Self::not_found("unknown_customer", "this customer does not exist any more")
-            }
+            PostError::UnknownAccount(_) => Self::unknown_customer(),
             PostError::Busy(wait) => {
-                let detail = "too much is queued; send the same request with the same key again";
-                let seconds = wait.as_secs().max(1);
-                Self { retry_after_seconds: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail) }
+                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", error.to_string());
+                Self { retry_after: Some(wait), ..problem }
             }
-            PostError::Store(error) => {
-                tracing::error!(%error, "a command was not carried out");
-                Self::unavailable()
-            }
+            PostError::Store(error) => Self::from(error.as_ref()),
         }
     }
 }
 
-impl From<Rejection> for Problem {
-    fn from(rejection: Rejection) -> Self {
-        let detail = rejection.to_string();
-        let bad = |field: &str| Self::field(field, detail.clone());
-        match rejection {
-            Rejection::UnknownFeature(_) => {
-                Self { field: Some("feature".to_owned()), ..Self::not_found("unknown_feature", detail) }
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::catalog::FeatureId;
+    use crate::domain::credits::Credits;
+
+    #[test]
+    fn a_refusal_names_code_field_and_numbers() {
+        let feature = FeatureId::new("credits").unwrap();
+        let rejection =
+            Rejection::Insufficient { pool: feature, required: Credits::whole(30), available: Credits::whole(12) };
+        let problem = Problem::from(PostError::from(rejection));
+        assert_eq!(problem.status(), StatusCode::PAYMENT_REQUIRED);
+        assert_eq!(
+            problem.document(Some("r1")),
+            json!({
+                "type": "urn:creditd:problem:insufficient_credits",
+                "title": "Insufficient credits",
+                "status": 402,
+                "code": "insufficient_credits",
+                "detail": "30 credits needed, 12 available",
+                "pool": "credits",
+                "required": "30",
+                "available": "12",
+            })
+        );
+    }
+
+    #[test]
+    fn our_own_faults_say_nothing_but_the_request() {
+        for error in [
+            StoreError::Database("relation \"grants\" does not exist".to_owned()),
+            StoreError::Inconsistent { table: "grants", column: "state", row: "7".to_owned() },
+            StoreError::LostLease("customer_ids"),
+            StoreError::Constraint("grants_pkey".to_owned()),
+            StoreError::Unavailable("connection to 10.0.0.7 refused".to_owned()),
+            StoreError::CommitUnknown("connection to 10.0.0.7 lost".to_owned()),
+        ] {
+            let problem = Problem::from(PostError::Store(Arc::new(error)));
+            assert!(problem.status().is_server_error());
+            let document = problem.document(Some("request-7")).to_string();
+            for secret in ["grants", "10.0.0.7", "customer_ids", "relation"] {
+                assert!(!document.contains(secret), "{document}");
             }
-            Rejection::NotMetered(_) => bad("feature"),
-            Rejection::UnknownPlan(_) => Self::not_found("unknown_plan", detail),
-            Rejection::Insufficient { pool, required, available } => {
-                let mut problem = Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_credits", detail);
-                problem.more = Map::from_iter([
-                    ("pool".to_owned(), json!(pool)),
-                    ("required".to_owned(), json!(required)),
-                    ("available".to_owned(), json!(available)),
-                ]);
-                problem
-            }
-            Rejection::DebtNotAllowed(_) => {
-                let problem = Self::new(StatusCode::BAD_REQUEST, "debt_not_allowed", detail);
-                Self { field: Some("when_short".to_owned()), ..problem }
-            }
-            Rejection::KeyConflict => {
-                Self { field: Some("key".to_owned()), ..Self::new(StatusCode::CONFLICT, "key_conflict", detail) }
-            }
-            Rejection::WalletFeature { .. } | Rejection::WalletClosed(_) => {
-                Self { field: Some("wallet".to_owned()), ..Self::new(StatusCode::CONFLICT, "wallet", detail) }
-            }
-            Rejection::EndsBeforeStart => bad("expires_at"),
-            Rejection::Amount(_) => bad("quantity"),
-            Rejection::Calendar(_) => bad("expires_at"),
-            Rejection::Erased => Self::not_found("unknown_customer", detail),
-            Rejection::TooManyItems(_) | Rejection::Constraint(_) => {
-                tracing::error!(%detail, "a command was refused by a constraint");
-                Self::new(
-                    StatusCode::CONFLICT,
-                    "refused",
-                    "the request contradicts what is stored; nothing was written",
-                )
-            }
+            assert!(document.contains("\"request_id\":\"request-7\""), "{document}");
+            assert!(problem.cause().is_some());
         }
     }
-}
 
-/// A panic is a bug of ours: logged, answered without a word about it.
-pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> axum::http::Response<Body> {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = text.unwrap_or("(no text)"), "a handler panicked");
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "internal",
-        "an error of ours; it is in the log under this request's id",
-    )
-    .into_response()
+    #[test]
+    fn a_full_queue_tells_when_to_come_back() {
+        let response = Problem::from(PostError::Busy(Duration::from_millis(500))).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        let response = Problem::from(PostError::Busy(Duration::from_millis(2_001))).into_response();
+        assert_eq!(response.headers()[RETRY_AFTER], "3");
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+    }
 }

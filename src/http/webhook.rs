@@ -1,43 +1,81 @@
-//! `POST /webhooks/stripe`: cap the body, verify the raw bytes, store one row, answer.
+//! `POST /webhooks/stripe`: raw bytes in, verified and stored, answered. Nothing is decided here.
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::App;
-use super::json::too_large;
+use super::json::{BODY_BYTES_MAX, read_capped};
 use super::problem::Problem;
-use crate::inbox::receive::{ReceiveError, Received};
+use crate::store::StoreError;
 
-/// Takes one delivery. The work runs in a task of its own: a client that hangs up cancels nothing.
-pub async fn stripe(
-    State(app): State<App>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, Problem> {
-    let body = body.map_err(|_| too_large())?;
-    // A header that is not text cannot be a signature of Stripe's; two of them are not one.
-    let mut signatures = headers.get_all("stripe-signature").iter().map(|value| value.to_str().unwrap_or_default());
-    let signature = signatures.next().map(str::to_owned);
-    let receiver = app.receiver.clone();
-    let taken = tokio::spawn(async move { receiver.receive(&body, signature.as_deref()).await }).await;
-    match taken {
-        Ok(Ok(received)) => {
-            let duplicate = matches!(received, Received::Duplicate);
-            Ok(Json(json!({ "received": true, "duplicate": duplicate })))
+/// The header that carries Stripe's signatures.
+const SIGNATURE: &str = "stripe-signature";
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Received {
+    /// Stored, to be worked on.
+    Stored,
+    /// It was there.
+    Duplicate,
+    /// Stored with the reason why nothing is to be done.
+    Ignored,
+}
+
+/// Why a delivery was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// Its signature does not hold.
+    #[error("{detail}")]
+    Signature {
+        /// Stable code.
+        code: &'static str,
+        /// In words.
+        detail: String,
+    },
+    /// Its signature holds and its body is no event.
+    #[error("the body is no event: {0}")]
+    NotJson(String),
+    /// It is larger than is taken.
+    #[error("the body is too large")]
+    TooLarge,
+    /// It could not be stored; Stripe sends it again.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// Verifies a delivery and stores it.
+pub trait Receive: Send + Sync {
+    /// Takes the raw bytes and the signature header; nothing is written before the signature holds.
+    fn receive<'a>(&'a self, body: Bytes, signature: Option<&'a str>) -> BoxFuture<'a, Result<Received, ReceiveError>>;
+}
+
+impl From<ReceiveError> for Problem {
+    fn from(error: ReceiveError) -> Self {
+        let text = error.to_string();
+        match error {
+            ReceiveError::Signature { code, detail } => Self::new(StatusCode::BAD_REQUEST, code, detail),
+            ReceiveError::NotJson(_) => Self::new(StatusCode::BAD_REQUEST, "not_an_event", text),
+            ReceiveError::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", text),
+            ReceiveError::Store(error) => {
+                let problem = Self::from(&error);
+                if problem.status().is_server_error() { problem } else { Self::internal(text) }
+            }
         }
-        Ok(Err(ReceiveError::Signature(error))) => {
-            tracing::warn!(code = error.code(), "a delivery was refused");
-            Err(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()))
-        }
-        Ok(Err(ReceiveError::NotAnEvent(detail))) => {
-            tracing::warn!(%detail, "a signed delivery is not an event");
-            Err(Problem::new(StatusCode::BAD_REQUEST, "not_an_event", detail))
-        }
-        Ok(Err(ReceiveError::Store(error))) => Err(error.into()),
-        Err(_) => Err(Problem::unavailable()),
     }
+}
+
+/// Takes one delivery.
+pub async fn stripe(State(app): State<App>, request: Request) -> Result<Json<Value>, Problem> {
+    let (head, body) = request.into_parts();
+    let body = read_capped(body, BODY_BYTES_MAX).await?;
+    let signature = head.headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
+    let received = app.webhook.receive(body, signature).await?;
+    tracing::debug!(?received, "a delivery was taken");
+    Ok(Json(json!({ "received": true })))
 }

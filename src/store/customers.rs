@@ -1,4 +1,4 @@
-//! The person behind an account: what may be erased.
+//! What the app told of a customer: name, e-mail, free keys. Kept apart from the account, so that it can be erased.
 
 use std::collections::BTreeMap;
 
@@ -9,74 +9,101 @@ use super::{Store, StoreError, transaction};
 use crate::domain::ids::AccountId;
 
 const READ: &str = "-- read_customer
-SELECT c.customer_id, c.name, c.email, c.metadata, a.created_at,
-    (SELECT array_agg(s.stripe_customer_id ORDER BY s.stripe_customer_id) FROM stripe_customer_ids s
-        WHERE s.account_id = c.account_id) AS stripe_customers
+SELECT c.customer_id, c.name, c.email, c.metadata, a.created_at, c.updated_at
 FROM customers c JOIN accounts a ON a.account_id = c.account_id WHERE c.account_id = $1";
+const READ_LINKS: &str = "-- read_stripe_links
+SELECT stripe_customer_id FROM stripe_customer_ids WHERE account_id = $1 ORDER BY stripe_customer_id LIMIT $2";
 const UPDATE: &str = "-- update_customer
-UPDATE customers SET name = coalesce($2, name), email = coalesce($3, email), metadata = coalesce($4, metadata),
-    updated_at = clock_timestamp()
+UPDATE customers SET name = CASE WHEN $2 THEN $3 ELSE name END, email = CASE WHEN $4 THEN $5 ELSE email END,
+    metadata = coalesce($6, metadata), updated_at = clock_timestamp()
 WHERE account_id = $1";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 2] = [READ, UPDATE];
+pub const STATEMENTS: [&str; 3] = [READ, READ_LINKS, UPDATE];
 
-/// The person behind an account.
+/// Longest name or e-mail, in bytes.
+pub const PROFILE_TEXT_MAX: usize = 1_024;
+/// Most Stripe customers shown of one customer: past it something else is wrong.
+const LINKS_MAX: i64 = 100;
+
+/// What the app told of a customer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Person {
+pub struct Profile {
     /// The app's own id.
-    pub customer_id: String,
+    pub customer: String,
     /// Name.
     pub name: Option<String>,
     /// E-mail.
     pub email: Option<String>,
-    /// Free keys of the app.
+    /// Free keys.
     pub metadata: BTreeMap<String, String>,
     /// First seen.
     pub created_at: Timestamp,
-    /// Linked Stripe customers.
+    /// Last change of these facts.
+    pub updated_at: Timestamp,
+    /// Stripe customers linked to it.
     pub stripe_customers: Vec<String>,
 }
 
-/// What is to change; absent parts stay.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct PersonChange {
+/// A change of a profile: an absent part stays, `Some(None)` clears.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProfileChange {
     /// Name.
-    pub name: Option<String>,
+    pub name: Option<Option<String>>,
     /// E-mail.
-    pub email: Option<String>,
-    /// All free keys.
+    pub email: Option<Option<String>>,
+    /// Free keys, all of them.
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-type Row =
-    (String, Option<String>, Option<String>, Json<BTreeMap<String, String>>, jiff_sqlx::Timestamp, Option<Vec<String>>);
+impl ProfileChange {
+    /// Nothing to change?
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct ProfileRow {
+    customer_id: String,
+    name: Option<String>,
+    email: Option<String>,
+    metadata: Json<BTreeMap<String, String>>,
+    created_at: jiff_sqlx::Timestamp,
+    updated_at: jiff_sqlx::Timestamp,
+}
 
 impl Store {
-    /// The person behind an account; `None` once erased.
-    pub async fn person(&self, account: AccountId) -> Result<Option<Person>, StoreError> {
-        let row: Option<Row> = sqlx::query_as(READ).bind(account.as_uuid()).fetch_optional(self.pool()).await?;
-        Ok(row.map(|(customer_id, name, email, metadata, created_at, stripe_customers)| Person {
-            customer_id,
-            name,
-            email,
-            metadata: metadata.0,
-            created_at: created_at.to_jiff(),
-            stripe_customers: stripe_customers.unwrap_or_default(),
+    /// What the app told of a customer; `None` once it was erased.
+    pub async fn profile(&self, account: AccountId) -> Result<Option<Profile>, StoreError> {
+        let row: Option<ProfileRow> = sqlx::query_as(READ).bind(account.as_uuid()).fetch_optional(self.pool()).await?;
+        let Some(row) = row else { return Ok(None) };
+        let stripe_customers =
+            sqlx::query_scalar(READ_LINKS).bind(account.as_uuid()).bind(LINKS_MAX).fetch_all(self.pool()).await?;
+        Ok(Some(Profile {
+            customer: row.customer_id,
+            name: row.name,
+            email: row.email,
+            metadata: row.metadata.0,
+            created_at: row.created_at.to_jiff(),
+            updated_at: row.updated_at.to_jiff(),
+            stripe_customers,
         }))
     }
 
-    /// Changes what is known of the person.
-    pub async fn change_person(&self, account: AccountId, change: &PersonChange) -> Result<(), StoreError> {
-        transaction!(self, "change_person", |connection| {
-            sqlx::query(UPDATE)
+    /// Changes what the app told of a customer; `false` once it was erased.
+    pub async fn update_profile(&self, account: AccountId, change: &ProfileChange) -> Result<bool, StoreError> {
+        transaction!(self, "update_customer", |connection| {
+            let done = sqlx::query(UPDATE)
                 .bind(account.as_uuid())
-                .bind(change.name.as_deref())
-                .bind(change.email.as_deref())
+                .bind(change.name.is_some())
+                .bind(change.name.as_ref().and_then(Option::as_deref))
+                .bind(change.email.is_some())
+                .bind(change.email.as_ref().and_then(Option::as_deref))
                 .bind(change.metadata.as_ref().map(Json))
                 .execute(connection)
                 .await?;
-            Ok(())
+            Ok(done.rows_affected() == 1)
         })
     }
 }

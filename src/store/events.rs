@@ -49,6 +49,12 @@ WHERE e.due_at <= clock_timestamp() + make_interval(secs => i.test_offset_second
 pub const STATEMENTS: [&str; 9] =
     [INSERT, DUE, LEASE, FINISH, DELAY, WAKE_PARKED, INSERT_INPUT, READ_INPUTS, COUNT_DUE];
 
+/// Reasons that go away when a customer or a link appears.
+pub const WAITING_FOR_CUSTOMER: [&str; 1] = ["unknown_customer"];
+/// Reasons that go away when the catalogue grows.
+pub const WAITING_FOR_CATALOG: [&str; 5] =
+    ["unknown_feature", "unknown_plan", "unknown_price", "below_minimum_price", "no_feature"];
+
 /// How an event got here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventOrigin {

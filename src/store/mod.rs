@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod catalog;
 pub mod customers;
 mod error;
+pub mod event_listings;
 pub mod events;
 pub mod instance;
 pub mod keys;

@@ -8,14 +8,13 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::WorkerAges;
+use super::Beat;
 use super::resolve::{self, Setback};
-use crate::clock::Clock;
 use crate::domain::ids::AccountId;
 use crate::inbox::intent::{Intent, Interpretation, Why};
 use crate::inbox::interpret::{Answers, Context, interpret};
 use crate::posting::Posting;
-use crate::store::events::{Closed, LeasedEvent, StoredInput, Why as StoredWhy};
+use crate::store::events::{Closed, LeasedEvent, StoredInput, WAITING_FOR_CUSTOMER, Why as StoredWhy};
 use crate::store::{Store, StoreError};
 use crate::stripe::client::{Fetch, StripeClient, StripeError};
 use crate::stripe::wire::{Event, Wire};
@@ -34,12 +33,6 @@ const QUESTIONS_MAX: usize = 120;
 const ATTEMPTS_MAX: i32 = 40;
 /// Delays after each attempt, in seconds; the last one repeats.
 const DELAYS: [i64; 8] = [2, 10, 60, 300, 1_800, 3_600, 10_800, 21_600];
-/// Reasons that go away when a customer or a link appears.
-pub const WAITING_FOR_CUSTOMER: [&str; 1] = ["unknown_customer"];
-/// Reasons that go away when the catalogue grows.
-pub const WAITING_FOR_CATALOG: [&str; 5] =
-    ["unknown_feature", "unknown_plan", "unknown_price", "below_minimum_price", "no_feature"];
-
 /// What the worker needs.
 #[derive(Clone)]
 pub struct InboxWorker {
@@ -49,8 +42,6 @@ pub struct InboxWorker {
     pub posting: Posting,
     /// Stripe; `None` without an API key.
     pub stripe: Option<Arc<dyn StripeClient>>,
-    /// Time, for the log.
-    pub clock: Clock,
     /// Told when an event was stored.
     pub wake: Arc<Notify>,
     /// Objects paid before it never grant.
@@ -59,8 +50,8 @@ pub struct InboxWorker {
     pub grant_free_checkouts: bool,
     /// Does a price that nobody knows park the event?
     pub park_unknown_prices: bool,
-    /// When rounds were finished.
-    pub ages: WorkerAges,
+    /// Told of every finished round.
+    pub beat: Beat,
 }
 
 /// How work on one event ended.
@@ -103,7 +94,7 @@ impl InboxWorker {
             .filter(|taken| std::future::ready(*taken))
             .count()
             .await;
-        self.ages.finished("inbox", self.clock.now());
+        (self.beat)();
         Ok(taken)
     }
 

@@ -8,23 +8,7 @@ pub mod inbox;
 mod resolve;
 pub mod retention;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use jiff::Timestamp;
-
-/// When each worker last finished a round; what `/readyz` shows.
-#[derive(Clone, Debug, Default)]
-pub struct WorkerAges(Arc<Mutex<BTreeMap<&'static str, Timestamp>>>);
-
-impl WorkerAges {
-    /// A worker finished a round.
-    pub fn finished(&self, worker: &'static str, at: Timestamp) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(worker, at);
-    }
-
-    /// When each worker last finished a round.
-    pub fn read(&self) -> BTreeMap<&'static str, Timestamp> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
+/// Called when a worker has finished a round.
+pub type Beat = Arc<dyn Fn() + Send + Sync>;

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::WorkerAges;
-use crate::clock::Clock;
+use super::Beat;
 use crate::store::Store;
 
 /// Between rounds; the ring of keys turns once a day, so several rounds a day are enough.
 const PAUSE: Duration = Duration::from_mins(15);
 
 /// Works until told to stop.
-pub async fn run(store: Store, clock: Clock, ages: WorkerAges, stop: CancellationToken) {
+pub async fn run(store: Store, beat: Beat, stop: CancellationToken) {
     loop {
         match store.empty_next_slot().await {
             Ok(true) => tracing::info!("emptied a day of idempotency keys that had lived their time"),
@@ -24,7 +23,7 @@ pub async fn run(store: Store, clock: Clock, ages: WorkerAges, stop: Cancellatio
             Ok(forgotten) => tracing::info!(forgotten, "forgot raw bodies of old events"),
             Err(error) => tracing::warn!(%error, "old raw bodies could not be forgotten; trying again later"),
         }
-        ages.finished("retention", clock.now());
+        beat();
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
             () = stop.cancelled() => return,

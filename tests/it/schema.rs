@@ -1,7 +1,8 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
 use creditd::store::{
-    accounts, catalog, customers, events, instance, keys, ledger, listings, payments, reports, retention, verify,
+    accounts, catalog, customers, event_listings, events, instance, keys, ledger, listings, payments, reports,
+    retention, verify,
 };
 use sqlx::{Executor, PgPool};
 
@@ -197,10 +198,11 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 13] = [
+    let files: [(&'static str, &[&'static str]); 14] = [
         ("accounts", &accounts::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
         ("customers", &customers::STATEMENTS),
+        ("event_listings", &event_listings::STATEMENTS),
         ("events", &events::STATEMENTS),
         ("instance", &instance::STATEMENTS),
         ("keys", &keys::STATEMENTS),

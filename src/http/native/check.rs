@@ -1,55 +1,44 @@
-//! `POST /check`: may this customer use that much?
+//! `POST /check`: may this customer use that much? Writes nothing.
 
+use axum::Json;
 use axum::extract::State;
-use axum::{Extension, Json};
 use serde_json::{Value, json};
 
-use super::{account_of, entity_of, feature_of};
-use crate::domain::api_key::Scope;
-use crate::domain::check::{CheckAnswer, Question, check as answer};
-use crate::domain::credits::{AmountError, Quantity};
-use crate::http::App;
-use crate::http::auth::Caller;
-use crate::http::json::{Body, Fields, ID_MAX};
-use crate::http::problem::Problem;
+use super::super::cursor::value;
+use super::super::json::JsonBody;
+use super::super::problem::Problem;
+use super::super::{App, read};
+use crate::domain::check::{self, CheckAnswer, Question};
+use crate::domain::credits::Quantity;
 
-/// Units asked for when nothing is said: one.
-pub(super) fn quantity_of(fields: &mut Fields) -> Result<Quantity, Problem> {
-    let quantity: Quantity = fields.amount("quantity")?.unwrap_or_else(|| Quantity::whole(1));
-    if quantity.is_negative() {
-        return Err(fields.wrong("quantity", AmountError::Negative.to_string()));
-    }
-    Ok(quantity)
-}
-
-/// Answers a check; writes nothing.
-pub async fn check(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Body(mut fields): Body,
-) -> Result<Json<Value>, Problem> {
-    caller.must_be(&[Scope::App])?;
-    let customer = fields.required_text("customer", ID_MAX)?;
+/// Answers a check.
+pub async fn check(State(app): State<App>, JsonBody(mut body): JsonBody) -> Result<Json<Value>, Problem> {
+    let customer = body.required("customer", read::external_id)?;
     let question = Question {
-        feature: feature_of(&mut fields)?,
-        entity: entity_of(&mut fields)?,
-        quantity: quantity_of(&mut fields)?,
+        feature: body.required("feature", read::feature)?,
+        entity: body.optional("entity", read::external_id)?.unwrap_or_default(),
+        quantity: body.optional("quantity", read::quantity)?.unwrap_or_else(|| Quantity::whole(1)),
     };
-    let explain = fields.boolean("explain")?.unwrap_or(false);
-    fields.finish()?;
-    let account = account_of(&app, &customer).await?;
-    let reading = app.posting.read(account).await?;
-    let found = answer(&reading.state, &reading.catalog, &question, reading.now)?;
-    Ok(Json(shown(&found, explain)))
+    let explain = body.optional("explain", read::boolean)?.unwrap_or_default();
+    body.done()?;
+    let (_, reading) = app.reading(&customer, false).await?;
+    let answer = check::check(&reading.state, &reading.catalog, &question, reading.now)?;
+    Ok(Json(render(&answer, explain)))
 }
 
-fn shown(found: &CheckAnswer, explain: bool) -> Value {
-    let mut body = json!({
-        "allowed": found.allowed, "reason": found.reason, "feature": found.feature, "pool": found.pool,
-        "required": found.required, "available": found.available, "held": found.held, "unlimited": found.unlimited,
+fn render(answer: &CheckAnswer, explain: bool) -> Value {
+    let mut shown = json!({
+        "allowed": answer.allowed,
+        "reason": answer.reason,
+        "feature": answer.feature,
+        "pool": answer.pool,
+        "required": answer.required,
+        "available": answer.available,
+        "held": answer.held,
+        "unlimited": answer.unlimited,
     });
-    if explain && let Value::Object(members) = &mut body {
-        members.insert("lots".to_owned(), json!(found.lots));
+    if explain && let Value::Object(members) = &mut shown {
+        members.insert("lots".to_owned(), value(&answer.lots));
     }
-    body
+    shown
 }

@@ -1,177 +1,185 @@
-//! `PUT` and `GET /customers/{id}`: who is who, and how they stand.
+//! `PUT /customers/{id}` and `GET /customers/{id}`: who they are, and what they have.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use axum::extract::{Path, State};
+use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::account_of;
-use crate::domain::api_key::Scope;
+use super::super::json::JsonBody;
+use super::super::problem::Problem;
+use super::super::{App, read};
+use super::{CustomerPath, wallet_id};
+use crate::domain::account::AccountState;
 use crate::domain::attachment::Attachment;
-use crate::domain::burn::{Holdings, balance};
-use crate::domain::catalog::{Feature, FeatureId};
-use crate::domain::command::{Command, Decision};
-use crate::domain::grant::Grant;
+use crate::domain::burn::{Balance, Holdings, balance, in_order};
+use crate::domain::catalog::{CatalogVersion, Feature, FeatureId};
+use crate::domain::command::Command;
+use crate::domain::credits::Credits;
+use crate::domain::grant::{Debt, Grant, Wallet};
 use crate::domain::ids::AccountId;
-use crate::http::App;
-use crate::http::auth::Caller;
-use crate::http::json::{Body, ID_MAX};
-use crate::http::problem::Problem;
 use crate::posting::Reading;
 use crate::store::accounts::CustomerClaim;
-use crate::store::customers::{Person, PersonChange};
-use crate::stripe::client::StripeId;
-use crate::workers::inbox::WAITING_FOR_CUSTOMER;
+use crate::store::customers::{PROFILE_TEXT_MAX, Profile, ProfileChange};
+use crate::store::events::WAITING_FOR_CUSTOMER;
 
-/// Longest name or e-mail, in bytes.
-const NAME_MAX: usize = 1_024;
+/// Longest id of a Stripe customer, in bytes: Stripe's own limit of ids.
+const STRIPE_ID_MAX: usize = 255;
 
-/// Makes a customer, or changes what is known of one.
+/// Shows one customer.
+pub async fn get(State(app): State<App>, CustomerPath(customer): CustomerPath) -> Result<Json<Value>, Problem> {
+    let (account, reading) = app.reading(&customer, true).await?;
+    Ok(Json(show(&app, account, &reading).await?))
+}
+
+/// Makes a customer, with the plans everyone gets, or changes what is known of one.
 pub async fn put(
     State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    Body(mut fields): Body,
+    CustomerPath(customer): CustomerPath,
+    JsonBody(mut body): JsonBody,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    caller.must_be(&[Scope::App])?;
-    let change = PersonChange {
-        name: fields.text("name", NAME_MAX)?,
-        email: fields.text("email", NAME_MAX)?,
-        metadata: fields.metadata("metadata")?,
+    let change = ProfileChange {
+        name: body.clearable("name", read::plain(PROFILE_TEXT_MAX))?,
+        email: body.clearable("email", read::plain(PROFILE_TEXT_MAX))?,
+        metadata: body.optional("metadata", read::metadata)?,
     };
-    let stripe_customer = fields.text("stripe_customer", 255)?;
-    if stripe_customer.as_deref().is_some_and(|id| StripeId::new(id).is_err() || !id.starts_with("cus_")) {
-        return Err(fields.wrong("stripe_customer", "has to be a Stripe customer's id (cus_...)"));
-    }
-    fields.finish()?;
-    if id.is_empty() || id.len() > ID_MAX || id.chars().any(char::is_control) {
-        return Err(Problem::field("id", format!("has to be 1 to {ID_MAX} bytes without control characters")));
-    }
-    let claim = app.store.claim_customer(&id).await?;
+    let stripe_customer = body.optional("stripe_customer", read::plain(STRIPE_ID_MAX))?;
+    body.done()?;
+    let claim = claim(&app, &customer, stripe_customer.as_deref()).await?;
     let account = claim.account();
-    if let Some(stripe_customer) = &stripe_customer {
-        link(&app, stripe_customer, account).await?;
+    if !change.is_empty() && !app.store.update_profile(account, &change).await? {
+        return Err(Problem::unknown_customer());
     }
-    let _: Decision = app.posting.post(account, None, Command::Open).await?;
-    if change != PersonChange::default() {
-        app.store.change_person(account, &change).await?;
-    }
+    // Opening an open account changes nothing; an account whose maker died before this is healed by it.
+    app.posting.post(account, None, Command::Open).await.map(drop)?;
+    let reading = app.read_account(account, true).await?;
     let status = match claim {
         CustomerClaim::Made(_) => StatusCode::CREATED,
         CustomerClaim::Known(_) => StatusCode::OK,
     };
-    Ok((status, Json(state_of(&app, account).await?)))
+    Ok((status, Json(show(&app, account, &reading).await?)))
 }
 
-async fn link(app: &App, stripe_customer: &str, account: AccountId) -> Result<(), Problem> {
-    if app.store.link_stripe_customer(stripe_customer, account).await? != account {
-        let detail = format!("{stripe_customer} is linked to another customer, and a link is never replaced");
-        let problem = Problem::new(StatusCode::CONFLICT, "stripe_customer_linked", detail);
-        return Err(Problem { field: Some("stripe_customer".to_owned()), ..problem });
+/// Finds or makes the account and its link. A link that belongs to another customer refuses before anything is made.
+async fn claim(app: &App, customer: &str, stripe_customer: Option<&str>) -> Result<CustomerClaim, Problem> {
+    let linked = |detail| Problem::new(StatusCode::CONFLICT, "stripe_customer_linked", detail).about("stripe_customer");
+    let taken = "this Stripe customer is linked to another customer, and links are never replaced";
+    if let Some(stripe_customer) = stripe_customer
+        && let Some(owner) = app.store.find_stripe_customer(stripe_customer).await?
+        && app.store.find_customer(customer).await? != Some(owner)
+    {
+        return Err(linked(taken));
     }
-    if app.store.wake_parked(&WAITING_FOR_CUSTOMER).await? > 0 {
-        app.wake.notify_one();
+    let claim = app.store.claim_customer(customer).await?;
+    if let Some(stripe_customer) = stripe_customer
+        && app.store.link_stripe_customer(stripe_customer, claim.account()).await? != claim.account()
+    {
+        return Err(linked(taken));
     }
-    Ok(())
+    if stripe_customer.is_some() {
+        // Events that waited for this link are tried again; the worker looks every second.
+        app.store.wake_parked(&WAITING_FOR_CUSTOMER).await?;
+    }
+    Ok(claim)
 }
 
-/// How a customer stands.
-pub async fn read(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    caller.must_be(&[Scope::App, Scope::Finance])?;
-    let account = account_of(&app, &id).await?;
-    Ok(Json(state_of(&app, account).await?))
+async fn show(app: &App, account: AccountId, reading: &Reading) -> Result<Value, Problem> {
+    let profile = app.store.profile(account).await?.ok_or_else(Problem::unknown_customer)?;
+    Ok(render(&profile, &reading.state, &reading.catalog, reading.now.max(reading.state.last_entry_at)))
 }
 
-async fn state_of(app: &App, account: AccountId) -> Result<Value, Problem> {
-    let reading = app.posting.read_complete(account).await?;
-    let person = app.store.person(account).await?;
-    let person = person.ok_or_else(|| Problem::not_found("unknown_customer", "this customer was erased"))?;
-    Ok(shown(&person, &reading))
-}
-
-fn shown(person: &Person, reading: &Reading) -> Value {
-    let state = &reading.state;
-    let now = reading.now.max(state.last_entry_at);
+fn render(profile: &Profile, state: &AccountState, catalog: &CatalogVersion, now: Timestamp) -> Value {
+    let plans = state.attachments.iter().filter(|known| known.ended_at.is_none());
+    let pools: BTreeSet<&FeatureId> =
+        state.wallets.iter().map(|wallet| &wallet.feature).chain(state.grants.iter().map(|g| &g.feature)).collect();
+    let mut wallets: Vec<&Wallet> = state.wallets.iter().collect();
+    wallets.sort_by_key(|wallet| (&wallet.feature, wallet.priority, wallet.id));
     json!({
-        "customer": person.customer_id,
-        "account": state.id,
-        "name": person.name,
-        "email": person.email,
-        "metadata": person.metadata,
-        "stripe_customers": person.stripe_customers,
-        "created_at": person.created_at,
-        "plans": state.attachments.iter().filter(|known| known.is_live()).map(plan).collect::<Vec<Value>>(),
-        "balances": balances(reading, now),
-        "flags": flags(reading),
+        "customer": profile.customer,
+        "name": profile.name,
+        "email": profile.email,
+        "stripe_customers": profile.stripe_customers,
+        "metadata": profile.metadata,
+        "created_at": profile.created_at,
+        "updated_at": profile.updated_at,
+        "at": now,
+        "plans": plans.map(plan).collect::<Vec<_>>(),
+        "balances": pools.into_iter().map(|pool| pool_balance(state, pool, now)).collect::<Vec<_>>(),
+        "wallets": wallets.into_iter().map(|wallet| wallet_balance(state, wallet, now)).collect::<Vec<_>>(),
+        "flags": flags(state, catalog),
     })
 }
 
 fn plan(attachment: &Attachment) -> Value {
     json!({
-        "attachment": attachment.id, "plan": attachment.plan, "version": attachment.plan_version,
-        "state": attachment.state.word(), "origin": attachment.origin.word(),
-        "stripe_subscription": attachment.origin.subscription(), "quantity": attachment.quantity,
-        "started_at": attachment.started_at, "paid_through": attachment.paid_through, "cancel_at": attachment.cancel_at,
+        "attachment": attachment.id,
+        "plan": attachment.plan,
+        "version": attachment.plan_version,
+        "state": attachment.state,
+        "origin": attachment.origin.word(),
+        "stripe_subscription": attachment.origin.subscription(),
+        "entity": Some(attachment.entity.as_str()).filter(|entity| !entity.is_empty()),
+        "quantity": attachment.quantity,
+        "anchor": attachment.anchor,
+        "started_at": attachment.started_at,
+        "paid_through": attachment.paid_through,
+        "cancel_at": attachment.cancel_at,
     })
 }
 
-/// Each pool with its wallets; every number is credits of that pool.
-fn balances(reading: &Reading, now: Timestamp) -> BTreeMap<FeatureId, Value> {
-    let state = &reading.state;
-    let mut pools: BTreeMap<FeatureId, Vec<&Grant>> = BTreeMap::new();
-    for grant in &state.grants {
-        pools.entry(grant.feature.clone()).or_default().push(grant);
-    }
-    let holdings = Holdings { grants: &state.grants, debts: &state.debts, entity: "", now };
-    let show = |(pool, grants): (FeatureId, Vec<&Grant>)| {
-        let sum = balance(holdings, &pool);
-        let active = grants.iter().filter(|grant| grant.blocked(now).is_none());
-        let next_expiry = active.filter(|grant| grant.free().is_positive()).filter_map(|grant| grant.ends_at()).min();
-        let owed: Vec<Value> = state
-            .debts
-            .iter()
-            .filter(|debt| debt.feature == pool)
-            .map(|debt| json!({ "debt": debt.id, "wallet": debt.wallet, "outstanding": debt.outstanding }))
-            .collect();
-        let wallets: Vec<Value> = state
-            .wallets
-            .iter()
-            .filter(|wallet| wallet.feature == pool)
-            .map(|wallet| {
-                let inside: Vec<Grant> = state.grants.iter().filter(|g| g.wallet == wallet.id).cloned().collect();
-                let own = Holdings { grants: &inside, ..holdings };
-                let part = balance(own, &pool);
-                json!({
-                    "wallet": wallet.key.clone().unwrap_or_else(|| wallet.id.to_string()), "name": wallet.name,
-                    "default": wallet.is_default, "state": wallet.state.word(), "available": part.available,
-                    "held": part.held,
-                })
-            })
-            .collect();
-        let value = json!({
-            "available": sum.available, "held": sum.held, "unlimited": sum.unlimited, "next_expiry": next_expiry,
-            "debts": owed, "wallets": wallets,
-        });
-        (pool, value)
-    };
-    pools.into_iter().map(show).collect()
+/// Members that balances of pools and wallets share. `granted` counts the grants that can be spent now and still hold
+/// something; `next_expiry` is the first time at which some of it ends, and how much.
+fn amounts(grants: &[Grant], debts: &[Debt], pool: &FeatureId, now: Timestamp) -> Map<String, Value> {
+    let holdings = Holdings { grants, debts, entity: "", now };
+    let Balance { available, held, unlimited, granted: _ } = balance(holdings, pool);
+    let active = in_order(holdings, pool);
+    let sum = |total: Credits, more: Credits| total.checked_add(more).unwrap_or(Credits::MAX);
+    let granted = active.iter().fold(Credits::ZERO, |total, grant| sum(total, grant.original));
+    let next_end = active.iter().filter_map(|grant| grant.ends_at()).min();
+    let next_expiry = next_end.map(|end| {
+        let ending = active.iter().filter(|grant| grant.ends_at() == Some(end));
+        json!({ "at": end, "amount": ending.fold(Credits::ZERO, |total, grant| sum(total, grant.remaining)) })
+    });
+    let owed = debts.iter().filter(|debt| debt.feature == *pool);
+    Map::from_iter([
+        ("available".to_owned(), json!(available)),
+        ("held".to_owned(), json!(held)),
+        ("granted".to_owned(), json!(granted)),
+        ("owed".to_owned(), json!(owed.fold(Credits::ZERO, |total, debt| sum(total, debt.outstanding)))),
+        ("unlimited".to_owned(), json!(unlimited)),
+        ("next_expiry".to_owned(), json!(next_expiry)),
+    ])
 }
 
-fn flags(reading: &Reading) -> BTreeMap<FeatureId, bool> {
-    let live: Vec<&Attachment> = reading.state.attachments.iter().filter(|known| known.is_live()).collect();
+fn pool_balance(state: &AccountState, pool: &FeatureId, now: Timestamp) -> Value {
+    let mut shown = amounts(&state.grants, &state.debts, pool, now);
+    shown.insert("feature".to_owned(), json!(pool));
+    Value::Object(shown)
+}
+
+fn wallet_balance(state: &AccountState, wallet: &Wallet, now: Timestamp) -> Value {
+    let grants: Vec<Grant> = state.grants.iter().filter(|grant| grant.wallet == wallet.id).cloned().collect();
+    let debts: Vec<Debt> = state.debts.iter().filter(|debt| debt.wallet == wallet.id).cloned().collect();
+    let mut shown = amounts(&grants, &debts, &wallet.feature, now);
+    shown.insert("wallet".to_owned(), json!(wallet_id(wallet.id, wallet.key.as_deref())));
+    shown.insert("feature".to_owned(), json!(wallet.feature));
+    shown.insert("name".to_owned(), json!(wallet.name));
+    shown.insert("default".to_owned(), json!(wallet.is_default));
+    shown.insert("priority".to_owned(), json!(wallet.priority));
+    shown.insert("state".to_owned(), json!(wallet.state));
+    Value::Object(shown)
+}
+
+/// Every boolean feature, and whether a plan in force turns it on.
+fn flags(state: &AccountState, catalog: &CatalogVersion) -> Value {
     let on = |feature: &FeatureId| {
-        live.iter().any(|known| {
-            let terms = reading.catalog.terms.get(&(known.plan.clone(), known.plan_version));
+        state.attachments.iter().filter(|known| known.is_live()).any(|known| {
+            let terms = catalog.terms.get(&(known.plan.clone(), known.plan_version));
             terms.is_some_and(|plan| plan.items.iter().any(|item| item.feature == *feature))
         })
     };
-    let features = reading.catalog.catalog.features.iter();
-    features.filter(|(_, kind)| matches!(kind, Feature::Boolean)).map(|(id, _)| (id.clone(), on(id))).collect()
+    let booleans = catalog.catalog.features.iter().filter(|(_, kind)| matches!(kind, Feature::Boolean));
+    Value::Object(booleans.map(|(feature, _)| (feature.to_string(), Value::Bool(on(feature)))).collect())
 }

@@ -1,159 +1,207 @@
-//! `POST /grants` and `GET /customers/{id}/grants`: credits given.
+//! `POST /grants` gives credits; `GET /customers/{id}/grants` lists what was given.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
-use super::pages::{Asked, RawQuery, page};
-use super::{account_of, entity_of, feature_of};
-use crate::domain::api_key::Scope;
+use super::super::auth::Caller;
+use super::super::cursor::Page;
+use super::super::fields::{Fields, QueryFields};
+use super::super::json::{Json as Input, JsonBody};
+use super::super::problem::Problem;
+use super::super::{App, read};
+use super::{CustomerPath, wallet_id};
+use crate::domain::catalog::FeatureId;
 use crate::domain::command::{Command, Decision, IdempotencyKey, NewGrant, Outcome, WalletRef};
-use crate::domain::credits::{AmountError, Credits};
 use crate::domain::entry::Source;
 use crate::domain::grant::{Category, GrantMoney};
-use crate::domain::ids::{AccountId, GrantId};
+use crate::domain::ids::{AccountId, GrantId, WalletId};
 use crate::domain::money::{Currency, Money};
-use crate::http::App;
-use crate::http::auth::Caller;
-use crate::http::json::{Body, Fields, ID_MAX, KEY_MAX};
-use crate::http::problem::Problem;
-use crate::store::listings::{GrantListed, GrantQuery};
+use crate::store::accounts::EXTERNAL_ID_MAX;
+use crate::store::listings::{GrantFilter, GrantLine};
 
-/// Gives credits once per key; a second person's scope, not the app's.
-pub async fn create(
+/// Longest reason, in bytes.
+const REASON_MAX: usize = 1_000;
+/// Longest reference of a payment outside Stripe, in bytes.
+const REFERENCE_MAX: usize = 255;
+/// Longest text of an amount or a currency that is read.
+const MONEY_TEXT_MAX: usize = 64;
+/// Burn priorities go from here to there, as the schema has them.
+const PRIORITY_MAX: i32 = 1_000;
+
+const CATEGORIES: [(&str, Category); 3] =
+    [("promotional", Category::Promotional), ("prepaid", Category::Prepaid), ("committed", Category::Committed)];
+
+/// Gives credits, once per key.
+pub async fn give(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Body(mut fields): Body,
+    JsonBody(mut body): JsonBody,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    caller.must_be(&[])?;
-    let key = fields.required_text("key", KEY_MAX)?;
-    let customer = fields.required_text("customer", ID_MAX)?;
-    let wallet = fields.text("wallet", ID_MAX)?;
-    let mut new = read(&mut fields, caller)?;
-    fields.finish()?;
-    let account = account_of(&app, &customer).await?;
+    let key = body.required("key", read::external_id)?;
+    let customer = body.required("customer", read::external_id)?;
+    let wallet = body.optional("wallet", read::external_id)?;
+    let mut grant = read_grant(&mut body)?;
+    body.done()?;
+    grant.actor = Some(caller.key.to_string());
+    let account = app.directory.account(&customer).await?;
     if let Some(wallet) = wallet {
-        new.wallet = wallet_of(&app, account, &wallet).await?;
+        grant.wallet = find_wallet(&app, account, wallet, &grant.feature).await?;
     }
-    let key = IdempotencyKey::new("grant", &key, &new);
-    let decision = app.posting.post(account, Some(key), Command::Grant(new)).await?;
+    // The grant's own hash leaves money out.
+    let key = IdempotencyKey::new("grant", &key, &(&grant, grant.money.paid));
+    let decision = app.posting.post(account, Some(key), Command::Grant(grant)).await?;
     let status = match &decision {
         Decision::Applied(_) => StatusCode::CREATED,
         Decision::AlreadyApplied(_) => StatusCode::OK,
     };
-    let ids = match decision.outcome() {
-        Outcome::Granted { grants } => grants.clone(),
-        Outcome::Opened | Outcome::Tracked { .. } | Outcome::PlanPaid { .. } => Vec::new(),
+    let id = match decision.outcome() {
+        Outcome::Granted { grants } => grants.first().copied(),
+        Outcome::Opened | Outcome::Tracked { .. } | Outcome::PlanPaid { .. } => None,
     };
-    let query = GrantQuery { only: Some(ids), limit: 1, ..GrantQuery::default() };
-    let found = app.store.list_grants(account, &query).await?;
-    let grant = found.first().ok_or_else(Problem::unavailable)?;
-    Ok((status, Json(shown(grant))))
+    let id = id.ok_or_else(|| Problem::internal("a grant command gave no grant"))?;
+    let line = app.store.grant(account, id).await?;
+    let line = line.ok_or_else(|| Problem::internal(format!("grant {id} was posted and is not there")))?;
+    Ok((status, Json(render(&customer, &line))))
 }
 
-fn read(fields: &mut Fields, caller: Caller) -> Result<NewGrant, Problem> {
-    let categories =
-        [("promotional", Category::Promotional), ("prepaid", Category::Prepaid), ("committed", Category::Committed)];
-    let feature = feature_of(fields)?;
-    let entity = entity_of(fields)?;
-    let quantity: Credits = fields.amount("quantity")?.ok_or_else(|| fields.wrong("quantity", "is required"))?;
-    if quantity.is_negative() {
-        return Err(fields.wrong("quantity", AmountError::Negative.to_string()));
+fn read_grant(body: &mut Fields) -> Result<NewGrant, Problem> {
+    let category = body.required("category", read::word(&CATEGORIES))?;
+    let paid = body.object("paid")?;
+    if paid.is_some() && category == Category::Promotional {
+        return Err(body.refuse("paid", "goes with prepaid and committed; promotional credits are given for nothing"));
     }
-    if quantity.is_zero() {
-        return Err(fields.wrong("quantity", "has to be more than zero"));
-    }
-    let category = fields.one_of("category", &categories)?.ok_or_else(|| fields.wrong("category", "is required"))?;
-    let priority = fields.integer("priority", -1_000..=1_000)?.and_then(|number| i32::try_from(number).ok());
-    let reason = fields.words("reason")?.ok_or_else(|| fields.wrong("reason", "is required: say why it is given"))?;
-    let (money, contract) = paid(fields)?;
+    let (money, contract) = match paid {
+        Some(paid) => read_paid(paid)?,
+        None => (GrantMoney::default(), None),
+    };
     Ok(NewGrant {
         wallet: WalletRef::Default,
-        feature,
-        entity,
-        quantity,
+        feature: body.required("feature", read::feature)?,
+        entity: body.optional("entity", read::external_id)?.unwrap_or_default(),
+        quantity: body.required("quantity", read::positive_credits)?,
         category,
-        priority,
-        starts_at: fields.time("starts_at")?,
-        expires_at: fields.time("expires_at")?,
-        reason,
+        priority: body.optional("priority", read::integer(-PRIORITY_MAX, PRIORITY_MAX))?,
+        starts_at: body.optional("starts_at", read::time)?,
+        expires_at: body.optional("expires_at", read::time)?,
+        reason: body.required("reason", read::text(REASON_MAX))?,
         money,
         contract,
-        metadata: fields.metadata("metadata")?.unwrap_or_default(),
+        metadata: body.optional("metadata", read::metadata)?.unwrap_or_default(),
         source: Source::Api,
-        actor: Some(caller.key.to_string()),
+        actor: None,
     })
 }
 
-fn paid(fields: &mut Fields) -> Result<(GrantMoney, Option<String>), Problem> {
-    let Some(mut paid) = fields.object("paid")? else { return Ok((GrantMoney::default(), None)) };
-    let currency = paid.required_text("currency", 3)?;
-    let currency: Currency =
-        currency.parse().map_err(|_| paid.wrong("currency", "has to be a code such as \"usd\""))?;
-    let amount = paid.required_text("amount", 64)?;
-    let money = Money::parse_major(&amount, currency).map_err(|error| paid.wrong("amount", error.to_string()))?;
+/// What was paid outside Stripe: all of it is deferred on the credits.
+fn read_paid(mut paid: Fields) -> Result<(GrantMoney, Option<String>), Problem> {
+    let currency = paid.required("currency", |value| {
+        read::text(MONEY_TEXT_MAX)(value)?.parse::<Currency>().map_err(|error| format!("is none: {error}"))
+    })?;
+    let money = paid.required("amount", |value| match value {
+        Input::Text(text) => Money::parse_major(&text, currency).map_err(|error| format!("is none: {error}")),
+        other => Err(format!("has to be a decimal string such as \"20.00\", not {}", other.kind())),
+    })?;
     if money.minor() < 0 {
-        return Err(paid.wrong("amount", AmountError::Negative.to_string()));
+        return Err(paid.refuse("amount", "has to be zero or more"));
     }
-    let reference = paid.text("reference", ID_MAX)?;
-    paid.finish()?;
-    let money = GrantMoney { paid: Some(money), basis_minor: Some(money.minor()), ..GrantMoney::default() };
-    Ok((money, reference))
+    let reference = paid.required("reference", read::plain(REFERENCE_MAX))?;
+    paid.done()?;
+    let basis_minor = Some(money.minor());
+    Ok((GrantMoney { paid: Some(money), basis_minor, ..GrantMoney::default() }, Some(reference)))
 }
 
-async fn wallet_of(app: &App, account: AccountId, key: &str) -> Result<WalletRef, Problem> {
-    let found = app.store.claim_wallet(key, account).await?;
+/// The wallet of a public id, claimed for this account when nobody has it.
+async fn find_wallet(app: &App, account: AccountId, key: String, feature: &FeatureId) -> Result<WalletRef, Problem> {
+    let other = || {
+        let detail = "this wallet belongs to another customer";
+        Problem::new(StatusCode::CONFLICT, "wallet_of_other_customer", detail).about("wallet")
+    };
+    if let Some(found) = app.store.find_wallet(&key).await? {
+        if found.account != account {
+            return Err(other());
+        }
+        return Ok(WalletRef::Named { id: found.wallet, key: public_key(key, found.wallet) });
+    }
+    if key.starts_with(WalletId::PREFIX) && key.parse::<WalletId>().is_ok() {
+        let detail = "there is no wallet with this id; ids of this form are made by creditd";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_wallet", detail).about("wallet"));
+    }
+    if !app.posting.read(account).await?.catalog.catalog.features.contains_key(feature) {
+        return Err(crate::domain::command::Rejection::UnknownFeature(feature.clone()).into());
+    }
+    let found = app.store.claim_wallet(&key, account).await?;
     if found.account != account {
-        let problem =
-            Problem::new(StatusCode::CONFLICT, "wallet_of_other_customer", "this wallet belongs to another customer");
-        return Err(Problem { field: Some("wallet".to_owned()), ..problem });
+        return Err(other());
     }
-    let ours = found.wallet.to_string() == key;
-    Ok(WalletRef::Named { id: found.wallet, key: (!ours).then(|| key.to_owned()) })
+    Ok(WalletRef::Named { id: found.wallet, key: Some(key) })
 }
 
-/// A customer's grants, oldest first.
+/// A wallet that is named by our own id has no id of the app's.
+fn public_key(key: String, wallet: WalletId) -> Option<String> {
+    Some(key).filter(|key| *key != wallet.to_string())
+}
+
+/// Lists what was given, newest first.
 pub async fn list(
     State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    query: RawQuery,
+    CustomerPath(customer): CustomerPath,
+    QueryFields(mut query): QueryFields,
 ) -> Result<Json<Value>, Problem> {
-    caller.must_be(&[Scope::App, Scope::Finance])?;
-    let mut asked = Asked::new(query)?;
-    let feature = asked.text("feature");
-    let wallet = asked.text("wallet");
-    let after = asked.cursor(|text| text.parse::<GrantId>().ok())?;
-    let limit = asked.limit()?;
-    asked.finish()?;
-    let account = account_of(&app, &id).await?;
+    let feature = query.optional("feature", read::feature)?;
+    let wallet = query.optional("wallet", read::text(EXTERNAL_ID_MAX))?;
+    let page = Page::<GrantId>::take(&mut query)?;
+    query.done()?;
+    let account = app.directory.account(&customer).await?;
     let wallet = match wallet {
         None => None,
         Some(key) => {
             let found = app.store.find_wallet(&key).await?.filter(|found| found.account == account);
-            let unknown = || Problem::not_found("unknown_wallet", "this customer has no such wallet");
+            let detail = "this customer has no wallet with this id";
+            let unknown = || Problem::new(StatusCode::NOT_FOUND, "unknown_wallet", detail).about("wallet");
             Some(found.ok_or_else(unknown)?.wallet)
         }
     };
-    let query = GrantQuery { after, feature, wallet, only: None, limit: limit + 1 };
-    let found = app.store.list_grants(account, &query).await?;
-    Ok(Json(page(found, limit, |grant| grant.id.to_string(), shown)))
+    let filter = GrantFilter { feature, wallet, after: page.after };
+    let lines = app.store.grants(account, &filter, page.rows()).await?;
+    Ok(Json(page.body(lines, |line| line.grant.id, |line| render(&customer, line))))
 }
 
-fn shown(grant: &GrantListed) -> Value {
-    let money =
-        |minor: i64, currency: &str| currency.parse().ok().and_then(|currency| Money::from_minor(minor, currency).ok());
-    let paid = grant.paid.as_ref().and_then(|(minor, currency)| money(*minor, currency));
-    let tax = grant.tax_minor.zip(grant.paid.as_ref()).and_then(|(tax, (_, currency))| money(tax, currency));
+fn render(customer: &str, line: &GrantLine) -> Value {
+    let (grant, origin) = (&line.grant, &line.origin);
     json!({
-        "grant": grant.id, "wallet": grant.wallet, "feature": grant.feature,
-        "entity": Some(&grant.entity).filter(|entity| !entity.is_empty()), "category": grant.category,
-        "priority": grant.priority, "unlimited": grant.unlimited, "quantity": grant.original,
-        "remaining": grant.remaining, "held": grant.held, "frozen": grant.frozen, "starts_at": grant.starts_at,
-        "expires_at": grant.expires_at, "grace_ends_at": grant.grace_ends_at, "payment": grant.payment,
-        "item_key": grant.item_key, "plan": grant.plan, "item": grant.item, "period_start": grant.period_start,
-        "paid": paid, "tax": tax, "stripe": grant.stripe, "reason": grant.reason, "metadata": grant.metadata,
-        "created_at": grant.created_at,
+        "id": grant.id,
+        "customer": customer,
+        "wallet": wallet_id(grant.wallet, line.wallet_key.as_deref()),
+        "feature": grant.feature,
+        "entity": Some(grant.entity.as_str()).filter(|entity| !entity.is_empty()),
+        "category": grant.category,
+        "priority": grant.priority,
+        "unlimited": grant.unlimited,
+        "quantity": grant.original,
+        "remaining": grant.remaining,
+        "held": grant.held,
+        "frozen": grant.frozen,
+        "starts_at": grant.starts_at,
+        "expires_at": grant.expires_at,
+        "grace_ends_at": grant.grace_ends_at,
+        "created_at": line.created_at,
+        "plan": origin.plan.as_ref().map(|(plan, _)| plan),
+        "plan_version": origin.plan.as_ref().map(|(_, version)| version),
+        "period": grant.period.as_ref().map(|period| json!({
+            "attachment": period.attachment, "item": period.item, "start": period.start,
+        })),
+        "payment": origin.payment,
+        "item_key": origin.item_key,
+        "paid": origin.money.paid,
+        "tax_minor": origin.money.tax_minor,
+        "discount_minor": origin.money.discount_minor,
+        "basis_minor": origin.money.basis_minor,
+        "stripe_price": origin.stripe_price,
+        "stripe_line": origin.stripe_line,
+        "reference": origin.contract,
+        "reason": origin.reason,
+        "metadata": origin.metadata,
     })
 }

@@ -1,60 +1,61 @@
-//! creditd's own API under `/api/v1`: one endpoint family per file, each handler extracts, makes one call, maps.
+//! The native API: a file for each family of endpoints. Shared here: customers named in paths, and how wallets, times
+//! and money look in answers.
 
 pub mod check;
 pub mod customers;
 pub mod entries;
 pub mod grants;
-pub mod pages;
 pub mod stripe_events;
 pub mod track;
 
-use axum::Router;
-use axum::middleware;
-use axum::routing::{get, post};
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 
+use super::App;
+use super::json::Json;
 use super::problem::Problem;
-use super::{App, auth};
-use crate::domain::catalog::FeatureId;
-use crate::domain::ids::AccountId;
-use crate::http::json::{Fields, ID_MAX};
+use super::read;
+use crate::domain::account::AccountLife;
+use crate::domain::ids::{AccountId, WalletId};
+use crate::posting::{PostError, Reading};
 
-/// Every native route, behind a key.
-pub fn router(app: App) -> Router<App> {
-    Router::new()
-        .route("/check", post(check::check))
-        .route("/track", post(track::track))
-        .route("/track/batch", post(track::batch))
-        .route("/customers/{id}", get(customers::read).put(customers::put))
-        .route("/customers/{id}/grants", get(grants::list))
-        .route("/customers/{id}/entries", get(entries::list))
-        .route("/grants", post(grants::create))
-        .route("/stripe-events", get(stripe_events::list))
-        .route("/stripe-events/{id}", get(stripe_events::read))
-        .fallback(|| async { Problem::not_found("no_such_route", "there is nothing at this path") })
-        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(middleware::from_fn_with_state(app, auth::authenticate))
-}
+/// The customer named in a path.
+#[derive(Debug)]
+pub struct CustomerPath(pub String);
 
-/// A customer's account.
-async fn account_of(app: &App, customer: &str) -> Result<AccountId, Problem> {
-    if customer.len() > ID_MAX || customer.is_empty() || customer.chars().any(char::is_control) {
-        return Err(Problem::field("customer", format!("has to be 1 to {ID_MAX} bytes without control characters")));
+impl<S: Send + Sync> FromRequestParts<S> for CustomerPath {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let refuse = |detail: String| Problem::field("customer", format!("`customer` {detail}")).into_response();
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(text)) => read::external_id(Json::Text(text)).map(Self).map_err(refuse),
+            Err(_) => Err(refuse("has to be percent-encoded UTF-8".to_owned())),
+        }
     }
-    let found = app.store.find_customer(customer).await?;
-    found.ok_or_else(|| {
-        let shown: String = customer.chars().take(80).collect();
-        let detail = format!("there is no customer `{shown}`; PUT /api/v1/customers/{{id}} makes one");
-        Problem { field: Some("customer".to_owned()), ..Problem::not_found("unknown_customer", detail) }
-    })
 }
 
-/// The feature a request names.
-fn feature_of(fields: &mut Fields) -> Result<FeatureId, Problem> {
-    let text = fields.required_text("feature", crate::domain::catalog::NAME_MAX)?;
-    FeatureId::new(&text).ok_or_else(|| fields.wrong("feature", "has to be letters, digits, `_`, `-`, `.` or `:`"))
+impl App {
+    /// The account of a customer and its reading; an account erased meanwhile is looked up once more.
+    async fn reading(&self, customer: &str, complete: bool) -> Result<(AccountId, Reading), Problem> {
+        for _ in 0..2 {
+            let account = self.directory.account(customer).await?;
+            let reading = self.read_account(account, complete).await?;
+            if reading.state.life != AccountLife::Erased {
+                return Ok((account, reading));
+            }
+            self.directory.forget(customer);
+        }
+        Err(Problem::unknown_customer())
+    }
+
+    async fn read_account(&self, account: AccountId, complete: bool) -> Result<Reading, PostError> {
+        if complete { self.posting.read_complete(account).await } else { self.posting.read(account).await }
+    }
 }
 
-/// The seat or workspace a request names; empty: none.
-fn entity_of(fields: &mut Fields) -> Result<String, Problem> {
-    Ok(fields.text("entity", ID_MAX)?.unwrap_or_default())
+/// A wallet's public id: the app's own, else ours.
+fn wallet_id(wallet: WalletId, key: Option<&str>) -> String {
+    key.map_or_else(|| wallet.to_string(), ToOwned::to_owned)
 }

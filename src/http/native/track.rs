@@ -1,141 +1,154 @@
-//! `POST /track` and `/track/batch`: usage that happened.
+//! `POST /track` and `POST /track/batch`: usage that happened, once per key.
 
+use axum::Json;
 use axum::extract::State;
-use axum::{Extension, Json};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::check::quantity_of;
-use super::{account_of, entity_of, feature_of};
-use crate::domain::api_key::Scope;
-use crate::domain::command::{Command, Decision, IdempotencyKey, Outcome, Track, WhenShort};
-use crate::http::App;
-use crate::http::auth::Caller;
-use crate::http::json::{Body, Fields, ID_MAX, KEY_MAX};
-use crate::http::problem::Problem;
+use super::super::fields::Fields;
+use super::super::json::{Json as Input, JsonBody};
+use super::super::problem::Problem;
+use super::super::{App, read};
+use crate::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejection, Track, WhenShort};
+use crate::domain::credits::Quantity;
+use crate::posting::PostError;
 
 /// Most events of one batch.
-const BATCH_MAX: usize = 1_000;
-/// Events of one batch under way at once.
-const BATCH_CONCURRENCY: usize = 512;
-/// How far back `at` may lie: as long as keys are kept, so that a late repeat is still a repeat.
-const BACKDATE_DAYS: i64 = 7;
-/// How far ahead `at` may lie: clocks differ.
-const AHEAD_SECONDS: i64 = 300;
+pub const BATCH_MAX: usize = 1_000;
+/// Events of one batch that are under way together: enough to fill posting's own batches, far below its queue.
+const BATCH_UNDER_WAY: usize = 256;
+/// Oldest time usage may be dated: as long as keys are kept, so that late usage cannot be counted twice.
+const AT_OLDEST: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How far the clock of a caller may be ahead of the ledger's.
+const AT_AHEAD: SignedDuration = SignedDuration::from_secs(60);
 
-struct Request {
+/// One event as it was read.
+struct Usage {
+    key: String,
     customer: String,
-    key: IdempotencyKey,
     track: Track,
 }
 
-fn read(fields: &mut Fields, now: Timestamp) -> Result<Request, Problem> {
-    let key = fields.required_text("key", KEY_MAX)?;
-    let customer = fields.required_text("customer", ID_MAX)?;
-    let words = [("cap", WhenShort::Cap), ("reject", WhenShort::Reject), ("debt", WhenShort::Debt)];
-    let track = Track {
-        feature: feature_of(fields)?,
-        entity: entity_of(fields)?,
-        quantity: quantity_of(fields)?,
-        at: fields.time("at")?,
-        when_short: fields.one_of("when_short", &words)?.unwrap_or_default(),
-        metadata: fields.metadata("metadata")?.unwrap_or_default(),
+/// Books one event.
+pub async fn track(State(app): State<App>, JsonBody(body): JsonBody) -> Result<Json<Value>, Problem> {
+    let usage = read_usage(&app, body).await?;
+    let (status, outcome) = book(&app, &usage).await?;
+    Ok(Json(render(status, &usage.key, outcome)))
+}
+
+/// Books many events, each on its own.
+pub async fn batch(State(app): State<App>, JsonBody(mut body): JsonBody) -> Result<Json<Value>, Problem> {
+    let events = body.required("events", |value| match value {
+        Input::List(events) if (1..=BATCH_MAX).contains(&events.len()) => Ok(events),
+        Input::List(_) => Err(format!("has to hold 1 to {BATCH_MAX} events")),
+        other => Err(format!("has to be a list, not {}", other.kind())),
+    })?;
+    body.done()?;
+    let app = &app;
+    let results = stream::iter(events.into_iter().enumerate())
+        .map(|(place, event)| async move { batch_item(app, place, event).await })
+        .buffered(BATCH_UNDER_WAY);
+    Ok(Json(json!({ "results": results.collect::<Vec<_>>().await })))
+}
+
+async fn batch_item(app: &App, place: usize, event: Input) -> Value {
+    let path = format!("events[{place}]");
+    let Input::Object(members) = event else {
+        let problem = Problem::field(path.as_str(), format!("`{path}` has to be an object, not {}", event.kind()));
+        return refused(None, &problem);
     };
-    if let Some(at) = track.at {
-        let age = now.duration_since(at);
-        if age > SignedDuration::from_hours(24 * BACKDATE_DAYS) || age < SignedDuration::from_secs(-AHEAD_SECONDS) {
-            return Err(fields.wrong("at", format!("has to lie within the last {BACKDATE_DAYS} days")));
+    let key = members.get("key").cloned().and_then(|key| read::external_id(key).ok());
+    let booked = async {
+        let usage = read_usage(app, Fields::new(path, members)).await?;
+        let (status, outcome) = book(app, &usage).await?;
+        Ok(render(status, &usage.key, outcome))
+    };
+    booked.await.unwrap_or_else(|problem| refused(key.as_deref(), &problem))
+}
+
+fn refused(key: Option<&str>, problem: &Problem) -> Value {
+    if let Some(cause) = problem.cause() {
+        tracing::error!(cause, "an event of a batch failed");
+    }
+    json!({ "key": key, "status": "refused", "problem": problem.document(None) })
+}
+
+async fn read_usage(app: &App, mut body: Fields) -> Result<Usage, Problem> {
+    let usage = Usage {
+        key: body.required("key", read::external_id)?,
+        customer: body.required("customer", read::external_id)?,
+        track: Track {
+            feature: body.required("feature", read::feature)?,
+            entity: body.optional("entity", read::external_id)?.unwrap_or_default(),
+            quantity: body.optional("quantity", used)?.unwrap_or_else(|| Quantity::whole(1)),
+            when_short: body.optional("when_short", when_short)?.unwrap_or_default(),
+            at: body.optional("at", read::time)?,
+            metadata: body.optional("metadata", read::metadata)?.unwrap_or_default(),
+        },
+    };
+    if let Some(at) = usage.track.at {
+        let now = ledger_time(app).await?;
+        let (oldest, newest) = (now.saturating_sub(AT_OLDEST), now.saturating_add(AT_AHEAD));
+        if oldest.is_ok_and(|oldest| at < oldest) {
+            return Err(body.refuse("at", "is more than 7 days ago"));
+        }
+        if newest.is_ok_and(|newest| at > newest) {
+            return Err(body.refuse("at", "is in the future"));
         }
     }
-    let key = IdempotencyKey::new("track", &key, &track);
-    Ok(Request { customer, key, track })
+    body.done()?;
+    Ok(usage)
 }
 
-/// The body's keys are all taken before the customer is looked up.
-fn read_whole(mut fields: Fields, now: Timestamp) -> Result<Request, Problem> {
-    let request = read(&mut fields, now)?;
-    fields.finish()?;
-    Ok(request)
+fn used(value: Input) -> Result<Quantity, String> {
+    let negative = matches!(&value, Input::Text(text) if text.parse().is_ok_and(Quantity::is_negative));
+    let read = read::quantity(value);
+    if negative { read.map_err(|detail| format!("{detail}: taking usage back is not supported yet")) } else { read }
 }
 
-async fn post(app: &App, request: Request) -> Result<Value, Problem> {
-    let account = account_of(app, &request.customer).await?;
-    let decision = app.posting.post(account, Some(request.key), Command::Track(request.track)).await?;
-    let status = match &decision {
-        Decision::Applied(_) => "applied",
-        Decision::AlreadyApplied(_) => "repeated",
-    };
-    match decision.outcome() {
-        Outcome::Tracked { cost, drawn, shortfall, available, unlimited, pool, draws } => Ok(json!({
-            "status": status, "cost": cost, "drawn": drawn, "shortfall": shortfall, "available": available,
-            "unlimited": unlimited, "pool": pool, "draws": draws,
-        })),
-        // Keys of operation `track` only ever store `Tracked`.
-        Outcome::Opened | Outcome::Granted { .. } | Outcome::PlanPaid { .. } => Err(Problem::unavailable()),
-    }
+fn when_short(value: Input) -> Result<WhenShort, String> {
+    read::word(&[("cap", WhenShort::Cap), ("reject", WhenShort::Reject), ("debt", WhenShort::Debt)])(value)
 }
 
-/// Ledger time, to bound `at`; the machine's own when no event of the request carries one.
-async fn now(app: &App, asked: bool) -> Result<Timestamp, Problem> {
-    if !asked {
-        return Ok(app.clock.now());
-    }
+/// Ledger time, which a test clock may have moved.
+async fn ledger_time(app: &App) -> Result<Timestamp, Problem> {
     let instance = app.store.instance().await?;
-    Ok(instance.map_or_else(|| app.clock.now(), |instance| instance.now))
+    instance.map(|instance| instance.now).ok_or_else(|| Problem::internal("the database has no instance row"))
 }
 
-/// Books usage once per key.
-pub async fn track(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Body(fields): Body,
-) -> Result<Json<Value>, Problem> {
-    caller.must_be(&[Scope::App])?;
-    let request = {
-        let now = now(&app, fields.has("at")).await?;
-        read_whole(fields, now)?
-    };
-    post(&app, request).await.map(Json)
+/// Posts it; an account erased meanwhile is looked up once more, as its customer may have been made anew.
+async fn book(app: &App, usage: &Usage) -> Result<(&'static str, Outcome), Problem> {
+    let key = IdempotencyKey::new("track", &usage.key, &usage.track);
+    for _ in 0..2 {
+        let account = app.directory.account(&usage.customer).await?;
+        match app.posting.post(account, Some(key.clone()), Command::Track(usage.track.clone())).await {
+            Ok(Decision::Applied(outcome)) => return Ok(("applied", outcome)),
+            Ok(Decision::AlreadyApplied(outcome)) => return Ok(("repeated", outcome)),
+            Err(PostError::Rejected(Rejection::Erased)) => app.directory.forget(&usage.customer),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Problem::unknown_customer())
 }
 
-/// Books many, each on its own.
-pub async fn batch(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Body(mut fields): Body,
-) -> Result<Json<Value>, Problem> {
-    caller.must_be(&[Scope::App])?;
-    let events = fields.objects("events", BATCH_MAX)?;
-    fields.finish()?;
-    let dated = events.iter().flatten().any(|fields| fields.has("at"));
-    let now = now(&app, dated).await?;
-    let results: Vec<Value> = futures_util::stream::iter(events)
-        .map(|event| {
-            let app = app.clone();
-            async move {
-                let key = event.as_ref().ok().and_then(|fields| fields.peek_text("key"));
-                let outcome = match event.and_then(|fields| read_whole(fields, now)) {
-                    Ok(request) => post(&app, request).await,
-                    Err(problem) => Err(problem),
-                };
-                result(key, outcome)
-            }
-        })
-        .buffered(BATCH_CONCURRENCY)
-        .collect()
-        .await;
-    Ok(Json(json!({ "results": results })))
-}
-
-/// An item's result carries its key, so that a caller can match them in any order.
-fn result(key: Option<String>, outcome: Result<Value, Problem>) -> Value {
-    let mut body = outcome.unwrap_or_else(|problem| {
-        let mut body = problem.body();
-        body["status"] = json!("refused");
-        body["http_status"] = json!(problem.status.as_u16());
-        body
-    });
-    body["key"] = json!(key);
-    body
+fn render(status: &str, key: &str, outcome: Outcome) -> Value {
+    let mut answer = json!({ "status": status, "key": key });
+    if let (Outcome::Tracked { cost, drawn, shortfall, available, unlimited, pool, draws }, Value::Object(members)) =
+        (outcome, &mut answer)
+    {
+        let facts = json!({
+            "cost": cost,
+            "drawn": drawn,
+            "shortfall": shortfall,
+            "available": available,
+            "unlimited": unlimited,
+            "pool": pool,
+            "draws": draws,
+        });
+        if let Value::Object(facts) = facts {
+            members.extend(facts);
+        }
+    }
+    answer
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use creditd::clock::Clock;
 use creditd::commands::daemon::{Daemon, Parts};
 use creditd::commands::keys;
-use creditd::domain::api_key::Scope;
+use creditd::domain::api_key::{KeyText, Scope};
+use creditd::domain::ids::KeyId;
 use creditd::simulator::{Options, SeedPrice, Simulator};
 use creditd::store::Store;
 use creditd::stripe::signature::{Secret, Tolerance};
@@ -99,10 +100,11 @@ impl TestApp {
 
     async fn on(url: String, store: Store, simulator: Arc<Simulator>) -> Self {
         let daemon = Daemon::start(parts(&store, &simulator)).await.unwrap();
-        let key = |scope| keys::create(&store, false, scope, "test", None);
-        let (admin, _) = key(Scope::Admin).await.unwrap();
-        let (app_key, _) = key(Scope::App).await.unwrap();
-        let (finance, _) = key(Scope::Finance).await.unwrap();
+        let key = |scope| keys::create_random(&store, false, scope, "test", None);
+        let text = |made: (KeyText, KeyId)| made.0.expose().to_owned();
+        let admin = text(key(Scope::Admin).await.unwrap());
+        let app_key = text(key(Scope::App).await.unwrap());
+        let finance = text(key(Scope::Finance).await.unwrap());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { url, store, daemon, simulator, admin, app_key, finance, client }
     }
@@ -133,7 +135,9 @@ impl TestApp {
     /// Spendable credits of a pool.
     pub async fn available(&self, customer: &str, pool: &str) -> String {
         let (_, state) = self.call("GET", &format!("/api/v1/customers/{customer}"), None).await;
-        state["balances"][pool]["available"].as_str().unwrap_or("none").to_owned()
+        let balances = state["balances"].as_array().cloned().unwrap_or_default();
+        let found = balances.iter().find(|balance| balance["feature"] == pool);
+        found.and_then(|balance| balance["available"].as_str()).unwrap_or("none").to_owned()
     }
 
     pub async fn grant(&self, customer: &str, feature: &str, quantity: &str) -> Value {

@@ -51,7 +51,8 @@ async fn start() -> Server {
             }
             options.hide_system_binaries = creditd::config::process_environment("CREDITD_TEST_HIDE_POSTGRES").is_some();
             options.say = std::sync::Arc::new(|line| eprintln!("{line}"));
-            options.extra_settings = vec![("max_connections".to_owned(), "400".to_owned()), ("autovacuum".to_owned(), "off".to_owned())];
+            options.extra_settings =
+                vec![("max_connections".to_owned(), "400".to_owned()), ("autovacuum".to_owned(), "off".to_owned())];
             Server::Own(DevDb::start(options).await.expect("a Postgres for the tests"))
         }
     };
