@@ -74,6 +74,8 @@ CREATE TABLE stripe_customer_ids (
     account_id uuid NOT NULL,
     CONSTRAINT stripe_customer_ids_length CHECK (octet_length(stripe_customer_id) BETWEEN 1 AND 255)
 );
+-- A customer's page names the Stripe customers linked to it; without this, every look would read the whole look-up.
+CREATE INDEX stripe_customer_ids_by_account ON stripe_customer_ids (account_id);
 COMMENT ON TABLE stripe_customer_ids IS 'Look-up: Stripe''s customer to the account.';
 COMMENT ON COLUMN stripe_customer_ids.stripe_customer_id IS 'Stripe''s id (cus_..).';
 COMMENT ON COLUMN stripe_customer_ids.account_id IS 'The account.';

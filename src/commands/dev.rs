@@ -75,20 +75,17 @@ pub async fn run(config: Config, args: DevArgs, out: &mut dyn Write) -> anyhow::
 }
 
 async fn open_store(config: &Config, data_dir: &Path, out: &mut dyn Write) -> anyhow::Result<(Store, Option<DevDb>)> {
-    let (url, database) = match &config.database_url {
-        Some(url) => {
-            writeln!(out, "database   DATABASE_URL")?;
-            (url.clone(), None)
-        }
-        None => {
-            let mut options = Options::kept(data_dir.to_owned(), config.pg_cache.clone());
-            options.pg_bin.clone_from(&config.pg_bin);
-            options.hide_system_binaries = config.hide_installed_postgres;
-            options.say = Arc::new(|line| eprintln!("{line}"));
-            let database = DevDb::start(options).await?;
-            writeln!(out, "database   embedded Postgres in {}", database.home().display())?;
-            (SecretString::from(database.url()), Some(database))
-        }
+    let (url, database) = if let Some(url) = &config.database_url {
+        writeln!(out, "database   DATABASE_URL")?;
+        (url.clone(), None)
+    } else {
+        let mut options = Options::kept(data_dir.to_owned(), config.pg_cache.clone());
+        options.pg_bin.clone_from(&config.pg_bin);
+        options.hide_system_binaries = config.hide_installed_postgres;
+        options.say = Arc::new(|line| eprintln!("{line}"));
+        let database = DevDb::start(options).await?;
+        writeln!(out, "database   embedded Postgres in {}", database.home().display())?;
+        (SecretString::from(database.url()), Some(database))
     };
     let store =
         Store::connect(url.expose_secret(), config.max_connections).await.context("cannot connect to the database")?;
@@ -190,13 +187,12 @@ async fn secrets(store: &Store, data_dir: &Path, config: &Config) -> anyhow::Res
         format!("whsec_{}", hex::encode(random))
     })?;
     let configured = config.api_keys.iter().find(|key| key.scope == "admin");
-    let api_key = match configured {
-        Some(key) => key.secret.expose_secret().to_owned(),
-        None => {
-            let path = data_dir.join("api-key");
-            let made = KeyText::make(false, Scope::Admin, rand::random()).expose().to_owned();
-            kept(&path, || made)?
-        }
+    let api_key = if let Some(key) = configured {
+        key.secret.expose_secret().to_owned()
+    } else {
+        let path = data_dir.join("api-key");
+        let made = KeyText::make(false, Scope::Admin, rand::random()).expose().to_owned();
+        kept(&path, || made)?
     };
     keys::import(store, "admin", &api_key).await?;
     Ok(Secrets { webhook, api_key })

@@ -59,7 +59,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if pending > 0 {
         return Err(Usage(format!("the database lacks {pending} migrations: run `creditd migrate` first")).into());
     }
-    refuse_unsafe(&store.safety().await?, &config, livemode)?;
+    refuse_unsafe(store.safety().await?, &config, livemode)?;
     let clock = Clock::system();
     let cutover = config.stripe.cutover_at.or_else(|| Some(clock.now()));
     let instance = store.ensure_instance(livemode, cutover).await?;
@@ -95,7 +95,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// A server that may lose acknowledged writes is no place for money (rule 45).
-fn refuse_unsafe(safety: &Safety, config: &Config, livemode: bool) -> Result<(), Usage> {
+fn refuse_unsafe(safety: Safety, config: &Config, livemode: bool) -> Result<(), Usage> {
     if safety.version < OLDEST_SERVER {
         return Err(Usage(format!("the database is version {}; 15 or newer is needed", safety.version)));
     }

@@ -1,5 +1,6 @@
 //! The tour of `creditd dev`: each step is a real request, shown as the curl a reader can type, with its real answer.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
 
@@ -73,11 +74,11 @@ impl Guide<'_> {
         let url = format!("{}{path}", self.places.creditd);
         let mut curl = format!("   $ curl -s -H 'Authorization: Bearer {}'", self.places.api_key);
         if method != reqwest::Method::GET && method != reqwest::Method::POST {
-            curl.push_str(&format!(" -X {method}"));
+            write!(curl, " -X {method}")?;
         }
         let mut request = self.client.request(method, &url).bearer_auth(self.places.api_key);
         if let Some(body) = body {
-            curl.push_str(&format!(" \\\n       -H 'Content-Type: application/json' -d '{body}'"));
+            write!(curl, " \\\n       -H 'Content-Type: application/json' -d '{body}'")?;
             request = request.json(&body);
         }
         writeln!(self.out, "{curl} \\\n       {url}")?;

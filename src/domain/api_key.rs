@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn counting(first: u8) -> [u8; RANDOM_BYTES] {
-        std::array::from_fn(|place| first.wrapping_add(u8::try_from(place * 7).unwrap()))
+        std::array::from_fn(|place| first.wrapping_add(u8::try_from(place).unwrap().wrapping_mul(7)))
     }
 
     #[test]

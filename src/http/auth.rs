@@ -36,11 +36,14 @@ pub struct Caller {
     pub scope: Scope,
 }
 
+/// Valid keys by hash, each with the instant it was read.
+type Seen = HashMap<[u8; 32], (ValidKey, Instant)>;
+
 /// The keys of one database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Keys {
     store: Store,
-    seen: Arc<Mutex<HashMap<[u8; 32], (ValidKey, Instant)>>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Keys {
@@ -54,7 +57,7 @@ impl Keys {
         self.seen().clear();
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], (ValidKey, Instant)>> {
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

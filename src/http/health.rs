@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_worker_is_late_when_it_finishes_no_round() {
         let ages = WorkerAges::default();
-        ages.watch("inbox", Duration::from_secs(3_600));
+        ages.watch("inbox", Duration::from_hours(1));
         ages.watch("outbox", Duration::ZERO);
         ages.ran("nobody watches this one");
         std::thread::sleep(Duration::from_millis(2));

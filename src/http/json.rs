@@ -8,7 +8,6 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -54,11 +53,10 @@ impl Json {
 pub struct JsonBody(pub Fields);
 
 impl<S: Send + Sync> FromRequest<S> for JsonBody {
-    type Rejection = Response;
+    type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
-        let fields = read(request).await;
-        fields.map(Self).map_err(axum::response::IntoResponse::into_response)
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        read(request).await.map(Self)
     }
 }
 

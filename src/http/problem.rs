@@ -15,9 +15,12 @@ use crate::store::StoreError;
 /// What a client waits before it asks a database again that could not answer.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
-/// Why a request was not carried out.
+/// Why a request was not carried out. Boxed: most results are no problem.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Parts>);
+
+#[derive(Clone, Debug)]
+struct Parts {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -32,7 +35,15 @@ pub struct Problem {
 impl Problem {
     /// A refusal with its code and a sentence for people.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None, facts: Map::new(), retry_after: None, cause: None }
+        Self(Box::new(Parts {
+            status,
+            code,
+            detail: detail.into(),
+            field: None,
+            facts: Map::new(),
+            retry_after: None,
+            cause: None,
+        }))
     }
 
     /// 400 `bad_request`: something about one field.
@@ -48,54 +59,66 @@ impl Problem {
     /// 500: a fault of ours; the cause goes to the log.
     pub fn internal(cause: impl Into<String>) -> Self {
         let detail = "the request could not be carried out; the log tells why under this request id";
-        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
-        Self { cause: Some(cause.into()), ..problem }
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).because(cause)
     }
 
     /// The same, naming a field.
     #[must_use]
-    pub fn about(self, field: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), ..self }
+    pub fn about(mut self, field: impl Into<String>) -> Self {
+        self.0.field = Some(field.into());
+        self
+    }
+
+    /// The same, with what the log is to say.
+    fn because(mut self, cause: impl Into<String>) -> Self {
+        self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// The same, with a time to come back.
+    fn after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
     }
 
     /// The same, with one more member.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.facts.insert(name.to_owned(), value.into());
+        self.0.facts.insert(name.to_owned(), value.into());
         self
     }
 
     /// The HTTP status.
-    pub const fn status(&self) -> StatusCode {
-        self.status
+    pub fn status(&self) -> StatusCode {
+        self.0.status
     }
 
     /// What happened, for the log.
     pub fn cause(&self) -> Option<&str> {
-        self.cause.as_deref()
+        self.0.cause.as_deref()
     }
 
     /// The document. `request` is named where the caller can do nothing but report it.
     pub fn document(&self, request: Option<&str>) -> Value {
-        let mut title = self.code.replace('_', " ");
+        let mut title = self.0.code.replace('_', " ");
         if let Some(first) = title.get_mut(..1) {
             first.make_ascii_uppercase();
         }
         let mut document = json!({
-            "type": format!("urn:creditd:problem:{}", self.code),
+            "type": format!("urn:creditd:problem:{}", self.0.code),
             "title": title,
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
+            "status": self.0.status.as_u16(),
+            "code": self.0.code,
+            "detail": self.0.detail,
         });
         if let Value::Object(members) = &mut document {
-            if let Some(field) = &self.field {
+            if let Some(field) = &self.0.field {
                 members.insert("field".to_owned(), field.as_str().into());
             }
-            if let Some(request) = request.filter(|_| self.status.is_server_error()) {
+            if let Some(request) = request.filter(|_| self.0.status.is_server_error()) {
                 members.insert("request_id".to_owned(), request.into());
             }
-            for (name, value) in &self.facts {
+            for (name, value) in &self.0.facts {
                 members.insert(name.clone(), value.clone());
             }
         }
@@ -106,13 +129,13 @@ impl Problem {
     pub fn response(&self, request: Option<&str>) -> Response {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(wait) = self.retry_after {
+        if let Some(wait) = self.0.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.0.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"creditd\""));
         }
-        (self.status, headers, self.document(request).to_string()).into_response()
+        (self.0.status, headers, self.document(request).to_string()).into_response()
     }
 }
 
@@ -166,7 +189,7 @@ impl From<&StoreError> for Problem {
             StoreError::Transient(_) | StoreError::Unavailable(_) | StoreError::CommitUnknown(_) => {
                 let detail = "the database cannot answer now; send the request again with the same key";
                 let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
-                Self { retry_after: Some(UNAVAILABLE_RETRY), cause: Some(error.to_string()), ..problem }
+                problem.after(UNAVAILABLE_RETRY).because(error.to_string())
             }
             StoreError::Constraint(_)
             | StoreError::Inconsistent { .. }
@@ -188,10 +211,7 @@ impl From<PostError> for Problem {
         match error {
             PostError::Rejected(rejection) => rejection.into(),
             PostError::UnknownAccount(_) => Self::unknown_customer(),
-            PostError::Busy(wait) => {
-                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", error.to_string());
-                Self { retry_after: Some(wait), ..problem }
-            }
+            PostError::Busy(wait) => Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", error.to_string()).after(wait),
             PostError::Store(error) => Self::from(error.as_ref()),
         }
     }

@@ -105,7 +105,12 @@ pub fn integer(least: i32, most: i32) -> impl FnOnce(Json) -> Reading<i32> {
 /// A point in time, kept to the microsecond.
 pub fn time(value: Json) -> Reading<Timestamp> {
     let wanted = "a time with its offset, such as \"2026-03-01T12:00:00Z\"";
-    let Json::Text(text) = &value else { return Err(wrong(wanted, &value)) };
+    let text = match value {
+        Json::Text(text) => text,
+        other @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::List(_) | Json::Object(_)) => {
+            return Err(wrong(wanted, &other));
+        }
+    };
     let read: Result<Timestamp, _> = text.parse();
     let at = read.map_err(|_| format!("has to be {wanted}"))?;
     if at < Timestamp::UNIX_EPOCH || at.as_second() > TIME_MAX_SECONDS {

@@ -41,10 +41,10 @@ pub(super) fn paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, S
         return Err(nothing_of_ours(&lines, context));
     }
     let intent = payment_intent_of(&invoice, id, context)?;
-    if invoice.subscription.is_none() {
-        if let Some(session) = session_behind(intent.as_deref(), context)? {
-            return checkout::payment(&session, event.created, Some(id), context);
-        }
+    if invoice.subscription.is_none()
+        && let Some(session) = session_behind(intent.as_deref(), context)?
+    {
+        return checkout::payment(&session, event.created, Some(id), context);
     }
     let charge = charge_of(intent.as_deref(), context)?;
     let paid_at = charge.as_ref().and_then(|charge| charge.created).or(invoice.paid_at).or(event.created);
@@ -117,8 +117,8 @@ fn payment_intent_of(invoice: &Invoice, id: &str, context: Context<'_>) -> Resul
     let invoice_id = stripe_id(id)?;
     let page = |starting_after| Fetch::InvoicePayments { invoice: invoice_id.clone(), starting_after };
     let payments = context.all(page, |payment: &InvoicePayment| payment.id.as_deref())?.unwrap_or_default();
-    let paid = payments.into_iter().filter(|payment| payment.status.as_deref() != Some("canceled"));
-    Ok(paid.filter_map(|payment| payment.payment_intent).next())
+    let mut paid = payments.into_iter().filter(|payment| payment.status.as_deref() != Some("canceled"));
+    Ok(paid.find_map(|payment| payment.payment_intent))
 }
 
 /// A one-off invoice may be the receipt of a Checkout session, whose event tells of the same payment.

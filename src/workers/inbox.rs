@@ -26,7 +26,7 @@ const CONCURRENCY: usize = 8;
 /// How long a worker has an event for itself: longer than every call to Stripe it may make, retries included.
 const LEASE_SECONDS: i32 = 180;
 /// Wait between rounds when nothing wakes the worker.
-const IDLE: Duration = Duration::from_millis(1_000);
+const IDLE: Duration = Duration::from_secs(1);
 /// Questions asked for one event: pages of lines, an intent, a charge; more is a loop.
 const QUESTIONS_MAX: usize = 120;
 /// Times an event is worked on before it is given up: about ten days with the delays below.

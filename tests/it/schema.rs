@@ -176,10 +176,12 @@ async fn hot_rows_leave_room_and_remaining_is_never_indexed() {
     assert_eq!(indexed, Vec::<String>::new());
 }
 
+type Column = (String, String, String, Option<i32>, Option<i32>);
+
 #[tokio::test]
 async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
     let pool = fresh_pool().await;
-    let columns: Vec<(String, String, String, Option<i32>, Option<i32>)> = sqlx::query_as(
+    let columns: Vec<Column> = sqlx::query_as(
         "SELECT table_name::text, column_name::text, data_type::text, numeric_precision::integer, numeric_scale::integer
          FROM information_schema.columns
          WHERE table_schema = 'public' AND table_name <> '_sqlx_migrations'

@@ -42,7 +42,7 @@ pub struct TestApp {
 /// What a daemon of a test runs on.
 pub fn parts(store: &Store, simulator: &Simulator) -> Parts {
     let mut settings = TransportSettings::new(SecretString::from(STRIPE_KEY.to_owned()));
-    settings.base_url = simulator.base_url().to_owned();
+    simulator.base_url().clone_into(&mut settings.base_url);
     Parts {
         store: store.clone(),
         clock: Clock::system(),

@@ -39,23 +39,23 @@ fn template() -> String {
     format!("creditd_template_{}", std::process::id())
 }
 
+async fn own() -> DevDb {
+    let variable = creditd::config::process_environment;
+    let mut options = Options::throwaway(Options::default_cache(std::env::home_dir().as_deref()));
+    options.pg_bin = variable("CREDITD_PG_BIN").map(Into::into);
+    if let Some(cache) = variable("CREDITD_PG_CACHE") {
+        options.cache_dir = cache.into();
+    }
+    options.hide_system_binaries = variable("CREDITD_TEST_HIDE_POSTGRES").is_some();
+    options.say = std::sync::Arc::new(|line| eprintln!("{line}"));
+    options.extra_settings =
+        vec![("max_connections".to_owned(), "400".to_owned()), ("autovacuum".to_owned(), "off".to_owned())];
+    DevDb::start(options).await.expect("a Postgres for the tests")
+}
+
 async fn start() -> Server {
     let given = creditd::config::process_environment("TEST_DATABASE_URL");
-    let server = match given {
-        Some(url) => Server::Given(url),
-        None => {
-            let mut options = Options::throwaway(Options::default_cache(std::env::home_dir().as_deref()));
-            options.pg_bin = creditd::config::process_environment("CREDITD_PG_BIN").map(Into::into);
-            if let Some(cache) = creditd::config::process_environment("CREDITD_PG_CACHE") {
-                options.cache_dir = cache.into();
-            }
-            options.hide_system_binaries = creditd::config::process_environment("CREDITD_TEST_HIDE_POSTGRES").is_some();
-            options.say = std::sync::Arc::new(|line| eprintln!("{line}"));
-            options.extra_settings =
-                vec![("max_connections".to_owned(), "400".to_owned()), ("autovacuum".to_owned(), "off".to_owned())];
-            Server::Own(DevDb::start(options).await.expect("a Postgres for the tests"))
-        }
-    };
+    let server = if let Some(url) = given { Server::Given(url) } else { Server::Own(own().await) };
     let create = format!("CREATE DATABASE {}", template());
     sqlx::query(sqlx::AssertSqlSafe(create)).execute(&mut admin(&server).await).await.expect("a template");
     let store = Store::connect(&server.url(&template()), 1).await.expect("connected");
