@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::store::{DEFAULT_CONNECTIONS, LEAST_CONNECTIONS};
 use crate::stripe::signature::{Secret, Tolerance};
 use crate::stripe::transport::{API_VERSION, BASE_URL};
 
@@ -91,7 +92,7 @@ pub struct StripeConfig {
 pub struct Config {
     /// `DATABASE_URL`; when set nothing embedded is started.
     pub database_url: Option<SecretString>,
-    /// `database.max_connections`, 8 to 500, default 20.
+    /// `database.max_connections`, 24 to 500, default 32.
     pub max_connections: u32,
     /// `database.allow_unsafe`: start on a server that may lose acknowledged writes.
     pub allow_unsafe_database: bool,
@@ -156,9 +157,9 @@ impl Config {
     /// Reads and checks everything.
     pub fn load(environment: Environment<'_>) -> Result<Self, ConfigError> {
         let file = read_file(environment)?;
-        let max_connections = file.database.max_connections.unwrap_or(crate::store::DEFAULT_CONNECTIONS);
-        if !(8..=500).contains(&max_connections) {
-            return Err(ConfigError::new("database.max_connections", "has to be 8 to 500"));
+        let max_connections = file.database.max_connections.unwrap_or(DEFAULT_CONNECTIONS);
+        if !(LEAST_CONNECTIONS..=500).contains(&max_connections) {
+            return Err(ConfigError::new("database.max_connections", format!("has to be {LEAST_CONNECTIONS} to 500")));
         }
         let listen = environment("CREDITD_LISTEN").or_else(|| file.listen.clone());
         let home = environment("HOME").map(PathBuf::from);

@@ -65,8 +65,8 @@ struct Secrets {
 pub async fn run(config: Config, args: DevArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let data_dir = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     std::fs::create_dir_all(&data_dir).with_context(|| data_dir.display().to_string())?;
-    let (store, database) = open_store(&config, &data_dir, out).await?;
-    let outcome = run_on(&config, &args, &data_dir, &store, out).await;
+    let (store, url, database) = open_store(&config, &data_dir, out).await?;
+    let outcome = run_on(&config, &args, &data_dir, &store, url.expose_secret(), out).await;
     store.close().await;
     if let Some(database) = database {
         database.stop().await;
@@ -74,7 +74,11 @@ pub async fn run(config: Config, args: DevArgs, out: &mut dyn Write) -> anyhow::
     outcome
 }
 
-async fn open_store(config: &Config, data_dir: &Path, out: &mut dyn Write) -> anyhow::Result<(Store, Option<DevDb>)> {
+async fn open_store(
+    config: &Config,
+    data_dir: &Path,
+    out: &mut dyn Write,
+) -> anyhow::Result<(Store, SecretString, Option<DevDb>)> {
     let (url, database) = if let Some(url) = &config.database_url {
         writeln!(out, "database   DATABASE_URL")?;
         (url.clone(), None)
@@ -94,7 +98,7 @@ async fn open_store(config: &Config, data_dir: &Path, out: &mut dyn Write) -> an
     if instance.livemode {
         return Err(Usage("this database is live mode; `creditd dev` is for test databases only".to_owned()).into());
     }
-    Ok((store, database))
+    Ok((store, url, database))
 }
 
 async fn run_on(
@@ -102,6 +106,7 @@ async fn run_on(
     args: &DevArgs,
     data_dir: &Path,
     store: &Store,
+    database_url: &str,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let secrets = secrets(store, data_dir, config).await?;
@@ -145,6 +150,7 @@ async fn run_on(
                 stripe: simulator.base_url(),
                 api_key: &secrets.api_key,
                 stripe_key: SIMULATOR_KEY,
+                database_url: config.database_url.is_none().then_some(database_url),
             };
             tour::run(&places, store, &simulator, out).await?;
         }

@@ -30,6 +30,8 @@ pub struct Places<'a> {
     pub api_key: &'a str,
     /// The simulated Stripe's key.
     pub stripe_key: &'a str,
+    /// The embedded database, for commands beside the daemon; `None`: `DATABASE_URL` names it, and is not shown.
+    pub database_url: Option<&'a str>,
 }
 
 struct Guide<'a> {
@@ -233,7 +235,9 @@ impl Guide<'_> {
 
     async fn export(&mut self, store: &Store) -> anyhow::Result<()> {
         self.title("Finance exports the ledger; verify recomputes every balance and hash from it")?;
-        writeln!(self.out, "   $ creditd export ledger --format csv")?;
+        let url = self.places.database_url.map(|url| format!("DATABASE_URL='{url}' ")).unwrap_or_default();
+        let creditd = format!("{url}creditd");
+        writeln!(self.out, "   $ {creditd} export ledger --format csv")?;
         let args = ExportArgs {
             kind: ExportKind::Ledger,
             format: ExportFormat::Csv,
@@ -249,7 +253,7 @@ impl Guide<'_> {
         for row in rows.iter().take(1).chain(rows.iter().skip(1).rev().take(ROWS_SHOWN).rev()) {
             writeln!(self.out, "   {}", shorten(row))?;
         }
-        writeln!(self.out, "   ({} lines)\n   $ creditd verify", rows.len().saturating_sub(1))?;
+        writeln!(self.out, "   ({} lines)\n   $ {creditd} verify", rows.len().saturating_sub(1))?;
         let mut report = Vec::new();
         let verdict = super::verify::run(store, &VerifyArgs { json: false }, &mut report).await?;
         for line in String::from_utf8_lossy(&report).lines() {

@@ -2,6 +2,7 @@
 //! is in the log beside the cause.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -11,7 +12,11 @@ use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
 use crate::clock::fresh_uuid;
+use crate::store::StoreError;
 
+/// Longest a request may take before it is answered with 503: far longer than a lane's whole queue. What it asked for
+/// may still be carried out; the same key tells.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The header that names the request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -19,7 +24,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub async fn number(request: Request, next: Next) -> Response {
     let id = fresh_uuid().simple().to_string();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = next.run(request).await;
+    let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::from(&StoreError::Unavailable("a request took too long".to_owned())).into_response(),
+    };
     if let Some(problem) = response.extensions_mut().remove::<Problem>()
         && problem.status().is_server_error()
     {

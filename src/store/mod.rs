@@ -39,8 +39,11 @@ const TRANSACTION_TRIES: u32 = 5;
 const ACQUIRE_SECONDS: u64 = 5;
 /// A transaction whose daemon fell silent is ended by the server after this long.
 const IDLE_IN_TRANSACTION_SECONDS: u64 = 30;
-/// Connections of one daemon when nothing else is said.
-pub const DEFAULT_CONNECTIONS: u32 = 20;
+/// Connections of one daemon when nothing else is said: lanes, readers and commands that run alone keep 12, the inbox
+/// and the API's reads share the rest.
+pub const DEFAULT_CONNECTIONS: u32 = 32;
+/// Fewest connections a daemon works with: the 12 it keeps, and as many again.
+pub const LEAST_CONNECTIONS: u32 = 24;
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 

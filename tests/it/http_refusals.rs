@@ -149,7 +149,7 @@ async fn bodies_that_are_no_json_objects_are_refused() {
     let large = format!("{{\"customer\":\"{}\"}}", "x".repeat(1 << 20));
     assert_eq!(api.call(key, "POST", "/api/v1/check", &large).await.problem(), (413, "body_too_large", ""));
     let request = |kind: Option<&str>, encoding: Option<&str>| {
-        let mut request = Request::post("/api/v1/check").header("authorization", format!("Bearer {}", admin));
+        let mut request = Request::post("/api/v1/check").header("authorization", format!("Bearer {admin}"));
         if let Some(kind) = kind {
             request = request.header("content-type", kind);
         }

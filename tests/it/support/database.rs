@@ -11,7 +11,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
 /// Connections of one test's store.
-const CONNECTIONS: u32 = 16;
+const CONNECTIONS: u32 = 24;
 
 /// The server of this run; it dies with the process.
 enum Server {
