@@ -200,7 +200,9 @@ async fn secrets(store: &Store, data_dir: &Path, config: &Config) -> anyhow::Res
         let made = KeyText::make(false, Scope::Admin, rand::random()).expose().to_owned();
         kept(&path, || made)?
     };
-    keys::import(store, "admin", &api_key).await?;
+    keys::import(store, "admin", &api_key).await.with_context(|| {
+        format!("{} is not a key: remove it, and a new one is made", data_dir.join("api-key").display())
+    })?;
     Ok(Secrets { webhook, api_key })
 }
 

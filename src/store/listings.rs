@@ -24,8 +24,10 @@ macro_rules! grant_columns {
     g.entity, g.category, g.priority, g.unlimited, g.original, g.remaining, g.held, g.frozen, g.starts_at, g.expires_at,
     g.grace_ends_at, g.attachment_id, g.item, g.period_start, w.wallet_key, g.payment_id, g.item_key, g.plan_id,
     g.plan_version, g.currency, g.amount_paid_minor, g.tax_minor, g.discount_minor, g.basis_minor, g.revenue_policy,
-    g.stripe_price, g.stripe_line, g.contract_ref, g.reason, g.metadata, g.created_at
-FROM grants g JOIN wallets w ON w.account_id = g.account_id AND w.wallet_id = g.wallet_id"
+    g.stripe_price, g.stripe_line, g.contract_ref, g.reason, g.metadata, g.created_at, p.stripe_session,
+    p.stripe_payment_intent, p.stripe_charge, p.stripe_invoice
+FROM grants g JOIN wallets w ON w.account_id = g.account_id AND w.wallet_id = g.wallet_id
+    LEFT JOIN payments p ON p.account_id = g.account_id AND p.payment_id = g.payment_id"
     };
 }
 
@@ -78,6 +80,23 @@ pub struct EntryFilter {
     pub after: Option<i64>,
 }
 
+/// Stripe's ids of the payment behind a grant, as far as they are known.
+#[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize, sqlx::FromRow)]
+pub struct StripeIds {
+    /// Checkout session (cs_..).
+    #[sqlx(rename = "stripe_session")]
+    pub session: Option<String>,
+    /// Payment intent (pi_..).
+    #[sqlx(rename = "stripe_payment_intent")]
+    pub payment_intent: Option<String>,
+    /// Charge (ch_..).
+    #[sqlx(rename = "stripe_charge")]
+    pub charge: Option<String>,
+    /// Invoice (in_..).
+    #[sqlx(rename = "stripe_invoice")]
+    pub invoice: Option<String>,
+}
+
 /// A grant with its whole story.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantLine {
@@ -87,6 +106,8 @@ pub struct GrantLine {
     pub origin: Origin,
     /// The wallet's public id, where the app gave it one.
     pub wallet_key: Option<String>,
+    /// Stripe's ids of its payment.
+    pub stripe: StripeIds,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -129,6 +150,8 @@ struct GrantLineRow {
     reason: Option<String>,
     metadata: Json<BTreeMap<String, String>>,
     created_at: jiff_sqlx::Timestamp,
+    #[sqlx(flatten)]
+    stripe: StripeIds,
 }
 
 impl TryFrom<GrantLineRow> for GrantLine {
@@ -167,7 +190,8 @@ impl TryFrom<GrantLineRow> for GrantLine {
             reason: row.reason,
             metadata: row.metadata.0,
         };
-        Ok(Self { grant, origin, wallet_key: row.wallet_key, created_at: row.created_at.to_jiff() })
+        let created_at = row.created_at.to_jiff();
+        Ok(Self { grant, origin, wallet_key: row.wallet_key, stripe: row.stripe, created_at })
     }
 }
 

@@ -193,6 +193,7 @@ fn render(customer: &str, line: &GrantLine) -> Value {
             "attachment": period.attachment, "item": period.item, "start": period.start,
         })),
         "payment": origin.payment,
+        "stripe": line.stripe,
         "item_key": origin.item_key,
         "paid": origin.money.paid,
         "tax_minor": origin.money.tax_minor,
