@@ -313,6 +313,25 @@ pub enum Sold<'catalog> {
 }
 
 impl Catalog {
+    /// What this version can read and store but not yet carry out, by key: refused at apply rather than ignored.
+    pub fn not_carried_out(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (id, feature) in &self.features {
+            match feature {
+                Feature::Metered { consumable: false } => found.push(format!("features.{id}.consumable = false")),
+                Feature::Boolean | Feature::Metered { consumable: true } | Feature::CreditSystem { .. } => {}
+            }
+        }
+        for (id, plan) in &self.plans {
+            if plan.trial_days > 0 {
+                found.push(format!("plans.{id}.trial_days"));
+            }
+            let rolling = plan.items.iter().filter(|item| item.rollover.is_some());
+            found.extend(rolling.map(|item| format!("plans.{id}.items.{}.rollover", item.id)));
+        }
+        found
+    }
+
     /// The pools that usage of `feature` draws from: its own grants first, then credit systems by name (rule 20).
     pub fn pools(&self, feature: &FeatureId) -> Vec<Pool> {
         let mut pools = Vec::new();

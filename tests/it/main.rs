@@ -3,6 +3,7 @@
 
 mod amounts;
 mod burn_order;
+mod catalog_apply;
 mod catalog_diff;
 mod catalog_file;
 mod catalog_meaning;
