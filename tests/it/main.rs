@@ -19,6 +19,7 @@ mod http_refusals;
 mod http_scopes;
 mod periods;
 mod races;
+mod roles;
 mod schema;
 mod signature;
 mod simulator;
