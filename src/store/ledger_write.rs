@@ -25,12 +25,14 @@ SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestampt
     $8::uuid[], $9::uuid[], $10::text[], $11::numeric[], $12::bigint[], $13::text[], $14::numeric[], $15::numeric[],
     $16::text[], $17::bytea[])";
 
+/// Only open grants are read under the lock, so only open ones change; saying so keeps the update off the closed ones,
+/// of which an old account has many.
 const UPDATE_GRANTS: &str = "-- update_grants
 UPDATE grants g SET remaining = n.remaining, held = n.held, is_open = g.unlimited OR n.remaining > 0,
     grace_ends_at = n.grace_ends_at
 FROM unnest($1::uuid[], $2::uuid[], $3::numeric[], $4::numeric[], $5::timestamptz[])
     AS n (account_id, grant_id, remaining, held, grace_ends_at)
-WHERE g.account_id = n.account_id AND g.grant_id = n.grant_id AND g.account_id = ANY($6)";
+WHERE g.account_id = n.account_id AND g.grant_id = n.grant_id AND g.account_id = ANY($6) AND g.is_open";
 
 const UPDATE_ACCOUNTS: &str = "-- update_accounts
 UPDATE accounts a SET entry_seq = n.entry_seq, chain_head = n.chain_head, last_entry_at = n.last_entry_at,
