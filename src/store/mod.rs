@@ -33,6 +33,9 @@ use sqlx::{Executor, PgPool};
 
 pub use error::StoreError;
 
+/// What reads whole tables says first: it wants the planner's own choice.
+pub(in crate::store) const FREE_PLANNER: &str =
+    "SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on";
 /// Tries of one transaction: a deadlock among n lanes is gone after n tries, and a hot row after a few more.
 const TRANSACTION_TRIES: u32 = 5;
 /// Longest wait for a connection before the caller is told that the database cannot answer.
@@ -58,6 +61,11 @@ impl Store {
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(StoreError::from)?.application_name("creditd").options([
             ("plan_cache_mode", "force_generic_plan"),
+            // A plan made while a table is small stays with its connection while the table grows, and statistics come
+            // late. Every statement of the daemon finds its rows by a key, so plans may not depend on either.
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
             ("idle_in_transaction_session_timeout", &format!("{IDLE_IN_TRANSACTION_SECONDS}s")),
             ("timezone", "UTC"),
             // The rollback before a connection goes back warns when nothing was open, which is nearly always.

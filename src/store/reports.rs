@@ -311,6 +311,7 @@ impl Store {
         let mut connection = self.lane_connection().await?;
         connection.execute(BEGIN).await?;
         connection.execute(MAY_BE_SLOW).await?;
+        connection.execute(sqlx::raw_sql(super::FREE_PLANNER)).await?;
         Ok(Snapshot { connection })
     }
 }

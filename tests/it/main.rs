@@ -18,6 +18,7 @@ mod http_native;
 mod http_refusals;
 mod http_scopes;
 mod periods;
+mod plans;
 mod races;
 mod roles;
 mod schema;
