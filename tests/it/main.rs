@@ -24,4 +24,5 @@ mod simulator;
 mod support;
 mod transport;
 mod verify;
+mod webhook;
 mod wire;
