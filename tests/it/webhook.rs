@@ -167,6 +167,48 @@ async fn a_known_type_that_cannot_be_read_is_taken_and_waits_with_its_reason() {
     app.finish().await;
 }
 
+#[rstest]
+#[case::object_is_text(json!({ "data": { "object": "cs_test_1" } }))]
+#[case::data_is_a_list(json!({ "data": [] }))]
+#[case::created_is_text(json!({ "created": "yesterday" }))]
+#[case::created_is_beyond_time(json!({ "created": 9_000_000_000_000_000_000_i64 }))]
+#[case::livemode_is_text(json!({ "livemode": "no" }))]
+#[case::version_is_a_number(json!({ "api_version": 20_260_930 }))]
+#[case::account_is_an_object(json!({ "account": {} }))]
+#[case::object_id_is_a_number(json!({ "data": { "object": { "id": 7 } } }))]
+#[tokio::test]
+async fn a_signed_event_with_a_broken_envelope_is_taken_and_waits(#[case] changes: Value) {
+    let app = TestApp::start().await;
+    let mut event = event("evt_broken", "checkout.session.completed", &json!({ "id": "cs_test_1" }));
+    for (name, value) in changes.as_object().unwrap() {
+        event[name] = value.clone();
+    }
+    app.send(&event).await;
+    app.until("evt_broken", "parked", "unreadable").await;
+    app.send(&event).await;
+    assert_eq!(app.stored_events().await, 1);
+    app.finish().await;
+}
+
+#[rstest]
+#[case::made_before_the_calendar("/created", "-300000000000")]
+#[case::nul_in_the_version("/api_version", "2026\0")]
+#[case::nul_in_the_object_id("/data/object/id", "cs_\0")]
+#[case::nul_in_the_account("/account", "acct_\0")]
+#[case::endless_version("/api_version", &"v".repeat(70_000))]
+#[case::endless_object_id("/data/object/id", &"c".repeat(70_000))]
+#[tokio::test]
+async fn texts_that_no_column_can_hold_never_make_stripe_send_for_days(#[case] place: &str, #[case] text: &str) {
+    let app = TestApp::start().await;
+    let mut event = event("evt_strange", "product.created", &json!({ "id": "prod_1" }));
+    event["account"] = Value::Null;
+    *event.pointer_mut(place).unwrap() = text.parse::<i64>().map_or_else(|_| json!(text), Value::from);
+    app.send(&event).await;
+    let reason = if place == "/account" { "connect_account" } else { "unhandled_type" };
+    app.until("evt_strange", "ignored", reason).await;
+    app.finish().await;
+}
+
 /// The event of a paid session: 20 credits for ada.
 async fn paid_session(app: &TestApp) -> String {
     let fields = [
