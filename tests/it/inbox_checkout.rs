@@ -423,3 +423,40 @@ async fn while_stripe_cannot_be_asked_an_event_stays_due_and_is_done_later() {
     assert_eq!(app.available("ada", "usd_credits").await, "25");
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_payment_that_two_inputs_give_to_different_customers_parks() {
+    let app = TestApp::start().await;
+    let event = app.bought_with(&[PACKS[0], PACKS[1], PACKS[2], ADA], "processed", "").await;
+    let mut other = app.simulator.event(&event).unwrap();
+    other["id"] = json!("evt_other");
+    other["data"]["object"]["metadata"]["creditd_customer_id"] = json!("bob");
+    app.send(&other).await;
+    app.until("evt_other", "parked", "payment_conflict").await;
+    assert!(app.bought("bob").await.is_empty());
+    assert_eq!(app.available("ada", "usd_credits").await, "25");
+    app.finish().await;
+}
+
+#[rstest]
+#[case::credits("credit_amount", "5\0", "bad_metadata")]
+#[case::customer("creditd_customer_id", "ada\0", "bad_metadata")]
+#[case::wallet("wallet_id", "w\0", "bad_metadata")]
+#[case::note("note", "a\0b", "bad_metadata")]
+#[tokio::test]
+async fn metadata_that_no_column_can_hold_parks_with_its_reason(
+    #[case] key: &str,
+    #[case] value: &str,
+    #[case] reason: &str,
+) {
+    let app = TestApp::start().await;
+    let credits = ("metadata[credit_amount]", "7");
+    app.buy(&[PACKS[0], PACKS[1], PACKS[2], ADA, credits], Outcome::Paid).await;
+    let mut event = app.simulator.event(&app.simulator.event_ids(COMPLETED)[0]).unwrap();
+    event["data"]["object"]["metadata"][key] = json!(value);
+    app.send(&event).await;
+    let id = event["id"].as_str().unwrap();
+    app.until(id, "parked", reason).await;
+    assert!(app.detail(id).await.contains("metadata"));
+    app.finish().await;
+}
