@@ -17,6 +17,7 @@ mod http_native;
 mod http_refusals;
 mod http_scopes;
 mod inbox_checkout;
+mod inbox_interpret;
 mod inbox_invoice;
 mod periods;
 mod races;
