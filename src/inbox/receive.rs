@@ -44,6 +44,9 @@ pub enum ReceiveError {
     Store(#[from] StoreError),
 }
 
+/// Why an event is ignored from the start: a code, and the same in words.
+type Reason = (&'static str, String);
+
 /// Takes deliveries. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Receiver {
@@ -111,7 +114,7 @@ impl Receiver {
 
     /// What the row says of a body, and why it is ignored from the start. A body that names its id and type is kept
     /// however broken the rest: the worker parks it, and better code reads it later.
-    fn read(&self, body: &[u8]) -> Result<(Event, Option<(&'static str, String)>), ReceiveError> {
+    fn read(&self, body: &[u8]) -> Result<(Event, Option<Reason>), ReceiveError> {
         let event = match Envelope::from_slice(body) {
             Ok(Envelope::Snapshot(event)) => *event,
             Ok(Envelope::Thin(stub)) => {
@@ -128,7 +131,7 @@ impl Receiver {
         self.clock.now()
     }
 
-    fn ignored(&self, event: &Event) -> Option<(&'static str, String)> {
+    fn ignored(&self, event: &Event) -> Option<Reason> {
         if let Some(account) = &event.account {
             let detail = format!("it is about the connected account {}", super::facts::cut(account));
             return Some(("connect_account", detail));

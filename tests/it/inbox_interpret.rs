@@ -3,6 +3,7 @@
 
 use creditd::domain::catalog::Catalog;
 use creditd::domain::command::Basis;
+use creditd::domain::money::Money;
 use creditd::inbox::intent::{FeatureWish, Intent, Interpretation, PaymentIntent, Why};
 use creditd::inbox::interpret::{Answers, Context, interpret};
 use creditd::stripe::client::Fetch;
@@ -174,7 +175,7 @@ fn a_subscriptions_first_invoice_is_the_same_payment_in_both_versions() {
     let [plan] = <[_; 1]>::try_from(new.plans).unwrap();
     assert_eq!((plan.plan.as_str(), plan.quantity), ("pro", 1));
     assert_eq!((plan.period_start, plan.period_end), (at(1_790_000_000), at(1_792_592_000)));
-    assert_eq!(plan.money.paid.map(|paid| paid.minor()), Some(2_142));
+    assert_eq!(plan.money.paid.map(Money::minor), Some(2_142));
     assert_eq!(
         (plan.money.tax_minor, plan.money.discount_minor, plan.money.basis_minor),
         (Some(342), Some(200), Some(1_800))
@@ -425,7 +426,7 @@ fn lines_come_in_pages_and_all_of_them_count() {
     let Intent::Payment(payment) = payment else { panic!("a payment") };
     assert_eq!((pages, payment.grants.len()), (3, 1));
     assert_eq!(payment.grants[0].quantity.to_string(), "150000");
-    assert_eq!(payment.grants[0].money.paid.map(|paid| paid.minor()), Some(15_000));
+    assert_eq!(payment.grants[0].money.paid.map(Money::minor), Some(15_000));
 }
 
 #[test]

@@ -252,7 +252,7 @@ struct Dice(u64);
 impl Dice {
     fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from((self.0 >> 33) % u64::try_from(bound).unwrap()).unwrap()
+        usize::try_from((self.0 >> 33).checked_rem(u64::try_from(bound).unwrap()).unwrap()).unwrap()
     }
 
     /// Changes, drops, doubles or cuts at a place.
