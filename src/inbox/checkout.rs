@@ -92,13 +92,20 @@ pub(super) fn payment(
     };
     Ok(vec![Intent::Payment(Box::new(PaymentIntent {
         who: facts::who(&session.metadata, session.client_reference_id.as_deref(), session.customer.as_deref()),
-        metadata: facts.metadata.clone(),
+        metadata: grant_metadata(&facts),
         facts,
         basis,
         paid_at,
         grants,
         plans: Vec::new(),
     }))])
+}
+
+/// The session's metadata with the ids that say where its credits come from, under the keys of the Flexprice guide.
+fn grant_metadata(facts: &PaymentFacts) -> BTreeMap<String, String> {
+    let ids = [("stripe_session_id", &facts.session), ("stripe_payment_intent", &facts.payment_intent)];
+    let ids = ids.into_iter().filter_map(|(key, id)| Some((key.to_owned(), id.clone()?)));
+    facts.metadata.clone().into_iter().chain(ids).collect()
 }
 
 fn nothing_of_ours(lines: &[SessionLineItem], context: Context<'_>) -> Stop {

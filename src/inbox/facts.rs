@@ -108,9 +108,10 @@ fn expires_at(metadata: &Metadata, paid_at: Timestamp) -> Result<Option<Timestam
     period::expiry(paid_at, Expiry::Days(days.ok_or_else(wrong)?)).map_err(|_| wrong())
 }
 
-/// At most 60 characters of a text from outside, for an error's words.
+/// At most 60 characters of a text from outside, for an error's words; no column holds a NUL, and no log a line break.
 pub fn cut(text: &str) -> String {
-    text.chars().take(60).collect()
+    let shown = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+    text.chars().take(60).map(shown).collect()
 }
 
 /// Money of a wire amount; a currency or amount out of range parks.

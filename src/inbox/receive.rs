@@ -10,10 +10,13 @@ use crate::store::events::{EventOrigin, NewEvent};
 use crate::store::{Store, StoreError};
 use crate::stripe::client::StripeId;
 use crate::stripe::signature::{Secret, SignatureError, Tolerance, verify};
-use crate::stripe::wire::{Envelope, Event, WireError};
+use crate::stripe::wire::{Envelope, Event, WireError, parse};
 
 /// Seconds a signature may lie ahead before it is worth a warning.
 const FUTURE_WORTH_A_WARNING: i64 = 300;
+
+/// Longest id, type or version that is kept, in bytes: Stripe's own limit of ids.
+const TEXT_MAX: usize = 255;
 
 /// How a verified delivery was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,9 @@ pub enum ReceiveError {
     #[error("{0}")]
     Store(#[from] StoreError),
 }
+
+/// Why an event is ignored from the start: a code, and the same in words.
+type Reason = (&'static str, String);
 
 /// Takes deliveries. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -75,38 +81,21 @@ impl Receiver {
     }
 
     async fn store_verified(&self, body: &[u8], origin: EventOrigin) -> Result<Received, ReceiveError> {
-        let envelope = Envelope::from_slice(body).map_err(|error| ReceiveError::NotAnEvent(described(&error)))?;
-        let thin;
-        let (event, ignored) = match &envelope {
-            Envelope::Snapshot(event) => (&**event, self.ignored(event)),
-            Envelope::Thin(stub) => {
-                thin = Event {
-                    id: stub.id.clone(),
-                    kind: stub.kind.clone(),
-                    api_version: None,
-                    livemode: Some(self.livemode),
-                    created: None,
-                    account: None,
-                    object_kind: None,
-                    object_id: None,
-                    object: None,
-                    previous_attributes: None,
-                };
-                (&thin, Some(("thin_event", "thin v2 events carry no object and are not used here".to_owned())))
-            }
-        };
+        let (event, ignored) = self.read(body)?;
         let id = event.id.as_deref().filter(|id| StripeId::new(id).is_ok());
         let id = id.ok_or_else(|| ReceiveError::NotAnEvent("`id` has to be an event's id (evt_...)".to_owned()))?;
-        let kind = event.kind.as_deref().filter(|kind| !kind.is_empty() && kind.len() <= 255 && !kind.contains('\0'));
+        let kind = event.kind.as_deref().filter(|kind| fits(kind));
         let kind =
             kind.ok_or_else(|| ReceiveError::NotAnEvent("`type` has to be a text of 1 to 255 bytes".to_owned()))?;
+        // Nothing of Stripe's is older than the epoch, and the database's calendar ends somewhere before it.
+        let created = event.created.filter(|created| *created >= Timestamp::UNIX_EPOCH);
         let new = NewEvent {
             id,
             event_type: kind,
-            api_version: event.api_version.as_deref(),
+            api_version: event.api_version.as_deref().filter(|text| fits(text)),
             livemode: event.livemode.unwrap_or(self.livemode),
-            object_id: event.object_id.as_deref(),
-            created_at: event.created.unwrap_or_else(|| self.received_at()),
+            object_id: event.object_id.as_deref().filter(|text| fits(text)),
+            created_at: created.unwrap_or_else(|| self.received_at()),
             origin,
             body,
             ignored: ignored.as_ref().map(|(reason, detail)| (*reason, detail.as_str())),
@@ -123,11 +112,26 @@ impl Receiver {
         Ok(Received::Stored)
     }
 
+    /// What the row says of a body, and why it is ignored from the start. A body that names its id and type is kept
+    /// however broken the rest: the worker parks it, and better code reads it later.
+    fn read(&self, body: &[u8]) -> Result<(Event, Option<Reason>), ReceiveError> {
+        let event = match Envelope::from_slice(body) {
+            Ok(Envelope::Snapshot(event)) => *event,
+            Ok(Envelope::Thin(stub)) => {
+                let thin = "thin v2 events carry no object and are not used here".to_owned();
+                return Ok((bare(stub.id, stub.kind), Some(("thin_event", thin))));
+            }
+            Err(error) => named(body).ok_or_else(|| ReceiveError::NotAnEvent(described(&error)))?,
+        };
+        let ignored = self.ignored(&event);
+        Ok((event, ignored))
+    }
+
     fn received_at(&self) -> Timestamp {
         self.clock.now()
     }
 
-    fn ignored(&self, event: &Event) -> Option<(&'static str, String)> {
+    fn ignored(&self, event: &Event) -> Option<Reason> {
         if let Some(account) = &event.account {
             let detail = format!("it is about the connected account {}", super::facts::cut(account));
             return Some(("connect_account", detail));
@@ -140,6 +144,36 @@ impl Receiver {
             Some(_) | None => None,
         }
     }
+}
+
+/// An event of which only the name is known.
+fn bare(id: Option<String>, kind: Option<String>) -> Event {
+    Event {
+        id,
+        kind,
+        api_version: None,
+        livemode: None,
+        created: None,
+        account: None,
+        object_kind: None,
+        object_id: None,
+        object: None,
+        previous_attributes: None,
+    }
+}
+
+/// What can be told of an event whose envelope cannot be read.
+fn named(body: &[u8]) -> Option<Event> {
+    let value = parse(body).ok()?;
+    let text = |name| value.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+    let (id, kind) = (text("id")?, text("type")?);
+    let livemode = value.get("livemode").and_then(serde_json::Value::as_bool);
+    Some(Event { livemode, account: text("account"), ..bare(Some(id), Some(kind)) })
+}
+
+/// Can a column hold it?
+fn fits(text: &str) -> bool {
+    (1..=TEXT_MAX).contains(&text.len()) && !text.contains('\0')
 }
 
 fn described(error: &WireError) -> String {

@@ -1,8 +1,11 @@
 //! From what an event asks for to posted commands: whose account, which payment, which wallets.
 
+use std::collections::BTreeMap;
+
 use crate::domain::catalog::FeatureId;
 use crate::domain::command::{Command, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef};
 use crate::domain::ids::{AccountId, PaymentId};
+use crate::inbox::facts::cut;
 use crate::inbox::intent::{FeatureWish, Intent, PaymentIntent, Who, Why, WishedGrant, WishedPlan};
 use crate::posting::{PostError, Posting};
 use crate::store::accounts::EXTERNAL_ID_MAX;
@@ -77,7 +80,19 @@ async fn open(posting: &Posting, account: AccountId) -> Result<(), Setback> {
     Ok(())
 }
 
+/// No column holds a NUL, so a payment with one in its metadata waits for a person rather than fail again and again.
+fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Setback> {
+    match metadata.iter().find(|(key, value)| key.contains('\0') || value.contains('\0')) {
+        None => Ok(()),
+        Some((key, _)) => {
+            let detail = format!("metadata.{} holds a NUL, which cannot be stored", cut(key));
+            Err(Setback::Park(Why::new("bad_metadata", detail)))
+        }
+    }
+}
+
 async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent) -> Result<Done, Setback> {
+    check_metadata(&payment.metadata)?;
     let (account, linked) = find_account(store, &payment.who).await?;
     let claimed = match store.claim_payment(account, &payment.facts).await? {
         PaymentClaim::Claimed(payment) => payment,
@@ -104,7 +119,7 @@ async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent) -> Result
     Ok(Done { account, linked })
 }
 
-fn plan_paid(plan: WishedPlan, payment: PaymentId, metadata: &std::collections::BTreeMap<String, String>) -> PlanPaid {
+fn plan_paid(plan: WishedPlan, payment: PaymentId, metadata: &BTreeMap<String, String>) -> PlanPaid {
     PlanPaid {
         payment: Some(payment),
         subscription: plan.subscription,
