@@ -16,6 +16,7 @@ mod http_api;
 mod http_native;
 mod http_refusals;
 mod http_scopes;
+mod kill;
 mod periods;
 mod races;
 mod schema;
