@@ -58,6 +58,16 @@ async fn every_command_that_needs_a_database_asks_for_its_address() {
 }
 
 #[tokio::test]
+async fn a_bad_setting_ends_every_command_by_its_name() {
+    for (name, value) in [("RUST_LOG", "debug=chatty"), ("CREDITD_LISTEN", "8080"), ("CREDITD_LOG_FORMAT", "xml")] {
+        let mut verify = bare(&["verify"]);
+        verify.env(name, value);
+        let told = Ended::of(verify).await.usage();
+        assert!(told.starts_with(&format!("creditd: {name}: ")), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn serve_says_which_setting_is_missing() {
     let site = Site::new().await;
     for (missing, wanted) in
@@ -123,8 +133,8 @@ async fn a_catalogue_is_planned_applied_and_refused_by_line() {
     for command in ["plan", "apply"] {
         let told = site.run(&["catalog", command, &bad]).await.usage();
         assert!(told.contains("bad.toml: line 2: features.a.type") && told.contains("bad.toml: line 4:"), "{told}");
-        let told = site.run(&["catalog", command, "/nowhere/x.toml"]).await;
-        assert!(told.code != Some(0) && told.err.contains("/nowhere/x.toml"), "{told:?}");
+        let told = site.run(&["catalog", command, "/nowhere/x.toml"]).await.usage();
+        assert!(told.contains("/nowhere/x.toml: No such file"), "{told}");
     }
     let applied = site.run(&["catalog", "apply", CATALOG_FILE]).await.ok();
     assert_eq!(applied, "nothing to change: the catalogue is version 1\n", "what was refused changed nothing");
@@ -137,6 +147,8 @@ async fn a_revoked_key_is_refused_by_a_running_daemon_within_seconds() {
     let mut lines = made.lines();
     let key = lines.next().unwrap().to_owned();
     let id = lines.next().unwrap().strip_prefix("id ").and_then(|rest| rest.split_once(',')).unwrap().0.to_owned();
+    let told = site.run(&["keys", "create", "--scope", "app", "--name", ""]).await.usage();
+    assert!(told.contains("--name has to be"), "{told}");
     let listed = site.run(&["keys", "list"]).await.ok();
     assert!(listed.contains(&id) && listed.contains("web") && !listed.contains(&key), "{listed}");
     let client = client();
