@@ -104,7 +104,7 @@ async fn serve_refuses_a_database_without_a_schema_which_migrate_makes() {
     let mut site = Site::new().await;
     let (base, query) = site.url.split_once('?').map_or((site.url.as_str(), ""), |(base, query)| (base, query));
     let empty = format!("{}_empty", base.rsplit_once('/').unwrap().1);
-    let url = format!("{}_empty?{query}", base);
+    let url = format!("{base}_empty?{query}");
     let pool = raw(&site.url).await;
     sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {empty}"))).execute(&pool).await.unwrap();
     pool.close().await;
@@ -149,8 +149,8 @@ async fn a_revoked_key_is_refused_by_a_running_daemon_within_seconds() {
     let id = lines.next().unwrap().strip_prefix("id ").and_then(|rest| rest.split_once(',')).unwrap().0.to_owned();
     let told = site.run(&["keys", "create", "--scope", "app", "--name", ""]).await.usage();
     assert!(told.contains("--name has to be"), "{told}");
-    let listed = site.run(&["keys", "list"]).await.ok();
-    assert!(listed.contains(&id) && listed.contains("web") && !listed.contains(&key), "{listed}");
+    let table = site.run(&["keys", "list"]).await.ok();
+    assert!(table.contains(&id) && table.contains("web") && !table.contains(&key), "{table}");
     let client = client();
     let question = json!({ "customer": "ada", "feature": "basic_messages" });
     let ask = async || {
