@@ -161,14 +161,17 @@ impl Config {
         if !(LEAST_CONNECTIONS..=500).contains(&max_connections) {
             return Err(ConfigError::new("database.max_connections", format!("has to be {LEAST_CONNECTIONS} to 500")));
         }
-        let listen = environment("CREDITD_LISTEN").or_else(|| file.listen.clone());
+        let listen = match environment("CREDITD_LISTEN") {
+            Some(text) => address("CREDITD_LISTEN", &text)?,
+            None => address("listen", file.listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+        };
         let home = environment("HOME").map(PathBuf::from);
         Ok(Self {
             database_url: secret(environment, "DATABASE_URL")?,
             max_connections,
             allow_unsafe_database: file.database.allow_unsafe,
             stripe: stripe(environment, file.stripe)?,
-            listen: address("CREDITD_LISTEN", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            listen,
             api_keys: api_keys(environment)?,
             catalog: environment("CREDITD_CATALOG").map(PathBuf::from).or(file.catalog),
             pg_bin: environment("CREDITD_PG_BIN").map(PathBuf::from),
@@ -302,3 +305,7 @@ fn api_keys(environment: Environment<'_>) -> Result<Vec<ImportedKey>, ConfigErro
     }
     Ok(keys)
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -46,7 +46,9 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error.into()),
     };
     let command = cli.command.unwrap_or(Command::Dev(commands::dev::DevArgs::default()));
-    start_log(&config, &command);
+    if let Err(error) = start_log(&config, &command) {
+        return failed(&error.into());
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
@@ -66,15 +68,16 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 /// The daemon tells what it does; the other commands say it themselves and log only what goes wrong.
-fn start_log(config: &Config, command: &Command) {
+fn start_log(config: &Config, command: &Command) -> Result<(), ConfigError> {
     let own = if matches!(command, Command::Serve) { "info,sqlx=warn,hyper=warn" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_new(config.log_filter.as_deref().unwrap_or(own))
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(own));
+        .map_err(|error| ConfigError { name: "RUST_LOG".to_owned(), why: error.to_string() })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
+    Ok(())
 }
 
 async fn run(command: Command, config: Config) -> anyhow::Result<Exit> {

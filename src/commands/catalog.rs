@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Subcommand;
 use sha2::{Digest, Sha256};
 
@@ -92,11 +91,12 @@ async fn apply(store: &Store, wanted: &Catalog, sha256: [u8; 32], at_start: bool
 }
 
 fn load(file: &Path) -> anyhow::Result<(Catalog, [u8; 32])> {
-    let size = std::fs::metadata(file).with_context(|| file.display().to_string())?.len();
+    let unreadable = |error| Usage(format!("{}: {error}", file.display()));
+    let size = std::fs::metadata(file).map_err(unreadable)?.len();
     if size > u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX) {
         return Err(Usage(format!("{}: is larger than {FILE_BYTES_MAX} bytes", file.display())).into());
     }
-    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
     parse(&file.display().to_string(), &text)
 }
 

@@ -81,7 +81,8 @@ async fn create(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     if name.is_empty() || name.len() > KEY_NAME_MAX || name.chars().any(char::is_control) {
-        bail!("--name has to be 1 to {KEY_NAME_MAX} bytes without control characters");
+        let text = format!("--name has to be 1 to {KEY_NAME_MAX} bytes without control characters");
+        return Err(Usage(text).into());
     }
     // The thread's generator is a cryptographic one, seeded by the operating system.
     let key = KeyText::make(livemode, scope, rand::random());

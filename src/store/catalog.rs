@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
+use super::instance::ENSURE_HEAD;
 use super::rows::word;
 use super::{Store, StoreError, transaction};
 use crate::domain::catalog::{Catalog, CatalogVersion, Feature, FeatureId, MinimumPrice, Plan, PlanId};
@@ -69,8 +70,10 @@ struct Settings {
 
 /// Reads the whole catalogue as it stands.
 pub async fn read(connection: &mut PgConnection) -> Result<CatalogVersion, StoreError> {
-    let (version, settings, applied_at): (i32, Json<Settings>, jiff_sqlx::Timestamp) =
-        sqlx::query_as(READ_HEAD).fetch_one(&mut *connection).await?;
+    let head: Option<(i32, Json<Settings>, jiff_sqlx::Timestamp)> =
+        sqlx::query_as(READ_HEAD).fetch_optional(&mut *connection).await?;
+    // A database that was migrated and never started has no head yet: its catalogue is empty.
+    let Some((version, settings, applied_at)) = head else { return Ok(CatalogVersion::default()) };
     let mut catalog = Catalog {
         default_credits: settings.0.default_credits,
         minimum_prices: settings.0.minimum_prices,
@@ -131,6 +134,7 @@ async fn apply(
     sha256: [u8; 32],
     at_start: bool,
 ) -> Result<Applied, StoreError> {
+    sqlx::query(ENSURE_HEAD).execute(&mut *connection).await?;
     let version: i32 = sqlx::query_scalar(LOCK_HEAD).fetch_one(&mut *connection).await?;
     if at_start {
         let seen: Option<i32> =

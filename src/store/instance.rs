@@ -8,7 +8,8 @@ use super::{Store, StoreError, transaction};
 const ENSURE: &str = "-- ensure_instance
 INSERT INTO instance (singleton, livemode, cutover_at, created_at) VALUES (true, $1, $2, clock_timestamp())
 ON CONFLICT ON CONSTRAINT instance_pkey DO NOTHING";
-const ENSURE_HEAD: &str = "-- ensure_catalog_head
+/// Before the first apply the catalogue is empty, at version 0.
+pub(super) const ENSURE_HEAD: &str = "-- ensure_catalog_head
 INSERT INTO catalog_head (singleton, version, applied_at) VALUES (true, 0, clock_timestamp())
 ON CONFLICT ON CONSTRAINT catalog_head_pkey DO NOTHING";
 const READ: &str = "-- read_instance

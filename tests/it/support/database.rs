@@ -92,9 +92,13 @@ pub async fn fresh_pool() -> PgPool {
     fresh_both().await.1
 }
 
+/// Raw access to a database that is there.
+pub async fn raw(url: &str) -> PgPool {
+    PgPoolOptions::new().max_connections(2).connect(url).await.expect("connected")
+}
+
 /// A store, and raw access beside it.
 pub async fn fresh_both() -> (Store, PgPool) {
     let url = fresh_url().await;
-    let pool = PgPoolOptions::new().max_connections(2).connect(&url).await.expect("connected");
-    (store_at(&url).await, pool)
+    (store_at(&url).await, raw(&url).await)
 }
