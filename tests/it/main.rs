@@ -22,6 +22,7 @@ mod schema;
 mod signature;
 mod simulator;
 mod support;
+mod tidy;
 mod transport;
 mod verify;
 mod wire;
