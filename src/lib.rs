@@ -70,7 +70,7 @@
 //! | `axum` | `http`, `simulator`, `commands::daemon` |
 //! | `tower_http` | `http` |
 //! | `hyper` | `stripe`, `http`, `simulator` |
-//! | `stripe_*` | `stripe::transport` |
+//! | `stripe_billing`, `stripe_checkout`, `stripe_client_core`, `stripe_core`, `stripe_product` | `stripe::transport` |
 //! | `reqwest` | `stripe::transport`, `simulator`, `commands::tour` |
 //! | `tokio` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `simulator`, `store`, `stripe::transport`, `workers` |
 //! | `tracing` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `simulator`, `store`, `stripe::transport`, `workers` |
