@@ -43,9 +43,13 @@ fn files() -> BTreeMap<String, PathBuf> {
     found
 }
 
+fn is_rust(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "rs")
+}
+
 /// The Rust files of `src` but for those that are tests as a whole.
 fn sources() -> BTreeMap<String, String> {
-    let ours = |name: &String| name.starts_with("src/") && name.ends_with(".rs") && !name.ends_with("/tests.rs");
+    let ours = |name: &str| name.starts_with("src/") && is_rust(name) && !name.ends_with("/tests.rs");
     let files = files().into_iter().filter(|(name, _)| ours(name));
     files.map(|(name, path)| (name, fs::read_to_string(path).unwrap())).collect()
 }
