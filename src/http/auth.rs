@@ -1,6 +1,6 @@
 //! Who asks: a bearer key, found by its SHA-256, and what its scope may do.
 //!
-//! A key that is valid is remembered for at most [`REMEMBERED`], so a revocation reaches every daemon within that time;
+//! A key that is valid is remembered for at most `REMEMBERED`, so a revocation reaches every daemon within that time;
 //! the daemon that is told of it ([`Keys::forget`]) refuses at once. Unknown, revoked and expired keys are answered
 //! alike.
 

@@ -96,8 +96,8 @@ impl Store {
 
     /// Migrations this binary knows that the database has not had; an error when the database is ahead of it.
     pub async fn pending_migrations(&self) -> Result<usize, StoreError> {
-        const APPLIED: &str = "SELECT count(*) FROM _sqlx_migrations WHERE success";
-        const EXISTS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+        const APPLIED: &str = "-- count_migrations\nSELECT count(*) FROM _sqlx_migrations WHERE success";
+        const EXISTS: &str = "-- has_migrations\nSELECT to_regclass('_sqlx_migrations') IS NOT NULL";
         let known = MIGRATOR.iter().count();
         if !sqlx::query_scalar::<_, bool>(EXISTS).fetch_one(&self.pool).await? {
             return Ok(known);
@@ -155,7 +155,7 @@ impl Store {
 
     /// Can the database answer?
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        sqlx::query("-- ping\nSELECT 1").execute(&self.pool).await?;
         Ok(())
     }
 }

@@ -32,6 +32,7 @@ mod seeds;
 mod signature;
 mod simulator;
 mod support;
+mod tidy;
 mod transport;
 mod verify;
 mod webhook;
