@@ -58,7 +58,7 @@ async fn the_daemon_works_as_its_role_and_cannot_change_the_ledger() {
         "UPDATE _sqlx_migrations SET success = false",
     ] {
         let refusal = sqlx::raw_sql(attempt).execute(&mut as_role).await.unwrap_err();
-        let code = refusal.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+        let code = refusal.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
         assert_eq!(code.as_deref(), Some("42501"), "{attempt}: {refusal}");
     }
 }

@@ -34,8 +34,6 @@ pub struct TestApp {
     pub daemon: Daemon,
     pub simulator: Arc<Simulator>,
     pub admin: String,
-    pub app_key: String,
-    pub finance: String,
     pub client: reqwest::Client,
 }
 
@@ -103,10 +101,8 @@ impl TestApp {
         let key = |scope| keys::create_random(&store, false, scope, "test", None);
         let text = |made: (KeyText, KeyId)| made.0.expose().to_owned();
         let admin = text(key(Scope::Admin).await.unwrap());
-        let app_key = text(key(Scope::App).await.unwrap());
-        let finance = text(key(Scope::Finance).await.unwrap());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { url, store, daemon, simulator, admin, app_key, finance, client }
+        Self { url, store, daemon, simulator, admin, client }
     }
 
     pub fn address(&self, path: &str) -> String {
