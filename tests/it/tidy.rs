@@ -49,7 +49,7 @@ fn is_rust(name: &str) -> bool {
 
 /// The Rust files of `src` but for those that are tests as a whole.
 fn sources() -> BTreeMap<String, String> {
-    let ours = |name: &str| name.starts_with("src/") && is_rust(name) && !name.ends_with("/tests.rs");
+    let ours = |name: &str| name.starts_with("src/") && is_rust(name) && !name.ends_with("tests.rs");
     let files = files().into_iter().filter(|(name, _)| ours(name));
     files.map(|(name, path)| (name, fs::read_to_string(path).unwrap())).collect()
 }
