@@ -23,6 +23,7 @@ mod inbox_interpret;
 mod inbox_invoice;
 mod kill;
 mod periods;
+mod plan_changes;
 mod plans;
 mod races;
 mod races_http;

@@ -59,6 +59,7 @@ impl Draft<'_> {
             .find(|known| known.plan == paid.plan && known.origin.subscription() == Some(paid.subscription.as_str()))
             .map(|known| known.id);
         let (attachment, mut changed) = match found {
+            Some(id) if self.was_left_before(id, paid) => (self.take_up_again(id, paid)?, true),
             Some(id) => (id, self.extend(id, paid)),
             None => (self.attach_paid(paid)?, true),
         };
@@ -70,6 +71,30 @@ impl Draft<'_> {
         let known = self.state.renewed.iter().filter(|((id, _), _)| *id == attachment).map(|(_, (_, grant))| *grant);
         let grants = known.collect();
         Ok(Decision::AlreadyApplied(Outcome::PlanPaid { attachment, grants }))
+    }
+
+    /// Had the subscription left this plan before the paid period began? Then it has come back to it.
+    fn was_left_before(&self, id: AttachmentId, paid: &PlanPaid) -> bool {
+        let known = self.state.attachments.iter().find(|known| known.id == id);
+        known.and_then(|known| known.ended_at).is_some_and(|ended| paid.period_end > ended)
+            && known.and_then(|known| known.paid_through).is_none_or(|through| paid.period_end > through)
+    }
+
+    /// A plan the subscription comes back to goes on under its old id, counted from the period that was paid.
+    fn take_up_again(&mut self, id: AttachmentId, paid: &PlanPaid) -> Result<AttachmentId, Rejection> {
+        let plan_version = self.current_version(&paid.plan)?;
+        self.make_room_for(&paid.plan, &paid.subscription)?;
+        if let Some(known) = self.state.attachments.iter_mut().find(|known| known.id == id) {
+            known.state = AttachmentState::Active;
+            known.plan_version = plan_version;
+            known.quantity = paid.quantity;
+            known.anchor = paid.period_start;
+            known.paid_through = Some(paid.period_end);
+            known.cancel_at = None;
+            known.ended_at = None;
+            self.changes.touched_attachments.insert(id);
+        }
+        Ok(id)
     }
 
     /// `paid_through` only moves forward; an ended attachment stays ended.
