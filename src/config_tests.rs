@@ -37,7 +37,7 @@ fn nothing_set_is_the_defaults() {
     let config = load(&[]).unwrap();
     assert!(config.database_url.is_none() && config.catalog.is_none() && config.api_keys.is_empty());
     assert_eq!(config.listen.to_string(), DEFAULT_LISTEN);
-    assert_eq!((config.max_connections, config.allow_unsafe_database), (20, false));
+    assert_eq!((config.max_connections, config.allow_unsafe_database), (32, false));
     assert_eq!((config.log_format, config.log_filter.as_deref()), (LogFormat::Text, None));
     assert_eq!((config.stripe.api_base.as_str(), config.stripe.api_version.as_str()), (BASE_URL, API_VERSION));
     assert!(config.stripe.secret_key.is_none() && config.stripe.webhook_secrets.is_empty());
@@ -85,7 +85,7 @@ fn every_key_of_the_file_is_taken_and_variables_stand_above_it() {
 listen = "127.0.0.1:7"
 catalog = "file.toml"
 [database]
-max_connections = 8
+max_connections = 24
 allow_unsafe = true
 [stripe]
 mode = "live"
@@ -98,7 +98,7 @@ strict_future = true
 "#;
     let config = with_file(text).unwrap();
     assert_eq!((config.listen.port(), config.catalog), (7, Some(PathBuf::from("file.toml"))));
-    assert_eq!((config.max_connections, config.allow_unsafe_database), (8, true));
+    assert_eq!((config.max_connections, config.allow_unsafe_database), (24, true));
     assert_eq!(config.stripe.livemode, Some(true));
     assert_eq!((config.stripe.api_base.as_str(), config.stripe.api_version.as_str()), ("http://127.0.0.1:2", "v"));
     assert_eq!(config.stripe.cutover_at.unwrap().to_string(), "2026-11-01T00:00:00Z");
@@ -170,7 +170,7 @@ fn a_bad_value_is_refused_by_its_variable() {
 #[test]
 fn a_bad_key_of_the_file_is_refused_by_its_name() {
     for (text, wanted) in [
-        ("[database]\nmax_connections = 7", "database.max_connections"),
+        ("[database]\nmax_connections = 23", "database.max_connections"),
         ("[database]\nmax_connections = 501", "database.max_connections"),
         ("[stripe]\nmode = \"prod\"", "stripe.mode"),
         ("[stripe]\nunknown_price = \"drop\"", "stripe.unknown_price"),
