@@ -55,7 +55,7 @@
 //! | [`http`] | the outside surface | `posting`, `store`, `stripe::client::StripeId`, `domain`, `clock` |
 //! | [`workers`] | what is due gets done | `posting`, `inbox`, `stripe::client`, `stripe::wire`, `store`, `domain`, `clock` |
 //! | [`exports`] | rows finance reads | `domain`, `store::reports` |
-//! | [`simulator`] | a stateful Stripe on loopback | `clock` |
+//! | [`simulator`] | a stateful Stripe on loopback | `clock`, `domain::money` |
 //! | [`devdb`] | an embedded Postgres for `dev` and the tests | `clock` |
 //! | [`commands`] | what the binary can do, a file each | everything |
 //!

@@ -11,6 +11,7 @@ use super::log::Entry;
 use super::objects::session_payment::{self, Outcome};
 use super::server::Account;
 use super::state::{Kind, Origin, number, text};
+use crate::domain::money::Money;
 
 /// `GET /pay/{session}`.
 pub async fn show(Shared(account): Shared<Arc<Account>>, Path(id): Path<String>) -> Response {
@@ -39,14 +40,14 @@ pub async fn pay(Shared(account): Shared<Arc<Account>>, Path(id): Path<String>) 
 }
 
 fn content(session: &Value, lines: Option<&Value>) -> String {
-    let currency = escape(&text(session, "currency").to_ascii_uppercase());
+    let price = |minor: i64| shown(minor, text(session, "currency"));
     let mut rows = String::new();
     for line in lines.and_then(Value::as_array).into_iter().flatten() {
         let (name, quantity) = (escape(text(line, "description")), number(line, "quantity"));
-        let amount = number(line, "amount_total");
-        rows.extend([format!("<tr><td>{name}</td><td>{quantity}</td><td>{amount} {currency}</td></tr>")]);
+        let amount = price(number(line, "amount_total"));
+        rows.extend([format!("<tr><td>{name}</td><td>{quantity}</td><td>{amount}</td></tr>")]);
     }
-    let total = number(session, "amount_total");
+    let total = price(number(session, "amount_total"));
     let action = if text(session, "status") == "open" {
         format!(
             "<form method=\"post\" action=\"/pay/{}\"><button type=\"submit\">Pay</button></form>",
@@ -56,15 +57,23 @@ fn content(session: &Value, lines: Option<&Value>) -> String {
         format!("<p>This session is {}.</p>", escape(text(session, "status")))
     };
     format!(
-        "<p>Simulated: no money moves. Amounts are in minor units.</p>\
+        "<p>Simulated: no money moves.</p>\
          <table><thead><tr><th>Item</th><th>Quantity</th><th>Amount</th></tr></thead><tbody>{rows}</tbody></table>\
-         <p>Total: {total} {currency}</p>{action}"
+         <p>Total: <strong>{total}</strong></p>{action}"
     )
+}
+
+/// An amount as a buyer reads it, such as 20.00 USD.
+fn shown(minor: i64, currency: &str) -> String {
+    let money = currency.parse().ok().and_then(|currency| Money::from_minor(minor, currency).ok());
+    money.map_or_else(|| escape(currency), |money| money.to_string())
 }
 
 fn document(title: &str, content: &str) -> String {
     format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head>\
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
+         <style>body{{font:16px sans-serif;max-width:36em;margin:3em auto}}td,th{{text-align:left;padding:.3em 2em .3em 0}}\
+         button{{font:inherit;padding:.5em 2em}}</style></head>\
          <body><h1>{title}</h1>{content}</body></html>"
     )
 }
