@@ -21,6 +21,7 @@ use crate::store::{Store, StoreError};
 use crate::stripe::client::StripeClient;
 use crate::stripe::signature::{Secret, Tolerance};
 use crate::workers::inbox::InboxWorker;
+use crate::workers::renewal::RenewalWorker;
 use crate::workers::{Beat, retention};
 
 /// Longest wait for requests and workers under way at a stop.
@@ -28,6 +29,8 @@ const DRAIN: Duration = Duration::from_secs(25);
 
 /// A round of the inbox is finished every second; half a minute without one is a fault.
 const INBOX_LATE: Duration = Duration::from_secs(30);
+/// A bucket of the renewal worker takes seconds, however much is due.
+const RENEWAL_LATE: Duration = Duration::from_mins(5);
 /// The retention worker makes a round every quarter of an hour.
 const RETENTION_LATE: Duration = Duration::from_mins(45);
 
@@ -98,6 +101,7 @@ pub struct Daemon {
     address: SocketAddr,
     posting: Posting,
     inbox: InboxWorker,
+    renewal: RenewalWorker,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -130,10 +134,17 @@ impl Daemon {
             park_unknown_prices: parts.park_unknown_prices,
             beat: beat(&ages, "inbox", INBOX_LATE),
         };
+        let renewal = RenewalWorker {
+            store: parts.store.clone(),
+            posting: posting.clone(),
+            wake: Arc::new(Notify::new()),
+            beat: beat(&ages, "renewal", RENEWAL_LATE),
+        };
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
         let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
+        tasks.spawn(renewal.clone().run(stop.clone()));
         tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));
         let serving = axum::serve(listener, router(app)).with_graceful_shutdown(stop.clone().cancelled_owned());
         tasks.spawn(async move {
@@ -141,7 +152,7 @@ impl Daemon {
                 tracing::error!(%error, "the daemon stopped serving");
             }
         });
-        Ok(Self { address, posting, inbox, stop, tasks })
+        Ok(Self { address, posting, inbox, renewal, stop, tasks })
     }
 
     /// Where it listens.
@@ -157,6 +168,11 @@ impl Daemon {
     /// The inbox worker, for a test that wants its work done now.
     pub const fn inbox(&self) -> &InboxWorker {
         &self.inbox
+    }
+
+    /// The renewal worker, for a test that wants its work done now.
+    pub const fn renewal(&self) -> &RenewalWorker {
+        &self.renewal
     }
 
     /// Stops taking, finishes what is under way within a bound, and lets go.

@@ -74,6 +74,8 @@ pub struct AccountState {
     pub bought: BTreeMap<(PaymentId, String), GrantId>,
     /// Newest period already granted of each item of each attachment, with its grant.
     pub renewed: BTreeMap<(AttachmentId, String), (Timestamp, GrantId)>,
+    /// Older periods already granted, as far as the batch can ask for them.
+    pub given: BTreeMap<(AttachmentId, String, Timestamp), GrantId>,
     /// Were wallets, attachments and once-only keys read, not just open grants and debts?
     pub complete: bool,
     /// What decided the credits of payments in the batch.

@@ -18,6 +18,8 @@ pub enum AttachmentState {
     PastDue,
     /// Begins later.
     Scheduled,
+    /// Not in force, but not over: its subscription is unpaid or paused.
+    Paused,
     /// Over.
     Ended,
 }
@@ -30,13 +32,14 @@ impl AttachmentState {
             Self::Trialing => "trialing",
             Self::PastDue => "past_due",
             Self::Scheduled => "scheduled",
+            Self::Paused => "paused",
             Self::Ended => "ended",
         }
     }
 
     /// Reads the word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Active, Self::Trialing, Self::PastDue, Self::Scheduled, Self::Ended]
+        [Self::Active, Self::Trialing, Self::PastDue, Self::Scheduled, Self::Paused, Self::Ended]
             .into_iter()
             .find(|known| known.word() == word)
     }
@@ -116,10 +119,16 @@ pub struct Attachment {
     pub paid_through: Option<Timestamp>,
     /// Since when.
     pub started_at: Timestamp,
+    /// Its trial ends then; `None`: it has had none.
+    pub trial_ends_at: Option<Timestamp>,
     /// It ends then.
     pub cancel_at: Option<Timestamp>,
     /// It ended then.
     pub ended_at: Option<Timestamp>,
+    /// When Stripe was last asked about its subscription; older views of it change nothing. `None`: never.
+    pub seen_at: Option<Timestamp>,
+    /// Is its subscription over for good? Then nothing Stripe says later brings the plan back.
+    pub is_final: bool,
 }
 
 impl Attachment {
@@ -127,11 +136,22 @@ impl Attachment {
     pub const fn is_live(&self) -> bool {
         match self.state {
             AttachmentState::Active | AttachmentState::Trialing | AttachmentState::PastDue => true,
-            AttachmentState::Scheduled | AttachmentState::Ended => false,
+            AttachmentState::Scheduled | AttachmentState::Paused | AttachmentState::Ended => false,
         }
     }
 
-    /// May a period that starts then be granted (rule 13)?
+    /// Is one of its periods paid, or its trial begun?
+    pub fn is_paid(&self) -> bool {
+        self.paid_through.is_some_and(|through| through > self.started_at)
+    }
+
+    /// Is a period that ends then followed by another, once it is paid (rule 14)? Nothing is awaited after the end that
+    /// its subscription is set to, nor from a plan that has no price: that one renews by itself.
+    pub fn awaits_renewal(&self, period_end: Timestamp) -> bool {
+        self.is_live() && self.paid_through.is_some() && self.cancel_at.is_none_or(|end| end > period_end)
+    }
+
+    /// May a period that starts then be granted by the clock (rule 13)?
     pub fn covers(&self, period_start: Timestamp) -> bool {
         self.is_live()
             && self.paid_through.is_none_or(|through| period_start < through)

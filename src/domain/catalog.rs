@@ -200,6 +200,9 @@ pub struct Item {
     pub feature: FeatureId,
     /// Credits given each period (or once, without `reset`).
     pub included: Option<Credits>,
+    /// Credits given for a trial instead of the included amount; absent: the included amount.
+    #[serde(default)]
+    pub trial_included: Option<Credits>,
     /// No limit at all.
     pub unlimited: bool,
     /// How often the included amount comes anew.

@@ -11,6 +11,7 @@ use super::credits::{Credits, Quantity};
 use super::entry::Source;
 use super::grant::{Category, GrantMoney};
 use super::ids::{AttachmentId, GrantId, PaymentId, WalletId};
+use super::subscription::{RenewalLost, SubscriptionSeen};
 
 /// Largest batch of purchased grants in one payment: Stripe's own limit of lines is 100 a session.
 pub const PAYMENT_GRANTS_MAX: usize = 200;
@@ -28,6 +29,12 @@ pub enum Command {
     Purchase(Purchase),
     /// A subscription's period was paid.
     PlanPaid(PlanPaid),
+    /// A subscription as Stripe shows it.
+    SubscriptionSeen(SubscriptionSeen),
+    /// A renewal will not be paid.
+    RenewalLost(RenewalLost),
+    /// Books what time made due, and nothing else.
+    Settle,
 }
 
 impl Command {
@@ -35,7 +42,13 @@ impl Command {
     pub const fn needs_all(&self) -> bool {
         match self {
             Self::Track(_) => false,
-            Self::Open | Self::Grant(_) | Self::Purchase(_) | Self::PlanPaid(_) => true,
+            Self::Open
+            | Self::Grant(_)
+            | Self::Purchase(_)
+            | Self::PlanPaid(_)
+            | Self::SubscriptionSeen(_)
+            | Self::RenewalLost(_)
+            | Self::Settle => true,
         }
     }
 }
@@ -202,6 +215,8 @@ pub struct PlanPaid {
     pub period_start: Timestamp,
     /// End of the paid period.
     pub period_end: Timestamp,
+    /// Is the period a trial? Then its items give what the plan says for trials.
+    pub is_trial: bool,
     /// What the line cost.
     pub money: GrantMoney,
     /// Stripe's price of the line.
@@ -287,6 +302,13 @@ pub enum Outcome {
         /// Grants of the period.
         grants: Vec<GrantId>,
     },
+    /// Plans follow a subscription.
+    Followed {
+        /// The subscription's attachments.
+        attachments: Vec<AttachmentId>,
+    },
+    /// What was due is booked.
+    Settled,
 }
 
 /// How a command ended, when it was not refused.

@@ -31,3 +31,4 @@ pub mod ids;
 pub mod money;
 pub mod payment;
 pub mod period;
+pub mod subscription;

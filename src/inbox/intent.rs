@@ -9,6 +9,7 @@ use crate::domain::command::Basis;
 use crate::domain::credits::Credits;
 use crate::domain::grant::{Category, GrantMoney};
 use crate::domain::payment::PaymentFacts;
+use crate::domain::subscription::{RenewalLost, SubscriptionSeen};
 use crate::stripe::client::Fetch;
 
 /// A stable code with the same in words.
@@ -101,6 +102,8 @@ pub struct WishedPlan {
     pub period_start: Timestamp,
     /// End of the paid period.
     pub period_end: Timestamp,
+    /// Is the period a trial?
+    pub is_trial: bool,
     /// What the line cost.
     pub money: GrantMoney,
     /// Stripe's price.
@@ -116,6 +119,10 @@ pub enum Intent {
     Link(Who),
     /// A payment came in.
     Payment(Box<PaymentIntent>),
+    /// A subscription as Stripe shows it, and whose it is.
+    Subscription(Box<SubscriptionSeen>, Who),
+    /// A renewal will not be paid, and whose it is.
+    RenewalLost(RenewalLost, Who),
 }
 
 /// A payment and everything it bought.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::intent::{Interpretation, Why};
-use super::{checkout, invoice};
+use super::{checkout, invoice, subscription};
 use crate::domain::catalog::Catalog;
 use crate::stripe::client::{Fetch, StripeId};
 use crate::stripe::wire::{Event, Wire, WireError, WireList};
@@ -16,7 +16,7 @@ const PAGES_MAX: usize = 100;
 /// Stripe's answers an event has so far, by the text of the question.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    known: BTreeMap<String, (u16, Vec<u8>)>,
+    known: BTreeMap<String, Answered>,
     /// No API key: nothing can be asked.
     cannot_ask: bool,
 }
@@ -27,20 +27,33 @@ impl Answers {
         Self { known: BTreeMap::new(), cannot_ask: !can_ask }
     }
 
-    /// Adds one.
-    pub fn add(&mut self, question: String, status: u16, body: Vec<u8>) {
-        self.known.insert(question, (status, body));
+    /// Adds one, and when it was asked for.
+    pub fn add(&mut self, question: String, status: u16, body: Vec<u8>, asked_at: Timestamp) {
+        self.known.insert(question, Answered { status, body, asked_at });
+    }
+
+    /// When a question was asked, if it has an answer.
+    pub(super) fn asked_at(&self, question: &Fetch) -> Option<Timestamp> {
+        self.known.get(&question.path()).map(|answered| answered.asked_at)
     }
 
     /// What is known to a question.
     fn get(&self, question: &Fetch) -> Found<'_> {
         match self.known.get(&question.path()) {
-            Some((200, body)) => Found::Body(body),
+            Some(Answered { status: 200, body, .. }) => Found::Body(body),
             Some(_) => Found::Nothing,
             None if self.cannot_ask => Found::Nothing,
             None => Found::Unasked,
         }
     }
+}
+
+/// An answer of Stripe.
+#[derive(Clone, Debug)]
+struct Answered {
+    status: u16,
+    body: Vec<u8>,
+    asked_at: Timestamp,
 }
 
 enum Found<'a> {
@@ -161,6 +174,13 @@ pub fn interpret(event: &Event, context: Context<'_>) -> Interpretation {
         "checkout.session.async_payment_failed" => checkout::failed(event),
         "checkout.session.expired" => checkout::expired(event),
         "invoice.paid" => invoice::paid(event, context),
+        "invoice.voided" | "invoice.marked_uncollectible" => subscription::unpaid(event, context),
+        "customer.subscription.created"
+        | "customer.subscription.updated"
+        | "customer.subscription.paused"
+        | "customer.subscription.resumed"
+        | "customer.subscription.pending_update_applied" => subscription::changed(event, context),
+        "customer.subscription.deleted" => subscription::deleted(event, context),
         _ => Err(Stop::Ignore(Why::new(
             "unhandled_type",
             format!("events of type {} change nothing here", super::facts::cut(kind)),

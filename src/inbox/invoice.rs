@@ -10,6 +10,7 @@ use super::checkout::{self, add, charge_of, count, line_money, net_of, pack_gran
 use super::facts::{self, claims_credits, metadata_grant, money_if_any};
 use super::intent::{Intent, PaymentIntent, Why, WishedGrant, WishedPlan};
 use super::interpret::{Context, Stop, needed, stripe_id};
+use super::subscription;
 use crate::domain::catalog::Sold;
 use crate::domain::command::Basis;
 use crate::domain::credits::Credits;
@@ -51,7 +52,13 @@ pub(super) fn paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, S
     let paid_at = needed(paid_at, "status_transitions.paid_at")?;
     context.after_cutover(paid_at)?;
     let facts = facts_of(&invoice, id, intent, charge.as_ref(), paid_at, metadata.clone())?;
-    let (mut grants, plans) = from_lines(&lines, &invoice, paid_at, context)?;
+    let pays_plan = lines.iter().any(|line| matches!(sold(line, context), Some(Sold::PlanFee { .. })));
+    let newest = match invoice.subscription.as_deref().filter(|_| pays_plan) {
+        Some(id) => subscription::newest(id, context)?,
+        None => None,
+    };
+    let trial_end = newest.as_ref().and_then(|(newest, _)| newest.trial_end);
+    let (mut grants, plans) = from_lines(&lines, &invoice, paid_at, newest.is_some().then_some(trial_end), context)?;
     let mut basis = Basis::Lines;
     if by_metadata || (invoice.subscription.is_none() && claims_credits(&metadata)) {
         if invoice.subscription.is_none() {
@@ -61,15 +68,16 @@ pub(super) fn paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, S
         basis = Basis::Metadata;
         grants.extend(from_metadata(&facts, &metadata, paid_at, context)?);
     }
-    Ok(vec![Intent::Payment(Box::new(PaymentIntent {
-        who: facts::who(&metadata, None, invoice.customer.as_deref()),
-        facts,
-        basis,
-        paid_at,
-        grants,
-        plans,
-        metadata,
-    }))])
+    let who = facts::who(&metadata, None, invoice.customer.as_deref());
+    let mut intents = Vec::new();
+    if let Some((newest, asked_at)) = newest
+        && let Some(seen) = subscription::view(&newest, asked_at, context)?
+    {
+        // Where its periods are counted from, and whether it goes on, before what this one gives.
+        intents.push(Intent::Subscription(Box::new(seen), who.clone()));
+    }
+    intents.push(Intent::Payment(Box::new(PaymentIntent { who, facts, basis, paid_at, grants, plans, metadata })));
+    Ok(intents)
 }
 
 /// The invoice's own metadata over the subscription's snapshot.
@@ -185,12 +193,14 @@ fn from_metadata(
     Ok(grant)
 }
 
+/// `trial_end` is what the subscription says of its trial; the outer `None`: it could not be asked.
 type Bought = (Vec<WishedGrant>, Vec<WishedPlan>);
 
 fn from_lines(
     lines: &[InvoiceLine],
     invoice: &Invoice,
     paid_at: Timestamp,
+    trial_end: Option<Option<Timestamp>>,
     context: Context<'_>,
 ) -> Result<Bought, Stop> {
     let mut bought: BTreeMap<String, WishedGrant> = BTreeMap::new();
@@ -216,7 +226,12 @@ fn from_lines(
                 if line.kind == Some(LineKind::InvoiceItem) {
                     continue;
                 }
-                plans.push(plan_of(line, invoice, plan, money)?);
+                let wished = plan_of(line, invoice, plan, money)?;
+                let is_trial = match trial_end {
+                    Some(trial_end) => trial_end == Some(wished.period_end),
+                    None => looks_like_trial(line),
+                };
+                plans.push(WishedPlan { is_trial, ..wished });
             }
         }
     }
@@ -243,6 +258,14 @@ fn money_of(line: &InvoiceLine) -> Result<(GrantMoney, Option<Money>), Stop> {
     Ok((money, net))
 }
 
+/// A line without an amount and without a discount, of a price that is not free, is a trial's.
+fn looks_like_trial(line: &InvoiceLine) -> bool {
+    let is_zero = |text: &str| text.parse::<Credits>().is_ok_and(Credits::is_zero);
+    line.amount.as_ref().is_some_and(|amount| amount.minor == 0)
+        && line.discount.as_ref().is_none_or(|discount| discount.minor == 0)
+        && line.unit_amount_decimal.as_deref().is_some_and(|unit| !is_zero(unit))
+}
+
 fn plan_of(
     line: &InvoiceLine,
     invoice: &Invoice,
@@ -262,6 +285,7 @@ fn plan_of(
         quantity: quantity.unwrap_or(1).max(1),
         period_start: period.start,
         period_end: period.end,
+        is_trial: false,
         money,
         stripe_price: line.price.clone(),
         stripe_line: line.id.clone(),

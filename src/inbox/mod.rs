@@ -18,3 +18,4 @@ pub mod intent;
 pub mod interpret;
 pub mod invoice;
 pub mod receive;
+pub mod subscription;

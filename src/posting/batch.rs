@@ -10,9 +10,9 @@ use crate::domain::account::{AccountLife, AccountState, Changes};
 use crate::domain::catalog::CatalogVersion;
 use crate::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejection};
 use crate::domain::decide::{Context, decide};
-use crate::domain::ids::{AccountId, PaymentId};
+use crate::domain::ids::AccountId;
 use crate::store::StoreError;
-use crate::store::ledger::{self, AppliedKey, Situation};
+use crate::store::ledger::{self, AppliedKey, Asked, Situation};
 
 /// A command with its key and whom it is for.
 #[derive(Clone, Debug)]
@@ -141,7 +141,7 @@ impl Group {
         let complete: BTreeSet<AccountId> = orders.iter().filter(needs).map(|order| order.account).collect();
         if !complete.is_empty() {
             let complete: Vec<AccountId> = complete.into_iter().collect();
-            ledger::read_all(connection, &mut states, &complete, &payments_of(orders)).await?;
+            ledger::read_all(connection, &mut states, &complete, &asked_by(orders)).await?;
         }
         Ok(Self { states, changes: BTreeMap::new(), situation, catalog, now, fresh: BTreeSet::new() })
     }
@@ -186,10 +186,19 @@ impl Group {
     }
 }
 
-fn payments_of(orders: &[Order]) -> Vec<PaymentId> {
-    let payments = orders.iter().filter_map(|order| match &order.command {
-        Command::Purchase(purchase) => Some(purchase.payment),
-        Command::Open | Command::Track(_) | Command::Grant(_) | Command::PlanPaid(_) => None,
-    });
-    payments.collect()
+fn asked_by(orders: &[Order]) -> Asked {
+    let mut asked = Asked::default();
+    for order in orders {
+        match &order.command {
+            Command::Purchase(purchase) => asked.payments.push(purchase.payment),
+            Command::PlanPaid(paid) => asked.periods.push(paid.period_start),
+            Command::Open
+            | Command::Track(_)
+            | Command::Grant(_)
+            | Command::SubscriptionSeen(_)
+            | Command::RenewalLost(_)
+            | Command::Settle => {}
+        }
+    }
+    asked
 }

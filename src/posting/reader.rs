@@ -185,7 +185,7 @@ async fn read_complete(
     let mut states = ledger::read_heads(&mut snapshot, accounts).await?;
     let situation = ledger::situation(&mut snapshot, accounts, &[]).await?;
     ledger::read_grants(&mut snapshot, &mut states, &situation).await?;
-    ledger::read_all(&mut snapshot, &mut states, accounts, &[]).await?;
+    ledger::read_all(&mut snapshot, &mut states, accounts, &ledger::Asked::default()).await?;
     snapshot.rollback().await?;
     Ok(states)
 }

@@ -21,6 +21,11 @@ SELECT account_id FROM stripe_customer_ids WHERE stripe_customer_id = $1";
 const LINK_STRIPE_CUSTOMER: &str = "-- link_stripe_customer
 INSERT INTO stripe_customer_ids (stripe_customer_id, account_id) VALUES ($1, $2)
 ON CONFLICT ON CONSTRAINT stripe_customer_ids_pkey DO NOTHING";
+const FIND_SUBSCRIPTION: &str = "-- find_stripe_subscription
+SELECT account_id FROM stripe_subscription_ids WHERE stripe_subscription_id = $1";
+const CLAIM_SUBSCRIPTION: &str = "-- claim_stripe_subscription
+INSERT INTO stripe_subscription_ids (stripe_subscription_id, account_id) VALUES ($1, $2)
+ON CONFLICT ON CONSTRAINT stripe_subscription_ids_pkey DO NOTHING";
 const FIND_WALLET: &str = "-- find_wallet
 SELECT account_id, wallet_id FROM wallet_ids WHERE wallet_key = $1";
 const CLAIM_WALLET: &str = "-- claim_wallet
@@ -30,13 +35,15 @@ const WALLET_FEATURE: &str = "-- wallet_feature
 SELECT feature FROM wallets WHERE account_id = $1 AND wallet_id = $2";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 9] = [
+pub const STATEMENTS: [&str; 11] = [
     FIND_CUSTOMER,
     CLAIM_CUSTOMER,
     INSERT_ACCOUNT,
     INSERT_PERSON,
     FIND_STRIPE_CUSTOMER,
     LINK_STRIPE_CUSTOMER,
+    FIND_SUBSCRIPTION,
+    CLAIM_SUBSCRIPTION,
     FIND_WALLET,
     CLAIM_WALLET,
     WALLET_FEATURE,
@@ -126,6 +133,19 @@ impl Store {
             let linked: Uuid =
                 sqlx::query_scalar(FIND_STRIPE_CUSTOMER).bind(stripe_customer).fetch_one(connection).await?;
             Ok(AccountId::from_uuid(linked))
+        })
+    }
+
+    /// Whose a subscription is: the account's, when nobody has it.
+    pub async fn claim_subscription(&self, subscription: &str, account: AccountId) -> Result<AccountId, StoreError> {
+        transaction!(self, "claim_subscription", |connection| {
+            sqlx::query(CLAIM_SUBSCRIPTION)
+                .bind(subscription)
+                .bind(account.as_uuid())
+                .execute(&mut *connection)
+                .await?;
+            let owner: Uuid = sqlx::query_scalar(FIND_SUBSCRIPTION).bind(subscription).fetch_one(connection).await?;
+            Ok(AccountId::from_uuid(owner))
         })
     }
 

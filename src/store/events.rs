@@ -23,7 +23,8 @@ ORDER BY e.due_at, e.event_id LIMIT $1";
 const LEASE: &str = "-- lease_stripe_event
 UPDATE stripe_events SET lease_token = $2, leased_until = clock_timestamp() + make_interval(secs => $3::integer), attempts = attempts + 1
 WHERE event_id = $1 AND due_at IS NOT NULL AND (leased_until IS NULL OR leased_until <= clock_timestamp())
-RETURNING event_id, event_type, livemode, created_at, body, attempts, state";
+RETURNING event_id, event_type, livemode, created_at, body, attempts,
+    (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i)";
 const FINISH: &str = "-- finish_stripe_event
 UPDATE stripe_events SET state = $3, reason = $4, detail = $5, account_id = coalesce($6, account_id), due_at = NULL,
     done_at = clock_timestamp(), lease_token = NULL, leased_until = NULL
@@ -37,10 +38,10 @@ const WAKE_PARKED: &str = "-- wake_parked_stripe_events
 UPDATE stripe_events SET due_at = (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i)
 WHERE state = 'parked' AND reason = ANY($1) AND due_at IS NOT NULL";
 const INSERT_INPUT: &str = "-- insert_stripe_input
-INSERT INTO stripe_inputs (event_id, request, status, body, fetched_at) VALUES ($1, $2, $3, $4, clock_timestamp())
+INSERT INTO stripe_inputs (event_id, request, status, body, fetched_at) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT ON CONSTRAINT stripe_inputs_pkey DO NOTHING";
 const READ_INPUTS: &str = "-- read_stripe_inputs
-SELECT request, status, body FROM stripe_inputs WHERE event_id = $1 ORDER BY request";
+SELECT request, status, body, fetched_at FROM stripe_inputs WHERE event_id = $1 ORDER BY request";
 const COUNT_DUE: &str = "-- count_due_stripe_events
 SELECT count(*) FROM stripe_events e CROSS JOIN instance i
 WHERE e.due_at <= clock_timestamp() + make_interval(secs => i.test_offset_seconds)";
@@ -102,6 +103,8 @@ pub struct LeasedEvent {
     pub body: Vec<u8>,
     /// How often it was worked on, this time included.
     pub attempts: i32,
+    /// When it was taken: whatever Stripe is asked for it is asked after this.
+    pub leased_at: Timestamp,
     /// Fencing token.
     token: Uuid,
 }
@@ -115,6 +118,8 @@ pub struct StoredInput {
     pub status: u16,
     /// Raw bytes.
     pub body: Vec<u8>,
+    /// Not asked for before then: the time its event was taken to be worked on.
+    pub asked_at: Timestamp,
 }
 
 /// How work on an event ended for good.
@@ -179,15 +184,16 @@ impl Store {
 
     /// Takes an event to work on it; `None`: somebody else has it, or it is done.
     pub async fn lease_event(&self, id: &str, seconds: i32) -> Result<Option<LeasedEvent>, StoreError> {
-        type Row = (String, String, bool, jiff_sqlx::Timestamp, Option<Vec<u8>>, i32, String);
+        type Row = (String, String, bool, jiff_sqlx::Timestamp, Option<Vec<u8>>, i32, jiff_sqlx::Timestamp);
         let token = fresh_uuid();
         let row: Option<Row> = transaction!(self, "lease_event", |connection| {
             let row = sqlx::query_as(LEASE).bind(id).bind(token).bind(seconds);
             Ok(row.fetch_optional(connection).await?)
         })?;
-        let Some((id, event_type, livemode, created_at, body, attempts, _)) = row else { return Ok(None) };
+        let Some((id, event_type, livemode, created_at, body, attempts, leased_at)) = row else { return Ok(None) };
         let body = word(body, "stripe_events", "body", &id)?;
-        Ok(Some(LeasedEvent { id, event_type, livemode, created_at: created_at.to_jiff(), body, attempts, token }))
+        let (created_at, leased_at) = (created_at.to_jiff(), leased_at.to_jiff());
+        Ok(Some(LeasedEvent { id, event_type, livemode, created_at, body, attempts, leased_at, token }))
     }
 
     /// Ends work on an event for good.
@@ -251,6 +257,7 @@ impl Store {
                 .bind(&input.request)
                 .bind(i32::from(input.status))
                 .bind(&input.body)
+                .bind(time(input.asked_at))
                 .execute(connection)
                 .await?;
             Ok(())
@@ -259,11 +266,11 @@ impl Store {
 
     /// The answers of Stripe kept beside an event.
     pub async fn inputs(&self, event: &str) -> Result<Vec<StoredInput>, StoreError> {
-        let rows: Vec<(String, i32, Option<Vec<u8>>)> =
+        let rows: Vec<(String, i32, Option<Vec<u8>>, jiff_sqlx::Timestamp)> =
             sqlx::query_as(READ_INPUTS).bind(event).fetch_all(self.pool()).await?;
-        let inputs = rows.into_iter().map(|(request, status, body)| {
+        let inputs = rows.into_iter().map(|(request, status, body, asked_at)| {
             let code = word(u16::try_from(status).ok(), "stripe_inputs", "status", &request)?;
-            Ok(StoredInput { request, status: code, body: body.unwrap_or_default() })
+            Ok(StoredInput { request, status: code, body: body.unwrap_or_default(), asked_at: asked_at.to_jiff() })
         });
         inputs.collect()
     }

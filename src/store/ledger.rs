@@ -57,13 +57,20 @@ FROM wallets WHERE account_id = ANY($1)";
 /// Live attachments, and ended ones of a subscription: a late invoice must find them.
 const READ_ATTACHMENTS: &str = "-- read_attachments
 SELECT account_id, attachment_id, plan_id, plan_version, state, origin, stripe_subscription, entity, quantity, anchor,
-    paid_through, started_at, cancel_at, ended_at
+    paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final
 FROM attachments WHERE account_id = ANY($1) AND (state <> 'ended' OR stripe_subscription IS NOT NULL)";
 
 const READ_RENEWED: &str = "-- read_renewed
 SELECT DISTINCT ON (account_id, attachment_id, item) account_id, attachment_id, item, period_start, grant_id
 FROM grants WHERE account_id = ANY($1) AND attachment_id = ANY($2)
 ORDER BY account_id, attachment_id, item, period_start DESC";
+
+/// Periods that contain a time asked for, the newest or not: a late payment's period may have been given before.
+const READ_GIVEN: &str = "-- read_given_periods
+SELECT g.account_id, g.attachment_id, g.item, g.period_start, g.grant_id
+FROM grants g JOIN unnest($2::timestamptz[]) AS asked (at)
+    ON g.period_start <= asked.at AND (g.expires_at IS NULL OR g.expires_at > asked.at)
+WHERE g.account_id = ANY($1) AND g.attachment_id IS NOT NULL";
 
 const READ_BOUGHT: &str = "-- read_bought
 SELECT account_id, payment_id, item_key, grant_id
@@ -74,7 +81,7 @@ SELECT account_id, payment_id, basis
 FROM payments WHERE account_id = ANY($1) AND payment_id = ANY($2) AND basis IS NOT NULL";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 9] = [
+pub const STATEMENTS: [&str; 10] = [
     LOCK_ACCOUNTS,
     READ_ACCOUNTS,
     READ_SITUATION,
@@ -82,6 +89,7 @@ pub const STATEMENTS: [&str; 9] = [
     READ_WALLETS,
     READ_ATTACHMENTS,
     READ_RENEWED,
+    READ_GIVEN,
     READ_BOUGHT,
     READ_BASES,
 ];
@@ -225,12 +233,21 @@ pub async fn read_grants(
     Ok(())
 }
 
+/// What the commands of a batch name, so that what was done for it before is read.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Payments that buy something.
+    pub payments: Vec<PaymentId>,
+    /// Starts of periods that were paid.
+    pub periods: Vec<Timestamp>,
+}
+
 /// Fills in wallets, attachments and once-only keys of those accounts that need them.
 pub async fn read_all(
     connection: &mut PgConnection,
     states: &mut BTreeMap<AccountId, AccountState>,
     accounts: &[AccountId],
-    payments: &[PaymentId],
+    asked: &Asked,
 ) -> Result<(), StoreError> {
     let ids = uuids(accounts);
     let wallets: Vec<WalletRow> = sqlx::query_as(READ_WALLETS).bind(&ids).fetch_all(&mut *connection).await?;
@@ -253,8 +270,11 @@ pub async fn read_all(
     if !attached.is_empty() {
         read_renewed(connection, states, &ids, attached).await?;
     }
-    if !payments.is_empty() {
-        read_bought(connection, states, &ids, payments).await?;
+    if !asked.periods.is_empty() {
+        read_given(connection, states, &ids, &asked.periods).await?;
+    }
+    if !asked.payments.is_empty() {
+        read_bought(connection, states, &ids, &asked.payments).await?;
     }
     for account in accounts {
         if let Some(state) = states.get_mut(account) {
@@ -276,6 +296,24 @@ async fn read_renewed(
         if let Some(state) = states.get_mut(&AccountId::from_uuid(account)) {
             let key = (AttachmentId::from_uuid(attachment), item);
             state.renewed.insert(key, (start.to_jiff(), GrantId::from_uuid(grant)));
+        }
+    }
+    Ok(())
+}
+
+async fn read_given(
+    connection: &mut PgConnection,
+    states: &mut BTreeMap<AccountId, AccountState>,
+    accounts: &[Uuid],
+    periods: &[Timestamp],
+) -> Result<(), StoreError> {
+    let times: Vec<jiff_sqlx::Timestamp> = periods.iter().copied().map(rows::time).collect();
+    let found: Vec<(Uuid, Uuid, String, jiff_sqlx::Timestamp, Uuid)> =
+        sqlx::query_as(READ_GIVEN).bind(accounts).bind(times).fetch_all(connection).await?;
+    for (account, attachment, item, start, grant) in found {
+        if let Some(state) = states.get_mut(&AccountId::from_uuid(account)) {
+            let key = (AttachmentId::from_uuid(attachment), item, start.to_jiff());
+            state.given.insert(key, GrantId::from_uuid(grant));
         }
     }
     Ok(())

@@ -39,6 +39,7 @@ impl HeadRow {
             attachments: Vec::new(),
             bought: std::collections::BTreeMap::new(),
             renewed: std::collections::BTreeMap::new(),
+            given: std::collections::BTreeMap::new(),
             bases: std::collections::BTreeMap::new(),
             complete: false,
         })
@@ -146,8 +147,11 @@ pub(super) struct AttachmentRow {
     anchor: jiff_sqlx::Timestamp,
     paid_through: Option<jiff_sqlx::Timestamp>,
     started_at: jiff_sqlx::Timestamp,
+    trial_ends_at: Option<jiff_sqlx::Timestamp>,
     cancel_at: Option<jiff_sqlx::Timestamp>,
     ended_at: Option<jiff_sqlx::Timestamp>,
+    seen_at: Option<jiff_sqlx::Timestamp>,
+    is_final: bool,
 }
 
 impl AttachmentRow {
@@ -165,8 +169,11 @@ impl AttachmentRow {
             anchor: self.anchor.to_jiff(),
             paid_through: self.paid_through.map(jiff_sqlx::Timestamp::to_jiff),
             started_at: self.started_at.to_jiff(),
+            trial_ends_at: self.trial_ends_at.map(jiff_sqlx::Timestamp::to_jiff),
             cancel_at: self.cancel_at.map(jiff_sqlx::Timestamp::to_jiff),
             ended_at: self.ended_at.map(jiff_sqlx::Timestamp::to_jiff),
+            seen_at: self.seen_at.map(jiff_sqlx::Timestamp::to_jiff),
+            is_final: self.is_final,
         };
         Ok((AccountId::from_uuid(self.account_id), attachment))
     }

@@ -81,13 +81,15 @@ SELECT grant_id, account_id FROM jsonb_to_recordset($1) AS n (grant_id uuid, acc
 
 const UPSERT_ATTACHMENTS: &str = "-- upsert_attachments
 INSERT INTO attachments (account_id, attachment_id, plan_id, plan_version, state, origin, stripe_subscription, entity,
-    quantity, anchor, paid_through, started_at, cancel_at, ended_at)
+    quantity, anchor, paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final)
 SELECT * FROM jsonb_to_recordset($1) AS n (account_id uuid, attachment_id uuid, plan_id text, plan_version integer,
     state text, origin text, stripe_subscription text, entity text, quantity bigint, anchor timestamptz,
-    paid_through timestamptz, started_at timestamptz, cancel_at timestamptz, ended_at timestamptz)
+    paid_through timestamptz, started_at timestamptz, trial_ends_at timestamptz, cancel_at timestamptz,
+    ended_at timestamptz, seen_at timestamptz, is_final boolean)
 ON CONFLICT ON CONSTRAINT attachments_pkey DO UPDATE SET plan_version = excluded.plan_version, state = excluded.state,
     quantity = excluded.quantity, anchor = excluded.anchor, paid_through = excluded.paid_through,
-    cancel_at = excluded.cancel_at, ended_at = excluded.ended_at";
+    started_at = excluded.started_at, trial_ends_at = excluded.trial_ends_at, cancel_at = excluded.cancel_at,
+    ended_at = excluded.ended_at, seen_at = excluded.seen_at, is_final = excluded.is_final";
 
 const UPDATE_BASES: &str = "-- update_payment_bases
 UPDATE payments p SET basis = n.basis
@@ -444,8 +446,11 @@ struct AttachmentJson<'a> {
     anchor: Timestamp,
     paid_through: Option<Timestamp>,
     started_at: Timestamp,
+    trial_ends_at: Option<Timestamp>,
     cancel_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
+    seen_at: Option<Timestamp>,
+    is_final: bool,
 }
 
 fn attachment_json(account: AccountId, attachment: &Attachment) -> AttachmentJson<'_> {
@@ -462,8 +467,11 @@ fn attachment_json(account: AccountId, attachment: &Attachment) -> AttachmentJso
         anchor: attachment.anchor,
         paid_through: attachment.paid_through,
         started_at: attachment.started_at,
+        trial_ends_at: attachment.trial_ends_at,
         cancel_at: attachment.cancel_at,
         ended_at: attachment.ended_at,
+        seen_at: attachment.seen_at,
+        is_final: attachment.is_final,
     }
 }
 

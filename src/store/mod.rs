@@ -15,6 +15,7 @@ pub mod event_listings;
 pub mod events;
 pub mod instance;
 pub mod keys;
+pub mod leases;
 pub mod ledger;
 mod ledger_rows;
 mod ledger_write;
@@ -24,6 +25,7 @@ pub mod reports;
 pub mod retention;
 mod rows;
 pub mod verify;
+pub mod work;
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -156,7 +156,7 @@ impl InboxWorker {
         };
         let mut answers = Answers::new(self.stripe.is_some());
         for input in self.store.inputs(&leased.id).await? {
-            answers.add(input.request, input.status, input.body);
+            answers.add(input.request, input.status, input.body, input.asked_at);
         }
         let catalog = self.store.catalog().await?;
         for _ in 0..QUESTIONS_MAX {
@@ -174,7 +174,7 @@ impl InboxWorker {
                 Interpretation::Ask(questions) => {
                     for question in questions {
                         match self.ask(leased, &question).await? {
-                            Ok(input) => answers.add(input.request, input.status, input.body),
+                            Ok(input) => answers.add(input.request, input.status, input.body, input.asked_at),
                             Err(why) => return Ok(Step::Retry(why, None)),
                         }
                     }
@@ -191,7 +191,10 @@ impl InboxWorker {
         };
         let request = question.path();
         let input = match stripe.fetch(question).await {
-            Ok(answer) => StoredInput { request, status: answer.status, body: answer.body.to_vec() },
+            Ok(answer) => {
+                let body = answer.body.to_vec();
+                StoredInput { request, status: answer.status, body, asked_at: event.leased_at }
+            }
             Err(error @ (StripeError::Refused { .. } | StripeError::TooLarge { .. })) => {
                 return Ok(Err(Why::new("stripe_refused", error.to_string())));
             }

@@ -5,6 +5,7 @@
 //! Stripe.
 
 pub mod inbox;
+pub mod renewal;
 mod resolve;
 pub mod retention;
 

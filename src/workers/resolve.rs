@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::catalog::FeatureId;
-use crate::domain::command::{Command, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef};
+use crate::domain::command::{Command, Decision, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef};
 use crate::domain::ids::{AccountId, PaymentId};
 use crate::inbox::facts::cut;
 use crate::inbox::intent::{FeatureWish, Intent, PaymentIntent, Who, Why, WishedGrant, WishedPlan};
@@ -72,11 +72,33 @@ pub(super) async fn carry_out(store: &Store, posting: &Posting, intent: Intent) 
             Ok(Done { account, linked })
         }
         Intent::Payment(payment) => pay(store, posting, *payment).await,
+        Intent::Subscription(seen, who) => {
+            let (account, linked) = find_account(store, &who).await?;
+            claim_subscription(store, account, &seen.subscription).await?;
+            let _: Decision = posting.post(account, None, Command::SubscriptionSeen(*seen)).await?;
+            Ok(Done { account, linked })
+        }
+        Intent::RenewalLost(lost, who) => {
+            let (account, linked) = find_account(store, &who).await?;
+            claim_subscription(store, account, &lost.subscription).await?;
+            let _: Decision = posting.post(account, None, Command::RenewalLost(lost)).await?;
+            Ok(Done { account, linked })
+        }
     }
 }
 
+/// Fixes whose a subscription is: the plans it pays for never move to somebody else because its metadata changed.
+async fn claim_subscription(store: &Store, account: AccountId, subscription: &str) -> Result<(), Setback> {
+    let owner = store.claim_subscription(subscription, account).await?;
+    if owner == account {
+        return Ok(());
+    }
+    let detail = format!("{subscription} belongs to {owner}; its metadata or its customer now names {account}");
+    Err(Setback::Park(Why::new("subscription_conflict", detail)))
+}
+
 async fn open(posting: &Posting, account: AccountId) -> Result<(), Setback> {
-    let _: crate::domain::command::Decision = posting.post(account, None, Command::Open).await?;
+    let _: Decision = posting.post(account, None, Command::Open).await?;
     Ok(())
 }
 
@@ -94,13 +116,16 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Setback> {
 async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent) -> Result<Done, Setback> {
     check_metadata(&payment.metadata)?;
     let (account, linked) = find_account(store, &payment.who).await?;
+    for plan in &payment.plans {
+        claim_subscription(store, account, &plan.subscription).await?;
+    }
     let claimed = match store.claim_payment(account, &payment.facts).await? {
         PaymentClaim::Claimed(payment) => payment,
         PaymentClaim::Conflict { found } => return Err(Setback::Park(Why::new("payment_conflict", found))),
     };
     for plan in payment.plans {
         let command = Command::PlanPaid(plan_paid(plan, claimed, &payment.metadata));
-        let _: crate::domain::command::Decision = posting.post(account, None, command).await?;
+        let _: Decision = posting.post(account, None, command).await?;
     }
     if !payment.grants.is_empty() {
         let mut grants = Vec::with_capacity(payment.grants.len());
@@ -114,7 +139,7 @@ async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent) -> Result
             grants,
             metadata: payment.metadata,
         };
-        let _: crate::domain::command::Decision = posting.post(account, None, Command::Purchase(purchase)).await?;
+        let _: Decision = posting.post(account, None, Command::Purchase(purchase)).await?;
     }
     Ok(Done { account, linked })
 }
@@ -127,6 +152,7 @@ fn plan_paid(plan: WishedPlan, payment: PaymentId, metadata: &BTreeMap<String, S
         quantity: plan.quantity,
         period_start: plan.period_start,
         period_end: plan.period_end,
+        is_trial: plan.is_trial,
         money: plan.money,
         stripe_price: plan.stripe_price,
         stripe_line: plan.stripe_line,

@@ -17,6 +17,7 @@ INSERT INTO accounts VALUES ('00000000-0000-7000-8000-00000000000a', 'open', 1, 
 INSERT INTO customers VALUES ('00000000-0000-7000-8000-00000000000a', 'ada', 'Ada', 'ada@example.com', '{}', '2026-01-01Z');
 INSERT INTO customer_ids VALUES ('ada', '00000000-0000-7000-8000-00000000000a');
 INSERT INTO stripe_customer_ids VALUES ('cus_1', '00000000-0000-7000-8000-00000000000a');
+INSERT INTO stripe_subscription_ids VALUES ('sub_1', '00000000-0000-7000-8000-00000000000a');
 INSERT INTO wallet_ids VALUES ('purse', '00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000b1');
 INSERT INTO grant_ids VALUES ('00000000-0000-7000-8000-0000000000c1', '00000000-0000-7000-8000-00000000000a');
 INSERT INTO hold_ids VALUES ('lock', '00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d1');
@@ -94,6 +95,12 @@ fn accounts_and_look_ups() -> Vec<Attempt> {
         attempt("customer_ids_length", "customer_ids", json!({ "customer_id": long(513) })),
         attempt("stripe_customer_ids_pkey", "stripe_customer_ids", json!({ "account_id": NOWHERE })),
         attempt("stripe_customer_ids_length", "stripe_customer_ids", json!({ "stripe_customer_id": long(256) })),
+        attempt("stripe_subscription_ids_pkey", "stripe_subscription_ids", json!({ "account_id": NOWHERE })),
+        attempt(
+            "stripe_subscription_ids_length",
+            "stripe_subscription_ids",
+            json!({ "stripe_subscription_id": long(256) }),
+        ),
         attempt("wallet_ids_pkey", "wallet_ids", json!({ "account_id": NOWHERE })),
         attempt("wallet_ids_length", "wallet_ids", json!({ "wallet_key": "" })),
         attempt("grant_ids_pkey", "grant_ids", json!({ "account_id": NOWHERE })),
@@ -164,10 +171,11 @@ fn attachments() -> Vec<Attempt> {
             "attachments",
             json!({ "attachment_id": NOWHERE, "entity": "seat", "plan_version": 9 }),
         ),
-        attempt("attachments_state_known", "attachments", json!({ "state": "paused" })),
+        attempt("attachments_state_known", "attachments", json!({ "state": "lost" })),
         attempt("attachments_origin_known", "attachments", json!({ "origin": "mail" })),
         attempt("attachments_quantity_positive", "attachments", json!({ "quantity": 0 })),
         attempt("attachments_ended_has_time", "attachments", json!({ "state": "ended" })),
+        attempt("attachments_final_has_ended", "attachments", json!({ "is_final": true })),
         attempt("attachments_ended_has_time", "attachments", json!({ "ended_at": "2026-01-01Z" })),
         attempt("attachments_stripe_has_subscription", "attachments", json!({ "stripe_subscription": null })),
         attempt("attachments_one_per_subscription", "attachments", json!({ "attachment_id": NOWHERE })),

@@ -55,6 +55,7 @@ fn item(id: &str, of: &str, included: Option<&str>, unlimited: bool) -> Item {
         id: id.to_owned(),
         feature: feature(of),
         included: included.map(credits),
+        trial_included: None,
         unlimited,
         reset: Some(Interval { unit: IntervalUnit::Month, count: 1 }),
         anchor: ResetAnchor::Anniversary,
@@ -114,6 +115,7 @@ fn new_account() -> AccountState {
         attachments: Vec::new(),
         bought: BTreeMap::new(),
         renewed: BTreeMap::new(),
+        given: BTreeMap::new(),
         complete: true,
         bases: BTreeMap::new(),
     }

@@ -86,6 +86,7 @@ fn item(feature: &str, included: Option<Credits>) -> Item {
         id: feature.to_owned(),
         feature: name(feature),
         included,
+        trial_included: None,
         unlimited: false,
         reset: included.map(|_| Interval { unit: IntervalUnit::Month, count: 1 }),
         anchor: ResetAnchor::Anniversary,

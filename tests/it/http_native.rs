@@ -291,7 +291,12 @@ async fn stored_events_are_listed_and_shown_whole() {
         assert!(api.store.insert_event(&event).await.unwrap());
     }
     let request = "/v1/checkout/sessions/cs_1/line_items".to_owned();
-    let input = StoredInput { request: request.clone(), status: 200, body: br#"{"data": []}"#.to_vec() };
+    let input = StoredInput {
+        request: request.clone(),
+        status: 200,
+        body: br#"{"data": []}"#.to_vec(),
+        asked_at: jiff::Timestamp::UNIX_EPOCH,
+    };
     api.store.keep_input("evt_1", &input).await.unwrap();
     let key = api.key(Scope::Finance);
     let page = api.call(Some(key), "GET", "/api/v1/stripe-events?limit=2", "").await.ok();

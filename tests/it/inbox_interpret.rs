@@ -100,7 +100,7 @@ impl World {
                     assert!(self.can_ask && !questions.is_empty());
                     for question in questions {
                         let (status, body) = self.answer(&question);
-                        answers.add(question.path(), status, body.to_string().into_bytes());
+                        answers.add(question.path(), status, body.to_string().into_bytes(), Timestamp::UNIX_EPOCH);
                     }
                 }
                 done => return done,
@@ -420,7 +420,7 @@ fn lines_come_in_pages_and_all_of_them_count() {
                 body = json!({ "object": "list", "data": [line], "has_more": pages < 2 });
                 pages += 1;
             }
-            answers.add(question.path(), status, body.to_string().into_bytes());
+            answers.add(question.path(), status, body.to_string().into_bytes(), Timestamp::UNIX_EPOCH);
         }
     };
     let Intent::Payment(payment) = payment else { panic!("a payment") };

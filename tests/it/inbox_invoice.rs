@@ -111,7 +111,7 @@ async fn the_first_paid_invoice_attaches_the_plan_and_grants_once(#[case] order:
     }
     assert_pro(&app, &session).await;
     deliver(&app, "invoice.payment_succeeded", "ignored", "unhandled_type").await;
-    deliver(&app, "customer.subscription.created", "ignored", "unhandled_type").await;
+    deliver(&app, "customer.subscription.created", "processed", "").await;
     assert_pro(&app, &session).await;
     app.finish().await;
 }

@@ -39,6 +39,7 @@ fn paid(plan: &str, start: Timestamp, days: i64) -> Command {
         quantity: 1,
         period_start: start,
         period_end: start.checked_add(SignedDuration::from_hours(24 * days)).unwrap(),
+        is_trial: false,
         money: GrantMoney::default(),
         stripe_price: None,
         stripe_line: None,

@@ -1,15 +1,15 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
 use creditd::store::{
-    accounts, catalog, customers, event_listings, events, instance, keys, ledger, listings, payments, reports,
-    retention, verify,
+    accounts, catalog, customers, event_listings, events, instance, keys, leases, ledger, listings, payments, reports,
+    retention, verify, work,
 };
 use sqlx::{Executor, PgPool};
 
 use crate::support::database::fresh_pool;
 
 /// Tables that carry an `account_id` and are no account tables: look-ups keyed by their value, and queues.
-const NOT_LED_BY_ACCOUNT: [&str; 10] = [
+const NOT_LED_BY_ACCOUNT: [&str; 11] = [
     "account_work",
     "customer_ids",
     "grant_ids",
@@ -18,6 +18,7 @@ const NOT_LED_BY_ACCOUNT: [&str; 10] = [
     "payment_aliases",
     "stripe_customer_ids",
     "stripe_events",
+    "stripe_subscription_ids",
     "wallet_ids",
     "_sqlx_migrations",
 ];
@@ -200,7 +201,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 14] = [
+    let files: [(&'static str, &[&'static str]); 16] = [
         ("accounts", &accounts::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
         ("customers", &customers::STATEMENTS),
@@ -208,6 +209,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("events", &events::STATEMENTS),
         ("instance", &instance::STATEMENTS),
         ("keys", &keys::STATEMENTS),
+        ("leases", &leases::STATEMENTS),
         ("ledger", &ledger::STATEMENTS),
         ("ledger_write", &ledger::WRITE_STATEMENTS),
         ("listings", &listings::STATEMENTS),
@@ -215,6 +217,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("reports", &reports::STATEMENTS),
         ("retention", &retention::STATEMENTS),
         ("verify", &verify::STATEMENTS),
+        ("work", &work::STATEMENTS),
     ];
     files.into_iter().flat_map(|(file, all)| all.iter().map(move |statement| (file, *statement))).collect()
 }

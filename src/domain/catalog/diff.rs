@@ -200,10 +200,23 @@ fn plan_facts(plan: &Plan) -> BTreeMap<String, String> {
 
 fn item_facts(item: &Item) -> BTreeMap<String, String> {
     // The id is the item's path; packs are things of their own.
-    let Item { id, feature, included, unlimited, reset, anchor, rollover, packs: _, expires_after, priority } = item;
+    let Item {
+        id,
+        feature,
+        included,
+        trial_included,
+        unlimited,
+        reset,
+        anchor,
+        rollover,
+        packs: _,
+        expires_after,
+        priority,
+    } = item;
     let mut facts = BTreeMap::new();
     fact(&mut facts, "feature", (feature.as_str() != id).then_some(feature));
     fact(&mut facts, "included", included.as_ref());
+    fact(&mut facts, "trial_included", trial_included.as_ref());
     fact(&mut facts, "unlimited", unlimited.then_some(true));
     fact(&mut facts, "reset", reset.map(every));
     match anchor {

@@ -8,6 +8,7 @@
 
 mod grants;
 mod plans;
+mod subscriptions;
 mod time;
 mod track;
 
@@ -66,6 +67,9 @@ pub fn decide(
         Command::Grant(grant) => draft.new_grant(grant),
         Command::Purchase(purchase) => draft.purchase(purchase),
         Command::PlanPaid(paid) => draft.plan_paid(paid),
+        Command::SubscriptionSeen(seen) => draft.subscription_seen(seen),
+        Command::RenewalLost(lost) => draft.renewal_lost(lost),
+        Command::Settle => Ok(draft.settle()),
     }?;
     if command.needs_all() {
         draft.reckon_next_due()?;

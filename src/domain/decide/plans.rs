@@ -1,4 +1,4 @@
-//! Plans: attaching what everyone gets, and what a paid subscription brings.
+//! Plans: attaching them, ending them, and what their items give each period.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,7 +8,7 @@ use super::super::catalog::{Interval, Item, Plan, PlanId, RevenuePolicy};
 use super::super::command::{Decision, Outcome, PlanPaid, Rejection, WalletRef};
 use super::super::credits::{AmountError, Credits};
 use super::super::entry::{EntryKind, Source};
-use super::super::grant::{Category, GrantMoney, Origin, Period};
+use super::super::grant::{Category, Grant, GrantMoney, Origin, Period};
 use super::super::ids::{AttachmentId, GrantId};
 use super::super::period;
 use super::{Draft, RENEWAL_GRACE_HOURS, grants};
@@ -20,166 +20,143 @@ impl Draft<'_> {
             return Ok(Decision::AlreadyApplied(Outcome::Opened));
         }
         let catalog = self.context.catalog;
-        let automatic = catalog.catalog.plans.iter().filter(|(_, plan)| plan.auto_enable);
-        for (id, _) in automatic {
-            let attachment = Attachment {
-                id: AttachmentId::from_uuid(self.ids.fresh()),
-                plan: id.clone(),
-                plan_version: self.current_version(id)?,
-                state: AttachmentState::Active,
-                origin: AttachmentOrigin::Auto,
-                entity: String::new(),
-                quantity: 1,
-                anchor: self.context.now,
-                paid_through: None,
-                started_at: self.context.now,
-                cancel_at: None,
-                ended_at: None,
-            };
-            let attached = attachment.id;
-            self.changes.attachments.push(attachment.clone());
-            self.state.attachments.push(attachment);
-            self.renew(attached, None)?;
+        for (plan, _) in catalog.catalog.plans.iter().filter(|(_, plan)| plan.auto_enable) {
+            self.attach_automatic(plan, self.context.now)?;
         }
         self.state.life = AccountLife::Open;
         self.changes.head_changed = true;
         Ok(Decision::Applied(Outcome::Opened))
     }
 
-    fn current_version(&self, plan: &PlanId) -> Result<i32, Rejection> {
+    pub(super) fn current_version(&self, plan: &PlanId) -> Result<i32, Rejection> {
         self.context.catalog.plan_versions.get(plan).copied().ok_or_else(|| Rejection::UnknownPlan(plan.clone()))
     }
 
-    pub(super) fn plan_paid(&mut self, paid: &PlanPaid) -> Result<Decision, Rejection> {
-        self.source = Source::Plan;
-        let found = self
-            .state
-            .attachments
-            .iter()
-            .find(|known| known.plan == paid.plan && known.origin.subscription() == Some(paid.subscription.as_str()))
-            .map(|known| known.id);
-        let (attachment, mut changed) = match found {
-            Some(id) if self.was_left_before(id, paid) => (self.take_up_again(id, paid)?, true),
-            Some(id) => (id, self.extend(id, paid)),
-            None => (self.attach_paid(paid)?, true),
-        };
-        let grants = self.renew(attachment, Some(paid))?;
-        changed |= !grants.is_empty();
-        if changed {
-            return Ok(Decision::Applied(Outcome::PlanPaid { attachment, grants }));
-        }
-        let known = self.state.renewed.iter().filter(|((id, _), _)| *id == attachment).map(|(_, (_, grant))| *grant);
-        let grants = known.collect();
-        Ok(Decision::AlreadyApplied(Outcome::PlanPaid { attachment, grants }))
+    pub(super) fn attachment(&self, id: AttachmentId) -> Option<&Attachment> {
+        self.state.attachments.iter().find(|known| known.id == id)
     }
 
-    /// Had the subscription left this plan before the paid period began? Then it has come back to it.
-    fn was_left_before(&self, id: AttachmentId, paid: &PlanPaid) -> bool {
-        let known = self.state.attachments.iter().find(|known| known.id == id);
-        known.and_then(|known| known.ended_at).is_some_and(|ended| paid.period_end > ended)
-            && known.and_then(|known| known.paid_through).is_none_or(|through| paid.period_end > through)
-    }
-
-    /// A plan the subscription comes back to goes on under its old id, counted from the period that was paid.
-    fn take_up_again(&mut self, id: AttachmentId, paid: &PlanPaid) -> Result<AttachmentId, Rejection> {
-        let plan_version = self.current_version(&paid.plan)?;
-        self.make_room_for(&paid.plan, &paid.subscription)?;
-        if let Some(known) = self.state.attachments.iter_mut().find(|known| known.id == id) {
-            known.state = AttachmentState::Active;
-            known.plan_version = plan_version;
-            known.quantity = paid.quantity;
-            known.anchor = paid.period_start;
-            known.paid_through = Some(paid.period_end);
-            known.cancel_at = None;
-            known.ended_at = None;
-            self.changes.touched_attachments.insert(id);
-        }
-        Ok(id)
-    }
-
-    /// `paid_through` only moves forward; an ended attachment stays ended.
-    fn extend(&mut self, id: AttachmentId, paid: &PlanPaid) -> bool {
-        let Some(known) = self.state.attachments.iter_mut().find(|known| known.id == id) else { return false };
-        if known.paid_through.is_some_and(|through| through >= paid.period_end) {
-            return false;
-        }
-        known.paid_through = Some(paid.period_end);
-        if matches!(known.state, AttachmentState::PastDue | AttachmentState::Trialing) {
-            known.state = AttachmentState::Active;
-        }
+    pub(super) fn attachment_mut(&mut self, id: AttachmentId) -> Option<&mut Attachment> {
         self.changes.touched_attachments.insert(id);
-        true
+        self.state.attachments.iter_mut().find(|known| known.id == id)
     }
 
-    fn attach_paid(&mut self, paid: &PlanPaid) -> Result<AttachmentId, Rejection> {
-        let plan_version = self.current_version(&paid.plan)?;
-        self.make_room_for(&paid.plan, &paid.subscription)?;
-        let attachment = Attachment {
-            id: AttachmentId::from_uuid(self.ids.fresh()),
-            plan: paid.plan.clone(),
-            plan_version,
-            state: AttachmentState::Active,
-            origin: AttachmentOrigin::Stripe { subscription: paid.subscription.clone() },
-            entity: String::new(),
-            quantity: paid.quantity,
-            anchor: paid.period_start,
-            paid_through: Some(paid.period_end),
-            started_at: paid.period_start,
-            cancel_at: None,
-            ended_at: None,
-        };
+    pub(super) fn attach(&mut self, attachment: Attachment) -> AttachmentId {
         let id = attachment.id;
         self.changes.attachments.push(attachment.clone());
         self.state.attachments.push(attachment);
+        id
+    }
+
+    /// Attaches a plan everyone gets, from `at` on, which may lie in the past: then with the period it began with and
+    /// the one that runs now.
+    fn attach_automatic(&mut self, plan: &PlanId, at: Timestamp) -> Result<AttachmentId, Rejection> {
+        let attachment = Attachment {
+            id: AttachmentId::from_uuid(self.ids.fresh()),
+            plan: plan.clone(),
+            plan_version: self.current_version(plan)?,
+            state: AttachmentState::Active,
+            origin: AttachmentOrigin::Auto,
+            entity: String::new(),
+            quantity: 1,
+            anchor: at,
+            paid_through: None,
+            started_at: at,
+            trial_ends_at: None,
+            cancel_at: None,
+            ended_at: None,
+            seen_at: None,
+            is_final: false,
+        };
+        let id = self.attach(attachment);
+        self.give(id, at, None)?;
+        self.renew(id)?;
         Ok(id)
     }
 
-    /// Plans of one group exclude each other: a new one ends the others, and with them the period grants they gave,
-    /// unless the change happens inside one subscription (rule 16).
-    fn make_room_for(&mut self, plan: &PlanId, subscription: &str) -> Result<(), Rejection> {
-        let catalog = &self.context.catalog.catalog;
-        let group_of = |id: &PlanId| catalog.plans.get(id).and_then(|plan| plan.group.as_ref());
-        let Some(group) = group_of(plan) else { return Ok(()) };
-        if catalog.plans.get(plan).is_some_and(|plan| plan.add_on) {
-            return Ok(());
-        }
-        let others: Vec<(AttachmentId, bool)> = self
-            .state
-            .attachments
-            .iter()
-            .filter(|known| known.is_live() && known.plan != *plan && group_of(&known.plan) == Some(group))
-            .map(|known| (known.id, known.origin.subscription() == Some(subscription)))
-            .collect();
-        for (other, same_subscription) in others {
-            self.end_attachment(other, self.context.now, !same_subscription)?;
+    fn group_of(&self, plan: &PlanId) -> Option<&str> {
+        let plan = self.context.catalog.catalog.plans.get(plan).filter(|plan| !plan.add_on)?;
+        plan.group.as_deref()
+    }
+
+    /// Live attachments of other plans that exclude this one.
+    pub(super) fn mates(&self, of: &Attachment) -> Vec<Attachment> {
+        let Some(group) = self.group_of(&of.plan) else { return Vec::new() };
+        let is_mate =
+            |known: &&Attachment| known.is_live() && known.plan != of.plan && self.group_of(&known.plan) == Some(group);
+        self.state.attachments.iter().filter(is_mate).cloned().collect()
+    }
+
+    /// Plans of one group exclude each other: the one that began last stays, whichever payment is worked on first. What
+    /// another subscription replaced loses its period grants; a change inside one subscription keeps them (rule 16).
+    pub(super) fn make_room_for(&mut self, id: AttachmentId) -> Result<(), Rejection> {
+        let Some(new) = self.attachment(id).cloned() else { return Ok(()) };
+        for other in self.mates(&new) {
+            let inside = other.origin.subscription() == new.origin.subscription();
+            if inside && other.seen_at.is_some() {
+                // What a subscription has among its items is told by views of it.
+                continue;
+            }
+            if replaces(&new, &other) {
+                self.end_attachment(other.id, new.started_at.max(other.started_at), !inside)?;
+            } else if other.is_paid() {
+                return self.end_attachment(id, other.started_at.max(new.started_at), !inside);
+            }
         }
         Ok(())
     }
 
-    /// Ends an attachment, and the unspent part of its period grants when they go with it.
+    /// What everyone gets comes back when the plan that took its place is over: from then on, and until the next one
+    /// that takes it.
+    pub(super) fn resume_automatic(&mut self, after: &Attachment, at: Timestamp) -> Result<(), Rejection> {
+        let Some(group) = self.group_of(&after.plan).map(str::to_owned) else { return Ok(()) };
+        let in_group = |known: &&Attachment| known.is_live() && self.group_of(&known.plan) == Some(group.as_str());
+        let live: Vec<Timestamp> =
+            self.state.attachments.iter().filter(in_group).map(|known| known.started_at).collect();
+        if live.iter().any(|started| *started <= at) {
+            return Ok(());
+        }
+        let until = live.into_iter().min();
+        let catalog = self.context.catalog;
+        let automatic = catalog.catalog.plans.iter().filter(|(_, plan)| plan.auto_enable && !plan.add_on);
+        for (plan, _) in automatic.filter(|(_, plan)| plan.group.as_deref() == Some(group.as_str())) {
+            let id = self.attach_automatic(plan, at)?;
+            if let Some(until) = until {
+                self.end_attachment(id, until, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an attachment, and the unspent part of its period grants when they go with it. Nothing renews it any more, so
+    /// no grace is left either.
     pub(super) fn end_attachment(
         &mut self,
         id: AttachmentId,
         at: Timestamp,
         with_grants: bool,
     ) -> Result<(), Rejection> {
-        if let Some(known) = self.state.attachments.iter_mut().find(|known| known.id == id) {
+        if let Some(known) = self.attachment_mut(id) {
             known.state = AttachmentState::Ended;
             known.ended_at = Some(at);
-            self.changes.touched_attachments.insert(id);
         }
-        if !with_grants {
-            return Ok(());
-        }
-        let of_it = |grant: &&super::super::grant::Grant| {
-            grant.expires_at.is_some() && grant.period.as_ref().is_some_and(|period| period.attachment == id)
-        };
+        self.regrace(id)?;
+        if with_grants { self.end_grants(id, at) } else { Ok(()) }
+    }
+
+    /// Takes back what is unspent of an attachment's running periods; one-off grants stay (rule 16).
+    pub(super) fn end_grants(&mut self, id: AttachmentId, at: Timestamp) -> Result<(), Rejection> {
+        let Some(known) = self.attachment(id) else { return Ok(()) };
+        let terms = self.context.catalog.terms.get(&(known.plan.clone(), known.plan_version));
+        let items = terms.map(|plan| plan.items.as_slice()).unwrap_or_default();
+        let renews = |name: &str| items.iter().any(|item| item.id == name && item.reset.is_some());
+        let of_it = |grant: &&Grant| grant.period.as_ref().is_some_and(|p| p.attachment == id && renews(&p.item));
         let lines: Vec<Line> = self
             .state
             .grants
             .iter()
             .filter(of_it)
-            .filter(|grant| grant.free().is_positive())
+            .filter(|grant| grant.free().is_positive() && grant.expires_at.is_some_and(|end| end > at))
             .map(|grant| Line::of(grant, EntryKind::End, grant.free().negated()).at(at))
             .collect();
         for line in lines {
@@ -188,48 +165,84 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Sets the grace of an attachment's newest period grants anew: they wait for a successor while one may come
+    /// (rule 14).
+    pub(super) fn regrace(&mut self, id: AttachmentId) -> Result<(), Rejection> {
+        let Some(known) = self.attachment(id).cloned() else { return Ok(()) };
+        let renewed = &self.state.renewed;
+        let mut changed = Vec::new();
+        for grant in &mut self.state.grants {
+            let Some(period) = grant.period.as_ref().filter(|period| period.attachment == id) else { continue };
+            let Some(end) = grant.expires_at else { continue };
+            let newest = renewed.get(&(id, period.item.clone())).is_some_and(|(start, _)| *start == period.start);
+            let wanted = if newest && known.awaits_renewal(end) { Some(grace_end(end)?) } else { None };
+            if grant.grace_ends_at != wanted {
+                grant.grace_ends_at = wanted;
+                changed.push(grant.id);
+            }
+        }
+        self.changes.touched_grants.extend(changed);
+        self.expire_ended_grants()
+    }
+
     /// Grants what each item of an attachment has due now, each period once (rule 13).
-    pub(super) fn renew(&mut self, id: AttachmentId, paid: Option<&PlanPaid>) -> Result<Vec<GrantId>, Rejection> {
-        let Some(attachment) = self.state.attachments.iter().find(|known| known.id == id).cloned() else {
-            return Ok(Vec::new());
-        };
+    pub(super) fn renew(&mut self, id: AttachmentId) -> Result<Vec<GrantId>, Rejection> {
+        self.give(id, self.context.now, None)
+    }
+
+    /// Grants each item's period that contains `moment`: by the clock while it is covered, or because it was paid, late
+    /// or not.
+    pub(super) fn give(
+        &mut self,
+        id: AttachmentId,
+        moment: Timestamp,
+        paid: Option<&PlanPaid>,
+    ) -> Result<Vec<GrantId>, Rejection> {
+        let Some(attachment) = self.attachment(id).cloned() else { return Ok(Vec::new()) };
         let terms = self.context.catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
         let Some(plan) = terms else { return Err(Rejection::UnknownPlan(attachment.plan)) };
         let mut given = Vec::new();
         for item in &plan.items {
-            if let Some(grant) = self.renew_item(&attachment, plan, item, paid)? {
+            if let Some(grant) = self.give_item(&attachment, plan, item, moment, paid)? {
                 given.push(grant);
             }
         }
         Ok(given)
     }
 
-    fn renew_item(
+    fn give_item(
         &mut self,
         attachment: &Attachment,
         plan: &Plan,
         item: &Item,
+        moment: Timestamp,
         paid: Option<&PlanPaid>,
     ) -> Result<Option<GrantId>, Rejection> {
-        if item.included.is_none() && !item.unlimited {
+        let trial = paid.is_some_and(|paid| paid.is_trial);
+        let included = if trial { item.trial_included.or(item.included) } else { item.included };
+        if (included.is_none() && !item.unlimited) || (trial && item.reset.is_none()) {
             return Ok(None);
         }
-        let (start, end) = match item.reset {
-            Some(every) => {
-                let span = period::containing(attachment.anchor, &item.anchor, every, self.context.now)?;
-                (span.start, Some(span.end))
-            }
-            None => (attachment.anchor, period::expiry(attachment.anchor, item.expires_after)?),
-        };
+        let (start, end) = span(attachment, item, moment, paid)?;
         let key = (attachment.id, item.id.clone());
-        let done = self.state.renewed.get(&key).is_some_and(|(newest, _)| *newest >= start);
-        if done || !attachment.covers(start) {
+        let newest = self.state.renewed.get(&key).map(|(newest, _)| *newest);
+        let given = (attachment.id, item.id.clone(), start);
+        let done = match (item.reset, paid) {
+            (None, _) => newest.is_some(),
+            (Some(_), None) => newest.is_some_and(|newest| newest >= start) || !attachment.covers(start),
+            (Some(_), Some(_)) => newest == Some(start) || self.state.given.contains_key(&given),
+        };
+        if done || (item.reset.is_none() && paid.is_none() && !attachment.covers(start)) {
             return Ok(None);
         }
-        let priced = attachment.paid_through.is_some() && item.reset.is_some();
+        let is_newest = newest.is_none_or(|newest| newest < start);
         let wallet = self.wallet_for(&WalletRef::Default, &item.feature)?;
-        self.succeed(attachment.id, &item.id)?;
-        let quantity = times(item.included.unwrap_or(Credits::ZERO), attachment.quantity)?;
+        if is_newest {
+            self.succeed(attachment.id, &item.id)?;
+        }
+        let count = paid.map_or(attachment.quantity, |paid| paid.quantity);
+        let quantity = times(included.unwrap_or(Credits::ZERO), count)?;
+        let awaited = is_newest && item.reset.is_some() && end.is_some_and(|end| attachment.awaits_renewal(end));
         let grant = self.make_grant(
             grants::Plan {
                 wallet,
@@ -240,12 +253,15 @@ impl Draft<'_> {
                 unlimited: item.unlimited,
                 starts_at: start,
                 expires_at: end,
-                grace: priced.then(|| SignedDuration::from_hours(RENEWAL_GRACE_HOURS)),
+                grace: awaited.then(|| SignedDuration::from_hours(RENEWAL_GRACE_HOURS)),
                 period: Some(Period { attachment: attachment.id, item: item.id.clone(), start }),
             },
             period_origin(attachment, plan, item, paid),
         )?;
-        self.state.renewed.insert(key, (start, grant));
+        if is_newest {
+            self.state.renewed.insert(key, (start, grant));
+        }
+        self.state.given.insert(given, grant);
         Ok(Some(grant))
     }
 
@@ -261,6 +277,42 @@ impl Draft<'_> {
         self.changes.touched_grants.extend(older);
         self.expire_ended_grants()
     }
+}
+
+/// Does `new` take the place of `other`? A paid plan takes that of one without price; of two paid ones the one that
+/// began later wins, so that no order of events decides.
+fn replaces(new: &Attachment, other: &Attachment) -> bool {
+    let rank = |one: &Attachment| (one.started_at, one.origin.subscription().map(str::to_owned));
+    !other.is_paid() || rank(other) <= rank(new)
+}
+
+/// The period of an item that contains `moment`.
+fn span(
+    attachment: &Attachment,
+    item: &Item,
+    moment: Timestamp,
+    paid: Option<&PlanPaid>,
+) -> Result<(Timestamp, Option<Timestamp>), Rejection> {
+    let Some(every) = item.reset else {
+        let start = attachment.anchor;
+        return Ok((start, period::expiry(start, item.expires_after)?));
+    };
+    match paid {
+        Some(paid) if paid.is_trial => Ok((paid.period_start, Some(paid.period_end))),
+        // A first period that is shorter than the others ends where they begin.
+        Some(paid) if paid.period_start < attachment.anchor => {
+            let first = period::containing(paid.period_start, &item.anchor, every, paid.period_start)?;
+            Ok((first.start, Some(first.end.min(paid.period_end))))
+        }
+        Some(_) | None => {
+            let span = period::containing(attachment.anchor, &item.anchor, every, moment)?;
+            Ok((span.start, Some(span.end)))
+        }
+    }
+}
+
+fn grace_end(end: Timestamp) -> Result<Timestamp, Rejection> {
+    Ok(end.checked_add(SignedDuration::from_hours(RENEWAL_GRACE_HOURS)).map_err(|_| period::OutOfCalendar)?)
 }
 
 fn times(amount: Credits, count: i64) -> Result<Credits, Rejection> {

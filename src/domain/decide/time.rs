@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::super::account::Line;
-use super::super::command::Rejection;
+use super::super::command::{Decision, Outcome, Rejection};
 use super::super::entry::{EntryKind, Source};
 use super::super::ids::AttachmentId;
 use super::super::period;
@@ -22,19 +22,27 @@ impl Draft<'_> {
         let live: Vec<AttachmentId> =
             self.state.attachments.iter().filter(|known| known.is_live()).map(|known| known.id).collect();
         for attachment in live {
-            self.renew(attachment, None)?;
+            self.renew(attachment)?;
         }
         self.expire_ended_grants()?;
         self.reckon_next_due()
     }
 
+    /// Nothing but what time made due. The account's place in the queue is written anew even when nothing was: a row that
+    /// stayed behind would be found due for ever.
+    pub(super) fn settle(&mut self) -> Decision {
+        self.changes.head_changed = true;
+        Decision::Applied(Outcome::Settled)
+    }
+
+    /// A plan of ours ends when it is set to; one that a subscription pays for ends when Stripe says so.
     fn end_cancelled_attachments(&mut self) -> Result<(), Rejection> {
         let now = self.context.now;
         let over: Vec<(AttachmentId, Timestamp)> = self
             .state
             .attachments
             .iter()
-            .filter(|known| known.is_live())
+            .filter(|known| known.is_live() && known.origin.subscription().is_none())
             .filter_map(|known| known.cancel_at.filter(|end| *end <= now).map(|end| (known.id, end)))
             .collect();
         for (attachment, end) in over {
@@ -70,12 +78,15 @@ impl Draft<'_> {
         let now = self.context.now;
         let mut due = self.state.earliest_end_after(now);
         for attachment in self.state.attachments.iter().filter(|known| known.is_live()) {
-            due = earlier(due, attachment.cancel_at.filter(|end| *end > now));
+            if attachment.origin.subscription().is_none() {
+                due = earlier(due, attachment.cancel_at.filter(|end| *end > now));
+            }
             let terms = self.context.catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
             for item in terms.map(|plan| plan.items.as_slice()).unwrap_or_default() {
                 if let Some(every) = item.reset {
                     let span = period::containing(attachment.anchor, &item.anchor, every, now)?;
-                    due = earlier(due, Some(span.end).filter(|next| attachment.covers(*next)));
+                    let next = if span.start > now { span.start } else { span.end };
+                    due = earlier(due, Some(next).filter(|next| attachment.covers(*next)));
                 }
             }
         }

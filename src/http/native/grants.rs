@@ -58,7 +58,11 @@ pub async fn give(
     };
     let id = match decision.outcome() {
         Outcome::Granted { grants } => grants.first().copied(),
-        Outcome::Opened | Outcome::Tracked { .. } | Outcome::PlanPaid { .. } => None,
+        Outcome::Opened
+        | Outcome::Tracked { .. }
+        | Outcome::PlanPaid { .. }
+        | Outcome::Followed { .. }
+        | Outcome::Settled => None,
     };
     let id = id.ok_or_else(|| Problem::internal("a grant command gave no grant"))?;
     let line = app.store.grant(account, id).await?;

@@ -11,8 +11,19 @@ use crate::domain::credits::Credits;
 /// Most months a carried grant lives.
 const ROLLOVER_MONTHS_MAX: u32 = 1_000;
 
-const KEYS: [&str; 10] =
-    ["id", "feature", "included", "unlimited", "reset", "calendar", "rollover", "packs", "expires_after", "priority"];
+const KEYS: [&str; 11] = [
+    "id",
+    "feature",
+    "included",
+    "trial_included",
+    "unlimited",
+    "reset",
+    "calendar",
+    "rollover",
+    "packs",
+    "expires_after",
+    "priority",
+];
 
 /// The item's name inside its plan: `id`, else its feature's. Read first, so that repeats are seen whatever else is
 /// wrong with the item.
@@ -41,13 +52,8 @@ pub(super) fn read(id: Option<String>, section: &Section<'_>, reading: &mut Read
     }
     let packs = read_packs(section, reading);
     let mistakes = &mut reading.mistakes;
-    let included = section.field("included").and_then(|field| {
-        let amount: Credits = field.decimal(mistakes)?;
-        if amount.is_negative() {
-            mistakes.add(field.place(), "has to be zero or more");
-        }
-        Some(amount)
-    });
+    let included = read_amount(section, "included", mistakes);
+    let trial_included = read_amount(section, "trial_included", mistakes);
     let unlimited = section.field("unlimited").and_then(|field| field.flag(mistakes)).unwrap_or(false);
     let reset = section.field("reset").and_then(|field| periods::read_reset(&field, mistakes));
     let anchor = read_anchor(section, mistakes);
@@ -58,7 +64,19 @@ pub(super) fn read(id: Option<String>, section: &Section<'_>, reading: &mut Read
     let priority = section.field("priority").and_then(|field| field.whole(&range, mistakes));
     let whole = mistakes.count() == before;
     let id = id.filter(|_| whole)?;
-    Some(Item { id, feature, included, unlimited, reset, anchor, rollover, packs, expires_after, priority })
+    Some(Item {
+        id,
+        feature,
+        included,
+        trial_included,
+        unlimited,
+        reset,
+        anchor,
+        rollover,
+        packs,
+        expires_after,
+        priority,
+    })
 }
 
 fn read_feature(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<(FeatureId, Kind)> {
@@ -134,6 +152,15 @@ fn read_anchor(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> ResetAncho
     }
     mistakes.add(field.place(), format!("{name:?} is no time zone; write one such as \"Europe/Berlin\" or \"UTC\""));
     ResetAnchor::Anniversary
+}
+
+fn read_amount(section: &Section<'_>, key: &str, mistakes: &mut Mistakes<'_>) -> Option<Credits> {
+    let field = section.field(key)?;
+    let amount: Credits = field.decimal(mistakes)?;
+    if amount.is_negative() {
+        mistakes.add(field.place(), "has to be zero or more");
+    }
+    Some(amount)
 }
 
 fn read_rollover(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<Rollover> {

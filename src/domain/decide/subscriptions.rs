@@ -1,0 +1,284 @@
+//! Subscriptions: what Stripe shows of them, and the periods that are paid.
+//!
+//! Two inputs that may come in any order. A view says which plans a subscription has, since when, and whether it is over;
+//! it gives no credits. A paid period gives its credits, once, however late it comes. So no order of the two decides
+//! what is granted.
+
+use jiff::Timestamp;
+
+use super::super::attachment::{Attachment, AttachmentOrigin, AttachmentState};
+use super::super::catalog::PlanId;
+use super::super::command::{Decision, Outcome, PlanPaid, Rejection};
+use super::super::entry::Source;
+use super::super::grant::Grant;
+use super::super::ids::{AttachmentId, GrantId};
+use super::super::subscription::{RenewalLost, SubscribedPlan, SubscriptionLife, SubscriptionSeen};
+use super::Draft;
+
+impl Draft<'_> {
+    fn attachment_of(&self, subscription: &str, plan: &PlanId) -> Option<AttachmentId> {
+        let is_it = |known: &&Attachment| known.plan == *plan && known.origin.subscription() == Some(subscription);
+        self.state.attachments.iter().find(is_it).map(|known| known.id)
+    }
+
+    fn attachments_of(&self, subscription: &str) -> Vec<AttachmentId> {
+        let is_of = |known: &&Attachment| known.origin.subscription() == Some(subscription);
+        self.state.attachments.iter().filter(is_of).map(|known| known.id).collect()
+    }
+
+    pub(super) fn plan_paid(&mut self, paid: &PlanPaid) -> Result<Decision, Rejection> {
+        self.source = Source::Plan;
+        let (attachment, mut changed) = match self.attachment_of(&paid.subscription, &paid.plan) {
+            Some(id) => (id, self.extend(id, paid)?),
+            None => (self.attach_paid(paid)?, true),
+        };
+        let mut grants = self.give(attachment, paid.period_start, Some(paid))?;
+        grants.extend(self.renew(attachment)?);
+        changed |= !grants.is_empty();
+        if !changed {
+            let grants = self.known_grants(attachment);
+            return Ok(Decision::AlreadyApplied(Outcome::PlanPaid { attachment, grants }));
+        }
+        self.find_its_place(attachment, paid.period_start)?;
+        self.expire_ended_grants()?;
+        Ok(Decision::Applied(Outcome::PlanPaid { attachment, grants }))
+    }
+
+    fn known_grants(&self, attachment: AttachmentId) -> Vec<GrantId> {
+        self.state.renewed.iter().filter(|((id, _), _)| *id == attachment).map(|(_, (_, grant))| *grant).collect()
+    }
+
+    /// `paid_through` only moves forward; an ended attachment stays ended, unless its subscription was never looked at
+    /// and pays for a later period of it: then it has come back to the plan.
+    fn extend(&mut self, id: AttachmentId, paid: &PlanPaid) -> Result<bool, Rejection> {
+        let Some(known) = self.attachment(id).cloned() else { return Ok(false) };
+        if known.paid_through.is_some_and(|through| through >= paid.period_end) {
+            return Ok(false);
+        }
+        let came_back = known.seen_at.is_none() && known.ended_at.is_some_and(|ended| paid.period_end > ended);
+        let plan_version = if came_back { self.current_version(&paid.plan)? } else { known.plan_version };
+        let Some(known) = self.attachment_mut(id) else { return Ok(false) };
+        known.paid_through = Some(paid.period_end);
+        if paid.is_trial {
+            known.trial_ends_at = known.trial_ends_at.or(Some(paid.period_end));
+        }
+        if came_back {
+            known.state = AttachmentState::Active;
+            known.plan_version = plan_version;
+            known.quantity = paid.quantity;
+            known.anchor = paid.period_start;
+            known.started_at = paid.period_start;
+            known.cancel_at = None;
+            known.ended_at = None;
+        } else if !paid.is_trial && matches!(known.state, AttachmentState::PastDue | AttachmentState::Trialing) {
+            known.state = AttachmentState::Active;
+        }
+        Ok(true)
+    }
+
+    /// A paid period of a plan that is not attached. When views of the subscription no longer have the plan, it is a
+    /// plan of the past, and attached as one.
+    fn attach_paid(&mut self, paid: &PlanPaid) -> Result<AttachmentId, Rejection> {
+        let of_past = self.attachments_of(&paid.subscription).into_iter().filter_map(|id| self.attachment(id));
+        let of_past = of_past.filter(|known| known.seen_at.is_some()).map(|known| known.is_final).reduce(|a, b| a || b);
+        let state = match of_past {
+            Some(_) => AttachmentState::Ended,
+            None if paid.is_trial => AttachmentState::Trialing,
+            None => AttachmentState::Active,
+        };
+        let ended_at = of_past.map(|_| paid.period_end.min(self.context.now).max(paid.period_start));
+        let attachment = Attachment {
+            id: AttachmentId::from_uuid(self.ids.fresh()),
+            plan: paid.plan.clone(),
+            plan_version: self.current_version(&paid.plan)?,
+            state,
+            origin: AttachmentOrigin::Stripe { subscription: paid.subscription.clone() },
+            entity: String::new(),
+            quantity: paid.quantity,
+            // The paid periods are counted from the end of a trial.
+            anchor: if paid.is_trial { paid.period_end } else { paid.period_start },
+            paid_through: Some(paid.period_end),
+            started_at: paid.period_start,
+            trial_ends_at: paid.is_trial.then_some(paid.period_end),
+            cancel_at: None,
+            ended_at,
+            seen_at: None,
+            is_final: of_past.unwrap_or(false),
+        };
+        Ok(self.attach(attachment))
+    }
+
+    /// A paid plan takes its place in its group; one that is over by now had it for its time, and what everyone gets
+    /// came back after it.
+    fn find_its_place(&mut self, id: AttachmentId, period_start: Timestamp) -> Result<(), Rejection> {
+        let Some(paid) = self.attachment(id).cloned() else { return Ok(()) };
+        let Some(ended) = paid.ended_at else { return self.make_room_for(id) };
+        let inside = |known: &&Attachment| {
+            known.is_live() && known.id != id && known.origin.subscription() == paid.origin.subscription()
+        };
+        if period_start < ended && !self.state.attachments.iter().any(|known| inside(&known)) {
+            self.end_grants(id, ended)?;
+        }
+        let yielding: Vec<Attachment> =
+            self.mates(&paid).into_iter().filter(|mate| !mate.is_paid() && mate.started_at < ended).collect();
+        for mate in &yielding {
+            self.end_attachment(mate.id, paid.started_at.max(mate.started_at), true)?;
+        }
+        if yielding.is_empty() { Ok(()) } else { self.resume_automatic(&paid, ended) }
+    }
+
+    pub(super) fn subscription_seen(&mut self, seen: &SubscriptionSeen) -> Result<Decision, Rejection> {
+        self.source = Source::Plan;
+        let known = self.attachments_of(&seen.subscription);
+        let newest = known.iter().filter_map(|id| self.attachment(*id)?.seen_at).max();
+        let over = known.iter().any(|id| self.attachment(*id).is_some_and(|known| known.is_final));
+        let is_end = matches!(seen.life, SubscriptionLife::Ended(_));
+        if over || (!is_end && newest.is_some_and(|newest| newest >= seen.seen_at)) {
+            return Ok(Decision::AlreadyApplied(Outcome::Followed { attachments: known }));
+        }
+        match seen.life {
+            SubscriptionLife::Active => self.goes_on(seen, AttachmentState::Active)?,
+            SubscriptionLife::Trialing => self.goes_on(seen, AttachmentState::Trialing)?,
+            SubscriptionLife::PastDue => self.goes_on(seen, AttachmentState::PastDue)?,
+            SubscriptionLife::Paused => self.goes_on(seen, AttachmentState::Paused)?,
+            SubscriptionLife::Ended(at) => self.is_over(seen, at)?,
+        }
+        Ok(Decision::Applied(Outcome::Followed { attachments: self.attachments_of(&seen.subscription) }))
+    }
+
+    fn goes_on(&mut self, seen: &SubscriptionSeen, state: AttachmentState) -> Result<(), Rejection> {
+        for subscribed in &seen.plans {
+            match self.attachment_of(&seen.subscription, &subscribed.plan) {
+                Some(id) => self.follow(id, seen, subscribed, state)?,
+                None => {
+                    let attachment = self.seen_attachment(seen, subscribed, state)?;
+                    self.attach(attachment);
+                }
+            }
+        }
+        for id in self.attachments_of(&seen.subscription) {
+            let Some(known) = self.attachment(id) else { continue };
+            let kept = seen.plans.iter().any(|subscribed| subscribed.plan == known.plan);
+            if !kept && known.ended_at.is_none() {
+                // Inside one subscription what was given for the running period stays (rule 16).
+                self.end_attachment(id, self.context.now, false)?;
+            }
+            if let Some(known) = self.attachment_mut(id) {
+                known.seen_at = Some(seen.seen_at);
+            }
+        }
+        for id in self.attachments_of(&seen.subscription) {
+            self.renew(id)?;
+        }
+        self.expire_ended_grants()
+    }
+
+    /// What one view says of a plan that is attached.
+    fn follow(
+        &mut self,
+        id: AttachmentId,
+        seen: &SubscriptionSeen,
+        subscribed: &SubscribedPlan,
+        state: AttachmentState,
+    ) -> Result<(), Rejection> {
+        let Some(before) = self.attachment(id).cloned() else { return Ok(()) };
+        let replaced = before.ended_at.is_some()
+            && self
+                .mates(&before)
+                .iter()
+                .any(|mate| mate.is_paid() && mate.origin.subscription() != before.origin.subscription());
+        let Some(known) = self.attachment_mut(id) else { return Ok(()) };
+        known.quantity = subscribed.quantity;
+        known.anchor = seen.anchor;
+        known.started_at = known.started_at.min(seen.started_at);
+        known.trial_ends_at = seen.trial_ends_at;
+        known.cancel_at = seen.cancel_at;
+        if !replaced {
+            known.state = state;
+            known.ended_at = None;
+        }
+        let came_back = before.ended_at.is_some() && !replaced;
+        if came_back || before.cancel_at != seen.cancel_at { self.regrace(id) } else { Ok(()) }
+    }
+
+    /// A plan as a view shows it, nothing paid yet.
+    fn seen_attachment(
+        &mut self,
+        seen: &SubscriptionSeen,
+        subscribed: &SubscribedPlan,
+        state: AttachmentState,
+    ) -> Result<Attachment, Rejection> {
+        Ok(Attachment {
+            id: AttachmentId::from_uuid(self.ids.fresh()),
+            plan: subscribed.plan.clone(),
+            plan_version: self.current_version(&subscribed.plan)?,
+            state,
+            origin: AttachmentOrigin::Stripe { subscription: seen.subscription.clone() },
+            entity: String::new(),
+            quantity: subscribed.quantity,
+            anchor: seen.anchor,
+            paid_through: Some(seen.started_at),
+            started_at: seen.started_at,
+            trial_ends_at: seen.trial_ends_at,
+            cancel_at: seen.cancel_at,
+            ended_at: None,
+            seen_at: Some(seen.seen_at),
+            is_final: false,
+        })
+    }
+
+    /// A subscription that is over ends its plans, and stays known: what it paid for may come later still.
+    fn is_over(&mut self, seen: &SubscriptionSeen, at: Timestamp) -> Result<(), Rejection> {
+        for subscribed in &seen.plans {
+            if self.attachment_of(&seen.subscription, &subscribed.plan).is_none() {
+                let ended = self.seen_attachment(seen, subscribed, AttachmentState::Ended)?;
+                self.attach(Attachment { ended_at: Some(at.max(seen.started_at)), is_final: true, ..ended });
+            }
+        }
+        for id in self.attachments_of(&seen.subscription) {
+            let Some(before) = self.attachment(id).cloned() else { continue };
+            let at = at.max(before.started_at);
+            if before.ended_at.is_none_or(|ended| ended > at) {
+                self.end_attachment(id, at, true)?;
+            }
+            if let Some(known) = self.attachment_mut(id) {
+                known.is_final = true;
+                known.seen_at = Some(seen.seen_at);
+                known.cancel_at = seen.cancel_at;
+            }
+            if before.ended_at.is_none() {
+                self.resume_automatic(&before, at)?;
+            }
+        }
+        self.expire_ended_grants()
+    }
+
+    /// No renewal is awaited any more after an unpaid boundary: the grants that waited for it end (rule 14).
+    pub(super) fn renewal_lost(&mut self, lost: &RenewalLost) -> Result<Decision, Rejection> {
+        self.source = Source::Plan;
+        let unpaid: Vec<AttachmentId> = self
+            .attachments_of(&lost.subscription)
+            .into_iter()
+            .filter(|id| {
+                let through = self.attachment(*id).and_then(|known| known.paid_through);
+                through.is_some_and(|through| through <= lost.period_start)
+            })
+            .collect();
+        let waits = |grant: &&mut Grant| {
+            grant.grace_ends_at.is_some()
+                && grant.expires_at.is_some_and(|end| end <= lost.period_start)
+                && grant.period.as_ref().is_some_and(|period| unpaid.contains(&period.attachment))
+        };
+        let mut ended = Vec::new();
+        for grant in self.state.grants.iter_mut().filter(waits) {
+            grant.grace_ends_at = None;
+            ended.push(grant.id);
+        }
+        if ended.is_empty() {
+            return Ok(Decision::AlreadyApplied(Outcome::Settled));
+        }
+        self.changes.touched_grants.extend(ended);
+        self.expire_ended_grants()?;
+        Ok(Decision::Applied(Outcome::Settled))
+    }
+}
