@@ -67,8 +67,7 @@ pub struct AccountState {
     pub debts: Vec<Debt>,
     /// Its wallets; empty unless everything was read.
     pub wallets: Vec<Wallet>,
-    /// Its attachments that have not ended, and ended ones of subscriptions named in the batch; empty unless everything
-    /// was read.
+    /// Its attachments, ended ones too; empty unless everything was read.
     pub attachments: Vec<Attachment>,
     /// Bought items already granted, as far as the batch can ask for them, with the grants they gave.
     pub bought: BTreeMap<(PaymentId, String), GrantId>,

@@ -54,11 +54,11 @@ const READ_WALLETS: &str = "-- read_wallets
 SELECT account_id, wallet_id, wallet_key, name, feature, is_default, priority, state, default_expiry_days
 FROM wallets WHERE account_id = ANY($1)";
 
-/// Live attachments, and ended ones of a subscription: a late invoice must find them.
+/// Ended ones too: a late invoice must find its own, and what had its place meanwhile.
 const READ_ATTACHMENTS: &str = "-- read_attachments
 SELECT account_id, attachment_id, plan_id, plan_version, state, origin, stripe_subscription, entity, quantity, anchor,
     paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final
-FROM attachments WHERE account_id = ANY($1) AND (state <> 'ended' OR stripe_subscription IS NOT NULL)";
+FROM attachments WHERE account_id = ANY($1)";
 
 const READ_RENEWED: &str = "-- read_renewed
 SELECT DISTINCT ON (account_id, attachment_id, item) account_id, attachment_id, item, period_start, grant_id

@@ -79,12 +79,16 @@ impl Draft<'_> {
         plan.group.as_deref()
     }
 
-    /// Live attachments of other plans that exclude this one.
-    pub(super) fn mates(&self, of: &Attachment) -> Vec<Attachment> {
+    /// Attachments of other plans that exclude this one, over or not.
+    pub(super) fn group_mates(&self, of: &Attachment) -> Vec<Attachment> {
         let Some(group) = self.group_of(&of.plan) else { return Vec::new() };
-        let is_mate =
-            |known: &&Attachment| known.is_live() && known.plan != of.plan && self.group_of(&known.plan) == Some(group);
+        let is_mate = |known: &&Attachment| known.plan != of.plan && self.group_of(&known.plan) == Some(group);
         self.state.attachments.iter().filter(is_mate).cloned().collect()
+    }
+
+    /// Those of them that are in force.
+    pub(super) fn mates(&self, of: &Attachment) -> Vec<Attachment> {
+        self.group_mates(of).into_iter().filter(Attachment::is_live).collect()
     }
 
     /// Plans of one group exclude each other: the one that began last stays, whichever payment is worked on first. What
@@ -107,16 +111,18 @@ impl Draft<'_> {
     }
 
     /// What everyone gets comes back when the plan that took its place is over: from then on, and until the next one
-    /// that takes it.
+    /// that took it, which may have been worked on before.
     pub(super) fn resume_automatic(&mut self, after: &Attachment, at: Timestamp) -> Result<(), Rejection> {
         let Some(group) = self.group_of(&after.plan).map(str::to_owned) else { return Ok(()) };
-        let in_group = |known: &&Attachment| known.is_live() && self.group_of(&known.plan) == Some(group.as_str());
-        let live: Vec<Timestamp> =
-            self.state.attachments.iter().filter(in_group).map(|known| known.started_at).collect();
-        if live.iter().any(|started| *started <= at) {
+        let in_group = |known: &&Attachment| {
+            self.group_of(&known.plan) == Some(group.as_str()) && (known.paid_through.is_none() || known.is_paid())
+        };
+        let held = |known: &Attachment| known.started_at <= at && known.ended_at.is_none_or(|ended| ended > at);
+        if self.state.attachments.iter().filter(in_group).any(held) {
             return Ok(());
         }
-        let until = live.into_iter().min();
+        let later = self.state.attachments.iter().filter(in_group).map(|known| known.started_at);
+        let until = later.filter(|started| *started > at).min();
         let catalog = self.context.catalog;
         let automatic = catalog.catalog.plans.iter().filter(|(_, plan)| plan.auto_enable && !plan.add_on);
         for (plan, _) in automatic.filter(|(_, plan)| plan.group.as_deref() == Some(group.as_str())) {
@@ -279,11 +285,11 @@ impl Draft<'_> {
     }
 }
 
-/// Does `new` take the place of `other`? A paid plan takes that of one without price; of two paid ones the one that
+/// Does `new` take the place of `other`? A paid plan takes that of one without price; of two with prices the one that
 /// began later wins, so that no order of events decides.
-fn replaces(new: &Attachment, other: &Attachment) -> bool {
+pub(super) fn replaces(new: &Attachment, other: &Attachment) -> bool {
     let rank = |one: &Attachment| (one.started_at, one.origin.subscription().map(str::to_owned));
-    !other.is_paid() || rank(other) <= rank(new)
+    other.paid_through.is_none() || rank(other) <= rank(new)
 }
 
 /// The period of an item that contains `moment`.

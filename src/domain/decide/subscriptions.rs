@@ -14,6 +14,7 @@ use super::super::grant::Grant;
 use super::super::ids::{AttachmentId, GrantId};
 use super::super::subscription::{RenewalLost, SubscribedPlan, SubscriptionLife, SubscriptionSeen};
 use super::Draft;
+use super::plans::replaces;
 
 impl Draft<'_> {
     fn attachment_of(&self, subscription: &str, plan: &PlanId) -> Option<AttachmentId> {
@@ -111,20 +112,30 @@ impl Draft<'_> {
     /// A paid plan takes its place in its group; one that is over by now had it for its time, and what everyone gets
     /// came back after it.
     fn find_its_place(&mut self, id: AttachmentId, period_start: Timestamp) -> Result<(), Rejection> {
+        if self.attachment(id).is_some_and(|paid| paid.ended_at.is_none()) {
+            self.make_room_for(id)?;
+        }
         let Some(paid) = self.attachment(id).cloned() else { return Ok(()) };
-        let Some(ended) = paid.ended_at else { return self.make_room_for(id) };
+        let Some(ended) = paid.ended_at else { return Ok(()) };
         let inside = |known: &&Attachment| {
             known.is_live() && known.id != id && known.origin.subscription() == paid.origin.subscription()
         };
         if period_start < ended && !self.state.attachments.iter().any(|known| inside(&known)) {
             self.end_grants(id, ended)?;
         }
-        let yielding: Vec<Attachment> =
-            self.mates(&paid).into_iter().filter(|mate| !mate.is_paid() && mate.started_at < ended).collect();
+        let yielding: Vec<Attachment> = self.held_place_of(&paid, ended);
         for mate in &yielding {
             self.end_attachment(mate.id, paid.started_at.max(mate.started_at), true)?;
         }
         if yielding.is_empty() { Ok(()) } else { self.resume_automatic(&paid, ended) }
+    }
+
+    /// Plans without price that had the place of a paid one during its time, because it was not known yet.
+    fn held_place_of(&self, paid: &Attachment, ended: Timestamp) -> Vec<Attachment> {
+        let overlaps = |mate: &Attachment| {
+            mate.started_at < ended && mate.ended_at.is_none_or(|end| end > paid.started_at.max(mate.started_at))
+        };
+        self.group_mates(paid).into_iter().filter(|mate| mate.paid_through.is_none() && overlaps(mate)).collect()
     }
 
     pub(super) fn subscription_seen(&mut self, seen: &SubscriptionSeen) -> Result<Decision, Rejection> {
@@ -182,11 +193,11 @@ impl Draft<'_> {
         state: AttachmentState,
     ) -> Result<(), Rejection> {
         let Some(before) = self.attachment(id).cloned() else { return Ok(()) };
-        let replaced = before.ended_at.is_some()
-            && self
-                .mates(&before)
-                .iter()
-                .any(|mate| mate.is_paid() && mate.origin.subscription() != before.origin.subscription());
+        let took_it = |mate: &Attachment| {
+            let inside = mate.origin.subscription() == before.origin.subscription();
+            mate.is_paid() && !inside && replaces(mate, &before)
+        };
+        let replaced = before.ended_at.is_some() && self.mates(&before).iter().any(took_it);
         let Some(known) = self.attachment_mut(id) else { return Ok(()) };
         known.quantity = subscribed.quantity;
         known.anchor = seen.anchor;
@@ -238,7 +249,8 @@ impl Draft<'_> {
         for id in self.attachments_of(&seen.subscription) {
             let Some(before) = self.attachment(id).cloned() else { continue };
             let at = at.max(before.started_at);
-            if before.ended_at.is_none_or(|ended| ended > at) {
+            let was_longer = before.ended_at.is_none_or(|ended| ended > at);
+            if was_longer {
                 self.end_attachment(id, at, true)?;
             }
             if let Some(known) = self.attachment_mut(id) {
@@ -246,7 +258,7 @@ impl Draft<'_> {
                 known.seen_at = Some(seen.seen_at);
                 known.cancel_at = seen.cancel_at;
             }
-            if before.ended_at.is_none() {
+            if was_longer {
                 self.resume_automatic(&before, at)?;
             }
         }
