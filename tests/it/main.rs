@@ -21,6 +21,7 @@ mod http_scopes;
 mod inbox_checkout;
 mod inbox_interpret;
 mod inbox_invoice;
+mod inbox_subscription;
 mod kill;
 mod periods;
 mod plan_changes;
