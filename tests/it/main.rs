@@ -28,6 +28,7 @@ mod plan_changes;
 mod plans;
 mod races;
 mod races_http;
+mod renewal;
 mod roles;
 mod schema;
 mod seeds;
