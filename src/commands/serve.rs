@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use super::Usage;
@@ -61,7 +62,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     refuse_unsafe(store.safety().await?, &config, livemode)?;
     let clock = Clock::system();
-    let cutover = config.stripe.cutover_at.or_else(|| Some(clock.now()));
+    let cutover = config.stripe.cutover_at.or_else(|| first_start(&clock));
     let instance = store.ensure_instance(livemode, cutover).await?;
     if instance.livemode != livemode {
         let word = |live| if live { "live" } else { "test" };
@@ -92,6 +93,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     daemon.stop().await;
     store.close().await;
     Ok(())
+}
+
+/// The second in which `serve` starts. Stripe's times are whole seconds: with a fraction, what was paid in the same second
+/// would lie before it.
+fn first_start(clock: &Clock) -> Option<Timestamp> {
+    Timestamp::from_second(clock.now().as_second()).ok()
 }
 
 /// A server that may lose acknowledged writes is no place for money (rule 45).

@@ -25,6 +25,9 @@ UPDATE stripe_events SET lease_token = $2, leased_until = clock_timestamp() + ma
 WHERE event_id = $1 AND due_at IS NOT NULL AND (leased_until IS NULL OR leased_until <= clock_timestamp())
 RETURNING event_id, event_type, livemode, created_at, body, attempts,
     (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i)";
+const EXTEND: &str = "-- extend_stripe_event_lease
+UPDATE stripe_events SET leased_until = clock_timestamp() + make_interval(secs => $3::integer)
+WHERE event_id = $1 AND lease_token = $2";
 const FINISH: &str = "-- finish_stripe_event
 UPDATE stripe_events SET state = $3, reason = $4, detail = $5, account_id = coalesce($6, account_id), due_at = NULL,
     done_at = clock_timestamp(), lease_token = NULL, leased_until = NULL
@@ -47,8 +50,8 @@ SELECT count(*) FROM stripe_events e CROSS JOIN instance i
 WHERE e.due_at <= clock_timestamp() + make_interval(secs => i.test_offset_seconds)";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 9] =
-    [INSERT, DUE, LEASE, FINISH, DELAY, WAKE_PARKED, INSERT_INPUT, READ_INPUTS, COUNT_DUE];
+pub const STATEMENTS: [&str; 10] =
+    [INSERT, DUE, LEASE, EXTEND, FINISH, DELAY, WAKE_PARKED, INSERT_INPUT, READ_INPUTS, COUNT_DUE];
 
 /// Reasons that go away when a customer or a link appears.
 pub const WAITING_FOR_CUSTOMER: [&str; 1] = ["unknown_customer"];
@@ -194,6 +197,14 @@ impl Store {
         let body = word(body, "stripe_events", "body", &id)?;
         let (created_at, leased_at) = (created_at.to_jiff(), leased_at.to_jiff());
         Ok(Some(LeasedEvent { id, event_type, livemode, created_at, body, attempts, leased_at, token }))
+    }
+
+    /// Keeps an event that is still being worked on; `false`: its lease was over, and somebody else took it.
+    pub async fn extend_event_lease(&self, event: &LeasedEvent, seconds: i32) -> Result<bool, StoreError> {
+        transaction!(self, "extend_event_lease", |connection| {
+            let row = sqlx::query(EXTEND).bind(&event.id).bind(event.token).bind(seconds);
+            Ok(row.execute(connection).await?.rows_affected() == 1)
+        })
     }
 
     /// Ends work on an event for good.

@@ -23,8 +23,10 @@ use crate::stripe::wire::{Event, Wire};
 const ROUND: i64 = 64;
 /// Events worked on at once by one daemon.
 const CONCURRENCY: usize = 8;
-/// How long a worker has an event for itself: longer than every call to Stripe it may make, retries included.
-const LEASE_SECONDS: i32 = 180;
+/// How long a worker has an event for itself, and how often it asks for more while it works: an event of a daemon that
+/// died is taken up again within half a minute.
+const LEASE_SECONDS: i32 = 30;
+const LEASE_EXTENDED_EVERY: Duration = Duration::from_secs(10);
 /// Wait between rounds when nothing wakes the worker.
 const IDLE: Duration = Duration::from_secs(1);
 /// Questions asked for one event: pages of lines, an intent, a charge; more is a loop.
@@ -102,7 +104,7 @@ impl InboxWorker {
         match self.store.lease_event(id, LEASE_SECONDS).await {
             Ok(None) => false,
             Ok(Some(event)) => {
-                if let Err(error) = self.work_on(&event).await {
+                if let Err(error) = self.work_under_lease(&event).await {
                     // The lease ends by itself and the event is taken again.
                     tracing::warn!(event.id = %event.id, %error, "an event's outcome could not be recorded");
                 }
@@ -128,6 +130,24 @@ impl InboxWorker {
             }
             Step::Park(why, account) => self.later(event, true, why, account).await,
             Step::Retry(why, account) => self.later(event, false, why, account).await,
+        }
+    }
+
+    /// Works on an event and keeps its lease meanwhile. Who lost it finishes all the same: the door and the fence decide
+    /// what comes of it.
+    async fn work_under_lease(&self, event: &LeasedEvent) -> Result<(), StoreError> {
+        let mut work = std::pin::pin!(self.work_on(event));
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(LEASE_EXTENDED_EVERY) => {
+                    match self.store.extend_event_lease(event, LEASE_SECONDS).await {
+                        Ok(true) => {}
+                        Ok(false) => tracing::warn!(event.id = %event.id, "the lease of an event was lost while it was worked on"),
+                        Err(error) => tracing::warn!(event.id = %event.id, %error, "the lease of an event could not be extended"),
+                    }
+                }
+            }
         }
     }
 

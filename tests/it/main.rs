@@ -23,6 +23,7 @@ mod inbox_interpret;
 mod inbox_invoice;
 mod inbox_subscription;
 mod kill;
+mod kill_long;
 mod periods;
 mod plan_changes;
 mod plans;
