@@ -27,7 +27,7 @@ const DELIVERERS: usize = 4;
 /// Customers they share; the first gets half of everything.
 const CUSTOMERS: usize = 12;
 /// Pause between two deliveries of one caller.
-const BETWEEN: Duration = Duration::from_millis(15);
+const BETWEEN: Duration = Duration::from_millis(80);
 /// Longest a request is sent again, in steps of 20 ms: a daemon is back long before.
 const TRIES: u32 = 3_000;
 /// A killed daemon's events are free again after its leases, half a minute.
