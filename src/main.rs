@@ -69,13 +69,13 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 /// The daemon tells what it does; the other commands say it themselves and log only what goes wrong.
 fn start_log(config: &Config, command: &Command) -> Result<(), ConfigError> {
-    let own = if matches!(command, Command::Serve) { "info,sqlx=warn,hyper=warn" } else { "warn" };
+    let own = if matches!(command, Command::Serve) { "info,sqlx=warn" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_new(config.log_filter.as_deref().unwrap_or(own))
         .map_err(|error| ConfigError { name: "RUST_LOG".to_owned(), why: error.to_string() })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
     }
     Ok(())
 }
