@@ -37,6 +37,10 @@ enum Command {
     Export(commands::export::ExportArgs),
     /// Checks the laws on the whole database; exit code 3 on a difference.
     Verify(VerifyArgs),
+    /// Asks the daemon on this machine (`CREDITD_LISTEN`) how it is; exit code 1 when it is not well.
+    Health(commands::health::HealthArgs),
+    /// Prints the API as `OpenAPI` 3.1.
+    Openapi,
 }
 
 fn main() -> ExitCode {
@@ -114,6 +118,8 @@ async fn run(command: Command, config: Config) -> anyhow::Result<Exit> {
             let verdict = commands::verify::run(&store, &args, &mut out).await?;
             return Ok(if matches!(verdict, Verdict::Holds) { Exit::Done } else { Exit::Differences });
         }
+        Command::Health(args) => commands::health::run(config.listen, args, &mut out)?,
+        Command::Openapi => commands::openapi::run(&mut out)?,
     }
     Ok(Exit::Done)
 }

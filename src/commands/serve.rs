@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use sd_notify::NotifyState;
 use secrecy::ExposeSecret;
 
 use super::Usage;
@@ -90,11 +91,20 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     })
     .await?;
     tracing::info!(address = %daemon.address(), livemode, stripe.version = %config.stripe.api_version, "serving");
+    tell_systemd(NotifyState::Ready);
     told_to_stop().await;
+    tell_systemd(NotifyState::Stopping);
     tracing::info!("stopping: finishing what is under way");
     daemon.stop().await;
     store.close().await;
     Ok(())
+}
+
+/// Under `Type=notify` systemd waits to be told; elsewhere nobody listens and nothing is said.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
 }
 
 /// A server that may lose acknowledged writes is no place for money (rule 45).

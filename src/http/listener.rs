@@ -117,7 +117,7 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: Can
         }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.max_buf_size(BUFFER_BYTES_MAX);
+    http.max_buf_size(BUFFER_BYTES_MAX).max_header_size(BUFFER_BYTES_MAX);
     let mut serving = pin!(http.serve_connection(TokioIo::new(paced), service));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

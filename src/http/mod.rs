@@ -19,6 +19,7 @@ pub mod health;
 pub mod json;
 pub mod listener;
 pub mod native;
+pub mod openapi;
 pub mod problem;
 pub mod read;
 pub mod request;

@@ -7,6 +7,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post, put};
 
 use super::native::{check, customers, entries, grants, stripe_events, track};
+use super::openapi::{self, Operation};
 use super::problem::Problem;
 use super::{App, auth, health, scrape, webhook};
 use crate::domain::api_key::Scope;
@@ -52,29 +53,32 @@ pub struct Route {
     pub path: &'static str,
     /// Who may use it.
     pub who: Who,
+    /// What the document says of it.
+    pub operation: fn() -> Operation,
     handler: MethodRouter<App>,
 }
 
 /// Every route.
 pub fn table() -> Vec<Route> {
     use Who::{Admin, AnyKey, Anyone, AppOrAdmin, FinanceOrAdmin, MetricsReaders, Stripe};
-    let route = |method, path, who, handler| Route { method, path, who, handler };
+    let route = |method, path, who, operation, handler| Route { method, path, who, operation, handler };
     let (read, write, set) = (Method::GET, Method::POST, Method::PUT);
     vec![
-        route(write.clone(), "/api/v1/check", AppOrAdmin, post(check::check)),
-        route(write.clone(), "/api/v1/track", AppOrAdmin, post(track::track)),
-        route(write.clone(), "/api/v1/track/batch", AppOrAdmin, post(track::batch)),
-        route(set, "/api/v1/customers/{customer}", AppOrAdmin, put(customers::put)),
-        route(read.clone(), "/api/v1/customers/{customer}", AnyKey, get(customers::get)),
-        route(read.clone(), "/api/v1/customers/{customer}/grants", AnyKey, get(grants::list)),
-        route(read.clone(), "/api/v1/customers/{customer}/entries", AnyKey, get(entries::list)),
-        route(write.clone(), "/api/v1/grants", Admin, post(grants::give)),
-        route(read.clone(), "/api/v1/stripe-events", FinanceOrAdmin, get(stripe_events::list)),
-        route(read.clone(), "/api/v1/stripe-events/{id}", FinanceOrAdmin, get(stripe_events::get)),
-        route(write, "/webhooks/stripe", Stripe, post(webhook::stripe)),
-        route(read.clone(), "/healthz", Anyone, get(health::healthz)),
-        route(read.clone(), "/readyz", Anyone, get(health::readyz)),
-        route(read, "/metrics", MetricsReaders, get(scrape::metrics)),
+        route(write.clone(), "/api/v1/check", AppOrAdmin, openapi::check, post(check::check)),
+        route(write.clone(), "/api/v1/track", AppOrAdmin, openapi::track, post(track::track)),
+        route(write.clone(), "/api/v1/track/batch", AppOrAdmin, openapi::track_batch, post(track::batch)),
+        route(set, "/api/v1/customers/{customer}", AppOrAdmin, openapi::put_customer, put(customers::put)),
+        route(read.clone(), "/api/v1/customers/{customer}", AnyKey, openapi::get_customer, get(customers::get)),
+        route(read.clone(), "/api/v1/customers/{customer}/grants", AnyKey, openapi::list_grants, get(grants::list)),
+        route(read.clone(), "/api/v1/customers/{customer}/entries", AnyKey, openapi::list_entries, get(entries::list)),
+        route(write.clone(), "/api/v1/grants", Admin, openapi::give_grant, post(grants::give)),
+        route(read.clone(), "/api/v1/stripe-events", FinanceOrAdmin, openapi::list_events, get(stripe_events::list)),
+        route(read.clone(), "/api/v1/stripe-events/{id}", FinanceOrAdmin, openapi::get_event, get(stripe_events::get)),
+        route(write, "/webhooks/stripe", Stripe, openapi::webhook, post(webhook::stripe)),
+        route(read.clone(), "/healthz", Anyone, openapi::healthz, get(health::healthz)),
+        route(read.clone(), "/readyz", Anyone, openapi::readyz, get(health::readyz)),
+        route(read.clone(), "/openapi.json", Anyone, openapi::openapi, get(openapi::serve)),
+        route(read, "/metrics", MetricsReaders, openapi::metrics, get(scrape::metrics)),
     ]
 }
 

@@ -24,6 +24,7 @@ mod inbox_invoice;
 mod kill;
 mod logs;
 mod metrics;
+mod openapi;
 mod periods;
 mod plan_changes;
 mod plans;
