@@ -10,6 +10,7 @@ mod catalog_meaning;
 mod catalog_refusals;
 mod cli;
 mod constraints;
+mod deploy;
 mod devdb;
 mod domain_laws;
 mod exports;
