@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::http::listener;
 use crate::store::{DEFAULT_CONNECTIONS, LEAST_CONNECTIONS};
 use crate::stripe::signature::{Secret, Tolerance};
 use crate::stripe::transport::{API_VERSION, BASE_URL};
@@ -100,6 +101,10 @@ pub struct Config {
     pub stripe: StripeConfig,
     /// `CREDITD_LISTEN`.
     pub listen: SocketAddr,
+    /// `http.max_connections`, 16 to 65536, default 4096.
+    pub http_connections: usize,
+    /// `metrics.public`: does `GET /metrics` ask for no key? Default yes.
+    pub metrics_public: bool,
     /// `CREDITD_API_KEYS`, a comma list of `scope:secret`.
     pub api_keys: Vec<ImportedKey>,
     /// `CREDITD_CATALOG`, applied at the start.
@@ -123,6 +128,20 @@ struct File {
     catalog: Option<PathBuf>,
     database: DatabaseFile,
     stripe: StripeFile,
+    http: HttpFile,
+    metrics: MetricsFile,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct HttpFile {
+    max_connections: Option<usize>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct MetricsFile {
+    public: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -161,6 +180,11 @@ impl Config {
         if !(LEAST_CONNECTIONS..=500).contains(&max_connections) {
             return Err(ConfigError::new("database.max_connections", format!("has to be {LEAST_CONNECTIONS} to 500")));
         }
+        let http_connections = file.http.max_connections.unwrap_or(listener::DEFAULT_CONNECTIONS);
+        if !(listener::LEAST_CONNECTIONS..=listener::MOST_CONNECTIONS).contains(&http_connections) {
+            let (least, most) = (listener::LEAST_CONNECTIONS, listener::MOST_CONNECTIONS);
+            return Err(ConfigError::new("http.max_connections", format!("has to be {least} to {most}")));
+        }
         let listen = match environment("CREDITD_LISTEN") {
             Some(text) => address("CREDITD_LISTEN", &text)?,
             None => address("listen", file.listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
@@ -172,6 +196,8 @@ impl Config {
             allow_unsafe_database: file.database.allow_unsafe,
             stripe: stripe(environment, file.stripe)?,
             listen,
+            http_connections,
+            metrics_public: file.metrics.public.unwrap_or(true),
             api_keys: api_keys(environment)?,
             catalog: environment("CREDITD_CATALOG").map(PathBuf::from).or(file.catalog),
             pg_bin: environment("CREDITD_PG_BIN").map(PathBuf::from),

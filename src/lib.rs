@@ -45,15 +45,16 @@
 //! | room | duty | may use from this crate |
 //! |---|---|---|
 //! | [`clock`] | time and fresh ids, injected | nothing |
-//! | [`config`] | environment and file, typed and checked | `store`, `stripe::signature`, `stripe::transport`, `devdb` |
+//! | [`meters`] | what is counted and timed, each metric described once | `clock` |
+//! | [`config`] | environment and file, typed and checked | `store`, `http::listener`, `stripe::signature`, `stripe::transport`, `devdb` |
 //! | [`domain`] | what is true of credits; pure | nothing |
 //! | [`stripe`] | signatures, lenient shapes, the client | nothing |
 //! | [`inbox`] | a stored event becomes commands; pure | `domain`, `stripe::wire`, `stripe::client` |
-//! | [`inbox::receive`] | a delivery is verified and stored | `store`, `stripe::signature`, `stripe::wire`, `stripe::client`, `clock` |
+//! | [`inbox::receive`] | a delivery is verified and stored | `store`, `stripe::signature`, `stripe::wire`, `stripe::client`, `clock`, `meters` |
 //! | [`store`] | all SQL | `domain`, `clock` |
-//! | [`posting`] | the only door to the ledger | `domain`, `store`, `clock` |
-//! | [`http`] | the outside surface | `posting`, `store`, `stripe::client::StripeId`, `domain`, `clock` |
-//! | [`workers`] | what is due gets done | `posting`, `inbox`, `stripe::client`, `stripe::wire`, `store`, `domain`, `clock` |
+//! | [`posting`] | the only door to the ledger | `domain`, `store`, `clock`, `meters` |
+//! | [`http`] | the outside surface | `posting`, `store`, `stripe::client::StripeId`, `domain`, `clock`, `meters` |
+//! | [`workers`] | what is due gets done | `posting`, `inbox`, `stripe::client`, `stripe::wire`, `store`, `domain`, `clock`, `meters` |
 //! | [`exports`] | rows finance reads | `domain`, `store::reports` |
 //! | [`simulator`] | a stateful Stripe on loopback | `clock`, `domain::money` |
 //! | [`devdb`] | an embedded Postgres for `dev` and the tests | `clock` |
@@ -76,6 +77,8 @@
 //! | `tracing` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `simulator`, `store`, `stripe::transport`, `workers` |
 //! | `rand` | `commands`, `simulator`, `stripe::transport` |
 //! | `nix` | `devdb` |
+//! | `metrics`, `metrics_exporter_prometheus` | `meters` |
+//! | `sd_notify` | `commands` |
 //! | `anyhow` | `commands` |
 //!
 //! `tests/it/tidy.rs` holds both tables against the code, with the other rules of the house that a machine can read.
@@ -88,6 +91,7 @@ pub mod domain;
 pub mod exports;
 pub mod http;
 pub mod inbox;
+pub mod meters;
 pub mod posting;
 pub mod simulator;
 pub mod store;

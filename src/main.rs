@@ -37,6 +37,10 @@ enum Command {
     Export(commands::export::ExportArgs),
     /// Checks the laws on the whole database; exit code 3 on a difference.
     Verify(VerifyArgs),
+    /// Asks the daemon on this machine (`CREDITD_LISTEN`) how it is; exit code 1 when it is not well.
+    Health(commands::health::HealthArgs),
+    /// Prints the API as `OpenAPI` 3.1.
+    Openapi,
 }
 
 fn main() -> ExitCode {
@@ -69,13 +73,13 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 /// The daemon tells what it does; the other commands say it themselves and log only what goes wrong.
 fn start_log(config: &Config, command: &Command) -> Result<(), ConfigError> {
-    let own = if matches!(command, Command::Serve) { "info,sqlx=warn,hyper=warn" } else { "warn" };
+    let own = if matches!(command, Command::Serve) { "info,sqlx=warn" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_new(config.log_filter.as_deref().unwrap_or(own))
         .map_err(|error| ConfigError { name: "RUST_LOG".to_owned(), why: error.to_string() })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
     }
     Ok(())
 }
@@ -114,6 +118,8 @@ async fn run(command: Command, config: Config) -> anyhow::Result<Exit> {
             let verdict = commands::verify::run(&store, &args, &mut out).await?;
             return Ok(if matches!(verdict, Verdict::Holds) { Exit::Done } else { Exit::Differences });
         }
+        Command::Health(args) => commands::health::run(config.listen, args, &mut out)?,
+        Command::Openapi => commands::openapi::run(&mut out)?,
     }
     Ok(Exit::Done)
 }

@@ -10,12 +10,15 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::http::health::WorkerAges;
+use crate::http::listener::{self, Limits};
 use crate::http::webhook::{Receive, ReceiveError, Received};
 use crate::http::{App, router};
 use crate::inbox::receive::{self, Receiver};
+use crate::meters::cells;
 use crate::posting::Posting;
 use crate::store::{Store, StoreError};
 use crate::stripe::client::StripeClient;
@@ -27,6 +30,8 @@ use crate::workers::{Beat, retention};
 /// Longest wait for requests and workers under way at a stop.
 const DRAIN: Duration = Duration::from_secs(25);
 
+/// Between two folds of the metrics: some thousand requests' worth of numbers.
+const FOLD: Duration = Duration::from_secs(5);
 /// A round of the inbox is finished every second; half a minute without one is a fault.
 const INBOX_LATE: Duration = Duration::from_secs(30);
 /// A bucket of the renewal worker takes seconds, however much is due.
@@ -46,7 +51,8 @@ impl Receive for Intake {
     ) -> futures_util::future::BoxFuture<'a, Result<Received, ReceiveError>> {
         let (receiver, signature) = (self.0.clone(), signature.map(str::to_owned));
         Box::pin(async move {
-            let taken = tokio::spawn(async move { receiver.receive(&body, signature.as_deref()).await }).await;
+            let work = async move { receiver.receive(&body, signature.as_deref()).await };
+            let taken = tokio::spawn(work.in_current_span()).await;
             match taken {
                 Ok(Ok(receive::Received::Stored)) => Ok(Received::Stored),
                 Ok(Ok(receive::Received::Duplicate)) => Ok(Received::Duplicate),
@@ -94,6 +100,10 @@ pub struct Parts {
     pub grant_free_checkouts: bool,
     /// Does a price that nobody knows park the event?
     pub park_unknown_prices: bool,
+    /// What connections may take.
+    pub limits: Limits,
+    /// Are metrics for everyone?
+    pub metrics_public: bool,
 }
 
 /// A running daemon.
@@ -141,17 +151,15 @@ impl Daemon {
             beat: beat(&ages, "renewal", RENEWAL_LATE),
         };
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
-        let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)));
+        let mut app =
+            App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)));
+        app.metrics_public = parts.metrics_public;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
         tasks.spawn(renewal.clone().run(stop.clone()));
         tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));
-        let serving = axum::serve(listener, router(app)).with_graceful_shutdown(stop.clone().cancelled_owned());
-        tasks.spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the daemon stopped serving");
-            }
-        });
+        tasks.spawn(fold_metrics(stop.clone()));
+        tasks.spawn(listener::serve(listener, router(app), parts.limits, stop.clone(), tasks.clone()));
         Ok(Self { address, posting, inbox, renewal, stop, tasks })
     }
 
@@ -183,6 +191,13 @@ impl Daemon {
             tracing::warn!(seconds = DRAIN.as_secs(), "requests were still under way at the stop");
         }
         self.posting.shut_down().await;
+    }
+}
+
+/// Keeps what histograms were told from piling up while nobody scrapes.
+async fn fold_metrics(stop: CancellationToken) {
+    while tokio::time::timeout(FOLD, stop.cancelled()).await.is_err() {
+        cells::fold();
     }
 }
 

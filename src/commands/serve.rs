@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use jiff::Timestamp;
+use sd_notify::NotifyState;
 use secrecy::ExposeSecret;
 
 use super::Usage;
 use super::daemon::{Daemon, Parts, told_to_stop};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::http::listener::Limits;
 use crate::store::Store;
 use crate::store::instance::Safety;
 use crate::stripe::client::StripeClient;
@@ -84,11 +86,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         cutover_at: config.stripe.cutover_at.or(instance.cutover_at),
         grant_free_checkouts: config.stripe.grant_free_checkouts,
         park_unknown_prices: config.stripe.park_unknown_prices,
+        limits: Limits { connections: config.http_connections, ..Limits::default() },
+        metrics_public: config.metrics_public,
         store: store.clone(),
     })
     .await?;
     tracing::info!(address = %daemon.address(), livemode, stripe.version = %config.stripe.api_version, "serving");
+    tell_systemd(NotifyState::Ready);
     told_to_stop().await;
+    tell_systemd(NotifyState::Stopping);
     tracing::info!("stopping: finishing what is under way");
     daemon.stop().await;
     store.close().await;
@@ -99,6 +105,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 /// would lie before it.
 fn first_start(clock: &Clock) -> Option<Timestamp> {
     Timestamp::from_second(clock.now().as_second()).ok()
+}
+
+/// Under `Type=notify` systemd waits to be told; elsewhere nobody listens and nothing is said.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
 }
 
 /// A server that may lose acknowledged writes is no place for money (rule 45).

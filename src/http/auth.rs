@@ -12,7 +12,7 @@ use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use super::App;
 use super::problem::Problem;
@@ -106,35 +106,24 @@ async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
     }
 }
 
-async fn admit(app: &App, scopes: &[Scope], mut request: Request, next: Next) -> Result<Response, Problem> {
-    let caller = caller(app, request.headers()).await?;
+/// Lets keys of some scopes pass, and tells the handler and the log who asks.
+pub async fn admit(
+    State((app, scopes)): State<(App, &'static [Scope])>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let caller = caller(&app, request.headers()).await?;
     if !scopes.contains(&caller.scope) {
         let wanted = scopes.iter().map(|scope| scope.word()).collect::<Vec<_>>().join(" or ");
         let detail = format!("this needs a key of scope {wanted}; this one has {}", caller.scope);
-        return Err(Problem::new(StatusCode::FORBIDDEN, "scope", detail));
+        let mut refusal = Problem::new(StatusCode::FORBIDDEN, "scope", detail).into_response();
+        refusal.extensions_mut().insert(caller);
+        return Ok(refusal);
     }
     request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
-}
-
-/// Lets keys of scope app or admin pass.
-pub async fn app_or_admin(State(app): State<App>, request: Request, next: Next) -> Result<Response, Problem> {
-    admit(&app, &[Scope::App, Scope::Admin], request, next).await
-}
-
-/// Lets keys of every scope pass.
-pub async fn any(State(app): State<App>, request: Request, next: Next) -> Result<Response, Problem> {
-    admit(&app, &Scope::ALL, request, next).await
-}
-
-/// Lets keys of scope finance or admin pass.
-pub async fn finance_or_admin(State(app): State<App>, request: Request, next: Next) -> Result<Response, Problem> {
-    admit(&app, &[Scope::Finance, Scope::Admin], request, next).await
-}
-
-/// Lets keys of scope admin pass.
-pub async fn admin(State(app): State<App>, request: Request, next: Next) -> Result<Response, Problem> {
-    admit(&app, &[Scope::Admin], request, next).await
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(caller);
+    Ok(response)
 }
 
 #[cfg(test)]

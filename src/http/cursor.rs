@@ -14,11 +14,11 @@ use super::problem::Problem;
 use super::read;
 
 /// Rows of a page when nothing is said.
-const LIMIT_DEFAULT: i32 = 50;
+pub const LIMIT_DEFAULT: i32 = 50;
 /// Most rows of a page.
-const LIMIT_MAX: i32 = 500;
+pub const LIMIT_MAX: i32 = 500;
 /// Longest cursor that is looked at: a Stripe event's key, the longest, stays below it.
-const CURSOR_MAX: usize = 512;
+pub const CURSOR_MAX: usize = 512;
 
 /// Which page is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

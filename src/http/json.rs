@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -16,6 +17,9 @@ use super::problem::Problem;
 
 /// Largest body that is read: a batch of 1,000 events with metadata fits, and reading it holds no worker for long.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Longest time a body may take: a megabyte at the pace of an old modem line is not waited for.
+pub const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// A JSON value as requests may carry it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +92,12 @@ fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Reads a body up to `most` bytes, whatever length it claims.
 pub async fn read_capped(body: Body, most: usize) -> Result<axum::body::Bytes, Problem> {
-    match Limited::new(body, most).collect().await {
+    let read = tokio::time::timeout(BODY_TIME, Limited::new(body, most).collect());
+    let Ok(read) = read.await else {
+        let detail = format!("the body was not whole after {} seconds", BODY_TIME.as_secs());
+        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail));
+    };
+    match read {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
             let detail = format!("the body is larger than {most} bytes");

@@ -1,7 +1,8 @@
 //! The outside surface: who may ask, what may be asked, how it is answered.
 //!
 //! # Flow
-//! [`request`] numbers a request; [`auth`] tells who asks and whether the scope fits; a handler of [`native`] (or
+//! [`listener`] takes connections and ends those that idle or dawdle; [`request`] numbers, measures and logs a request;
+//! [`routes`] leads it to its handler; [`auth`] tells who asks and whether the scope fits; a handler of [`native`] (or
 //! [`webhook`], [`health`]) takes typed fields from the body ([`json`], [`fields`], [`read`]), makes one call to posting
 //! or the store, and maps the answer; [`problem`] renders every refusal.
 //!
@@ -16,25 +17,27 @@ pub mod directory;
 pub mod fields;
 pub mod health;
 pub mod json;
+pub mod listener;
 pub mod native;
+pub mod openapi;
 pub mod problem;
 pub mod read;
 pub mod request;
+pub mod routes;
+pub mod scrape;
 pub mod webhook;
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post, put};
-use axum::{Router, extract::Request};
+use axum::Router;
+use axum::middleware::from_fn_with_state;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::auth::Keys;
 use self::directory::Directory;
 use self::health::WorkerAges;
-use self::native::{check, customers, entries, grants, stripe_events, track};
-use self::problem::Problem;
+use self::request::Measured;
+use self::scrape::Queues;
 use self::webhook::Receive;
 use crate::clock::Clock;
 use crate::posting::Posting;
@@ -57,6 +60,10 @@ pub struct App {
     pub workers: WorkerAges,
     /// Takes Stripe's deliveries.
     pub webhook: Arc<dyn Receive>,
+    /// Are metrics for everyone?
+    pub metrics_public: bool,
+    /// What the metrics say of the database.
+    pub queues: Queues,
 }
 
 impl std::fmt::Debug for App {
@@ -69,51 +76,15 @@ impl App {
     /// An app on a database, with nothing remembered yet.
     pub fn new(store: Store, posting: Posting, clock: Clock, workers: WorkerAges, webhook: Arc<dyn Receive>) -> Self {
         let (keys, directory) = (Keys::new(&store), Directory::new(&store));
-        Self { store, posting, clock, keys, directory, workers, webhook }
+        let (metrics_public, queues) = (true, Queues::default());
+        Self { store, posting, clock, keys, directory, workers, webhook, metrics_public, queues }
     }
 }
 
-/// Every route.
+/// Every route, with what holds for all of them.
 pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/webhooks/stripe", post(webhook::stripe))
-        .nest("/api/v1", native_routes(&app))
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(unknown_method)
+    routes::router(&app)
         .layer(CatchPanicLayer::custom(request::panicked))
-        .layer(from_fn(request::number))
+        .layer(from_fn_with_state(Measured::new(), request::number))
         .with_state(app)
-}
-
-/// The native API: a group of routes for each set of scopes that may use them.
-fn native_routes(app: &App) -> Router<App> {
-    let usage = Router::new()
-        .route("/check", post(check::check))
-        .route("/track", post(track::track))
-        .route("/track/batch", post(track::batch))
-        .route("/customers/{customer}", put(customers::put))
-        .route_layer(from_fn_with_state(app.clone(), auth::app_or_admin));
-    let reads = Router::new()
-        .route("/customers/{customer}", get(customers::get))
-        .route("/customers/{customer}/grants", get(grants::list))
-        .route("/customers/{customer}/entries", get(entries::list))
-        .route_layer(from_fn_with_state(app.clone(), auth::any));
-    let events = Router::new()
-        .route("/stripe-events", get(stripe_events::list))
-        .route("/stripe-events/{id}", get(stripe_events::get))
-        .route_layer(from_fn_with_state(app.clone(), auth::finance_or_admin));
-    let gifts =
-        Router::new().route("/grants", post(grants::give)).route_layer(from_fn_with_state(app.clone(), auth::admin));
-    usage.merge(reads).merge(events).merge(gifts)
-}
-
-async fn unknown_route() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "unknown_route", "there is nothing at this path")
-}
-
-async fn unknown_method(request: Request) -> Problem {
-    let detail = format!("this path does not take {}; the `allow` header tells what it takes", request.method());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }

@@ -93,12 +93,17 @@ impl Problem {
         self.0.status
     }
 
+    /// Its stable code.
+    pub fn code(&self) -> &'static str {
+        self.0.code
+    }
+
     /// What happened, for the log.
     pub fn cause(&self) -> Option<&str> {
         self.0.cause.as_deref()
     }
 
-    /// The document. `request` is named where the caller can do nothing but report it.
+    /// The document, with the number of the request, which finds its lines in the log.
     pub fn document(&self, request: Option<&str>) -> Value {
         let mut title = self.0.code.replace('_', " ");
         if let Some(first) = title.get_mut(..1) {
@@ -115,7 +120,7 @@ impl Problem {
             if let Some(field) = &self.0.field {
                 members.insert("field".to_owned(), field.as_str().into());
             }
-            if let Some(request) = request.filter(|_| self.0.status.is_server_error()) {
+            if let Some(request) = request {
                 members.insert("request_id".to_owned(), request.into());
             }
             for (name, value) in &self.0.facts {
@@ -126,7 +131,12 @@ impl Problem {
     }
 
     /// The whole answer.
-    pub fn response(&self, request: Option<&str>) -> Response {
+    pub fn response(&self, request: &str) -> Response {
+        let document = self.document(Some(request)).to_string();
+        (self.0.status, self.headers(), document).into_response()
+    }
+
+    fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = self.0.retry_after {
@@ -135,7 +145,7 @@ impl Problem {
         if self.0.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"creditd\""));
         }
-        (self.0.status, headers, self.document(request).to_string()).into_response()
+        headers
     }
 }
 
@@ -146,8 +156,8 @@ fn whole_seconds(wait: Duration) -> u64 {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.response(None);
-        // Rendered anew by `request::number`, which knows the request's number.
+        // The body is rendered by `request::number`, which every answer passes and which knows the request's number.
+        let mut response = (self.0.status, self.headers()).into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -240,6 +250,7 @@ mod tests {
                 "status": 402,
                 "code": "insufficient_credits",
                 "detail": "30 credits needed, 12 available",
+                "request_id": "r1",
                 "pool": "credits",
                 "required": "30",
                 "available": "12",

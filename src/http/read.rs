@@ -11,11 +11,11 @@ use crate::domain::credits::{AmountError, Credits, Quantity};
 use crate::store::accounts::EXTERNAL_ID_MAX;
 
 /// Stripe's own limits, so that what Stripe carries fits here and the other way round.
-const METADATA_KEYS_MAX: usize = 50;
+pub const METADATA_KEYS_MAX: usize = 50;
 /// Longest metadata key, in characters.
-const METADATA_KEY_MAX: usize = 40;
+pub const METADATA_KEY_MAX: usize = 40;
 /// Longest metadata value, in characters.
-const METADATA_VALUE_MAX: usize = 500;
+pub const METADATA_VALUE_MAX: usize = 500;
 /// Last second that may be named: the end of the year 9998, inside what every part of the system can keep.
 const TIME_MAX_SECONDS: i64 = 253_370_764_799;
 

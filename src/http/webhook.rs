@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::App;
 use super::json::{BODY_BYTES_MAX, read_capped};
 use super::problem::Problem;
+use crate::meters::WEBHOOK_DELIVERIES;
 use crate::store::StoreError;
 
 /// The header that carries Stripe's signatures.
@@ -70,12 +71,30 @@ impl From<ReceiveError> for Problem {
     }
 }
 
+/// What became of a delivery, as a metric's word.
+const fn word(received: &Result<Received, ReceiveError>) -> &'static str {
+    match received {
+        Ok(Received::Stored) => "stored",
+        Ok(Received::Duplicate) => "duplicate",
+        Ok(Received::Ignored) => "ignored",
+        Err(ReceiveError::Signature { code, .. }) => code,
+        Err(ReceiveError::NotJson(_)) => "not_an_event",
+        Err(ReceiveError::TooLarge) => "body_too_large",
+        Err(ReceiveError::Store(_)) => "unavailable",
+    }
+}
+
 /// Takes one delivery.
 pub async fn stripe(State(app): State<App>, request: Request) -> Result<Json<Value>, Problem> {
     let (head, body) = request.into_parts();
-    let body = read_capped(body, BODY_BYTES_MAX).await?;
+    let body = read_capped(body, BODY_BYTES_MAX).await.inspect_err(|problem| {
+        let large = problem.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        WEBHOOK_DELIVERIES.add(&[if large { "body_too_large" } else { "body_unread" }]);
+    })?;
     let signature = head.headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
-    let received = app.webhook.receive(body, signature).await?;
+    let received = app.webhook.receive(body, signature).await;
+    WEBHOOK_DELIVERIES.add(&[word(&received)]);
+    let received = received?;
     tracing::debug!(?received, "a delivery was taken");
     Ok(Json(json!({ "received": true })))
 }

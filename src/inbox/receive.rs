@@ -87,6 +87,7 @@ impl Receiver {
         let kind = event.kind.as_deref().filter(|kind| fits(kind));
         let kind =
             kind.ok_or_else(|| ReceiveError::NotAnEvent("`type` has to be a text of 1 to 255 bytes".to_owned()))?;
+        crate::meters::STRIPE_EVENTS_RECEIVED.add(&[kind]);
         // Nothing of Stripe's is older than the epoch, and the database's calendar ends somewhere before it.
         let created = event.created.filter(|created| *created >= Timestamp::UNIX_EPOCH);
         let new = NewEvent {

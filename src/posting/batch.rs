@@ -34,6 +34,7 @@ const TRIES: u32 = 5;
 /// Runs a group of orders; the answers are in their order. The group is one transaction; when the database refuses it,
 /// each order gets one of its own, so that it fails alone.
 pub async fn run(connection: &mut PgConnection, catalog: &CatalogCache, orders: &[Order]) -> Vec<Answer> {
+    crate::meters::BATCH_COMMANDS.size(orders.len());
     match run_together(connection, catalog, orders).await {
         Ok(answers) => answers,
         Err(error) if orders.len() == 1 => vec![Err(refused(error))],
@@ -103,7 +104,7 @@ async fn run_once(
         return Ok(answers);
     }
     ledger::write(&mut transaction, &group.states, &group.changes, &keys, group.now).await?;
-    match transaction.commit().await.map_err(StoreError::from) {
+    match crate::meters::COMMIT_SECONDS.time(transaction.commit()).await.map_err(StoreError::from) {
         Ok(()) => Ok(answers),
         Err(StoreError::Unavailable(text)) => Err(StoreError::CommitUnknown(text)),
         Err(error) => Err(error),

@@ -15,6 +15,7 @@
 
 pub mod batch;
 pub mod lanes;
+mod measure;
 pub mod reader;
 
 use std::sync::{Arc, RwLock};
@@ -121,17 +122,18 @@ impl Posting {
         key: Option<IdempotencyKey>,
         command: Command,
     ) -> Result<Decision, PostError> {
-        self.lanes.post(account, key, command).await
+        let measured = measure::Posted::begin(&command);
+        measured.end(self.lanes.post(account, key, command).await)
     }
 
     /// Reads one account as it stands now, for an answer that writes nothing.
     pub async fn read(&self, account: AccountId) -> Result<Reading, PostError> {
-        self.readers.read(account, false).await
+        measure::read(self.readers.read(account, false)).await
     }
 
     /// The same with wallets and attachments too.
     pub async fn read_complete(&self, account: AccountId) -> Result<Reading, PostError> {
-        self.readers.read(account, true).await
+        measure::read(self.readers.read(account, true)).await
     }
 
     /// The newest catalogue this process has seen.

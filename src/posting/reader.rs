@@ -115,7 +115,9 @@ async fn run(shared: &Shared) {
         let whole: BTreeSet<AccountId> = asked.iter().filter(|one| one.complete).map(|one| one.account).collect();
         let readings = match connection {
             Ok(mut connection) => {
-                let readings = read_together(&mut connection, &shared.catalog, accounts, &whole).await;
+                crate::meters::READ_ACCOUNTS.size(accounts.len());
+                let reading = read_together(&mut connection, &shared.catalog, accounts, &whole);
+                let readings = crate::meters::READ_SECONDS.time(reading).await;
                 if readings.is_ok() {
                     kept = Some(connection);
                 }

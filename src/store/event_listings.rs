@@ -26,8 +26,32 @@ const ONE: &str = concat!("-- read_stripe_event\n", event_columns!(), "\nWHERE e
 const BODY: &str = "-- read_stripe_event_body
 SELECT body FROM stripe_events WHERE event_id = $1";
 
+/// Each count ends at $1: a look at the queues stays cheap however long they are.
+const QUEUE: &str = "-- count_stripe_events
+SELECT count(*) FILTER (WHERE state = 'received'), count(*) FILTER (WHERE state = 'parked'),
+    (SELECT count(*) FROM (SELECT FROM stripe_events WHERE state = 'dead' LIMIT $1) AS given_up),
+    coalesce((SELECT greatest(0, extract(epoch FROM clock_timestamp() + make_interval(secs => i.test_offset_seconds)
+        - (SELECT min(e.due_at) FROM stripe_events e WHERE e.due_at IS NOT NULL)))::bigint FROM instance i), 0)
+FROM (SELECT state FROM stripe_events WHERE due_at IS NOT NULL ORDER BY due_at LIMIT $1) AS open";
+
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 3] = [LIST, ONE, BODY];
+pub const STATEMENTS: [&str; 4] = [LIST, ONE, BODY, QUEUE];
+
+/// Most events that are counted for the metrics.
+const COUNTED_MAX: i64 = 10_000;
+
+/// How many events wait or were given up; each number ends at 10,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventQueue {
+    /// Stored, to be worked on.
+    pub received: i64,
+    /// Waiting for their cause to go.
+    pub parked: i64,
+    /// Given up.
+    pub dead: i64,
+    /// How long the oldest one due has been due; zero when none is.
+    pub oldest_due_seconds: i64,
+}
 
 /// How far an event has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +187,13 @@ impl TryFrom<EventRow> for EventLine {
 }
 
 impl Store {
+    /// How many events wait, for the metrics.
+    pub async fn event_queue(&self) -> Result<EventQueue, StoreError> {
+        let row: (i64, i64, i64, i64) = sqlx::query_as(QUEUE).bind(COUNTED_MAX).fetch_one(self.pool()).await?;
+        let (received, parked, dead, oldest_due_seconds) = row;
+        Ok(EventQueue { received, parked, dead, oldest_due_seconds })
+    }
+
     /// Stored events, newest first.
     pub async fn list_events(&self, filter: &EventFilter, most: i64) -> Result<Vec<EventLine>, StoreError> {
         let after = filter.after.as_ref();

@@ -137,7 +137,8 @@ pub enum Closed {
 }
 
 impl Closed {
-    const fn word(self) -> &'static str {
+    /// The word used in rows and metrics.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Processed => "processed",
             Self::Ignored => "ignored",

@@ -150,6 +150,13 @@ impl Store {
         Try::Again
     }
 
+    /// How many connections this daemon has.
+    pub fn connections(&self) -> Connections {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        let most = self.pool.options().get_max_connections();
+        Connections { idle, used: self.pool.size().saturating_sub(idle), most }
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -160,6 +167,17 @@ impl Store {
         sqlx::query("-- ping\nSELECT 1").execute(&self.pool).await?;
         Ok(())
     }
+}
+
+/// Connections of a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// In the pool.
+    pub idle: u32,
+    /// Borrowed, for a moment or for good.
+    pub used: u32,
+    /// The most there may be.
+    pub most: u32,
 }
 
 /// How one try of a transaction ended.

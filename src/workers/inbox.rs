@@ -124,6 +124,7 @@ impl InboxWorker {
         };
         match step {
             Step::Close(how, why, account) => {
+                crate::meters::STRIPE_EVENTS_WORKED.add(&[how.word()]);
                 let reason = why.as_ref().map_or("", |why| why.code);
                 tracing::info!(event.id = %event.id, event.kind = %event.event_type, outcome = ?how, reason, "worked on an event");
                 self.store.close_event(event, how, why.map(stored).as_ref(), account).await
@@ -159,9 +160,11 @@ impl InboxWorker {
         account: Option<AccountId>,
     ) -> Result<(), StoreError> {
         if event.attempts >= ATTEMPTS_MAX {
+            crate::meters::STRIPE_EVENTS_WORKED.add(&[Closed::Dead.word()]);
             tracing::error!(event.id = %event.id, reason = why.code, detail = %why.detail, "an event was given up");
             return self.store.close_event(event, Closed::Dead, Some(&stored(why)), account).await;
         }
+        crate::meters::STRIPE_EVENTS_WORKED.add(&[if parked { "parked" } else { "retry" }]);
         let place = usize::try_from(event.attempts.saturating_sub(1)).unwrap_or(0).min(DELAYS.len() - 1);
         let seconds = DELAYS[place];
         tracing::warn!(event.id = %event.id, parked, reason = why.code, detail = %why.detail, retry_in_seconds = seconds,
@@ -210,7 +213,9 @@ impl InboxWorker {
             return Ok(Err(Why::new("no_api_key", "Stripe cannot be asked without STRIPE_SECRET_KEY")));
         };
         let request = question.path();
-        let input = match stripe.fetch(question).await {
+        let asked = stripe.fetch(question).await;
+        crate::meters::STRIPE_QUESTIONS.add(&[how_asked(&asked)]);
+        let input = match asked {
             Ok(answer) => {
                 let body = answer.body.to_vec();
                 StoredInput { request, status: answer.status, body, asked_at: event.leased_at }
@@ -242,6 +247,15 @@ impl InboxWorker {
             self.wake.notify_one();
         }
         Ok(Step::Close(Closed::Processed, None, account))
+    }
+}
+
+/// How Stripe took a question, as a metric's word.
+const fn how_asked<T>(asked: &Result<T, StripeError>) -> &'static str {
+    match asked {
+        Ok(_) => "answered",
+        Err(StripeError::Unauthorized { .. } | StripeError::Refused { .. } | StripeError::TooLarge { .. }) => "refused",
+        Err(StripeError::RateLimited { .. } | StripeError::Unavailable { .. }) => "unavailable",
     }
 }
 

@@ -26,7 +26,7 @@ use crate::store::customers::{PROFILE_TEXT_MAX, Profile, ProfileChange};
 use crate::store::events::WAITING_FOR_CUSTOMER;
 
 /// Longest id of a Stripe customer, in bytes: Stripe's own limit of ids.
-const STRIPE_ID_MAX: usize = 255;
+pub const STRIPE_ID_MAX: usize = 255;
 
 /// Shows one customer.
 pub async fn get(State(app): State<App>, CustomerPath(customer): CustomerPath) -> Result<Json<Value>, Problem> {

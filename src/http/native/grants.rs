@@ -22,13 +22,13 @@ use crate::store::accounts::EXTERNAL_ID_MAX;
 use crate::store::listings::{GrantFilter, GrantLine};
 
 /// Longest reason, in bytes.
-const REASON_MAX: usize = 1_000;
+pub const REASON_MAX: usize = 1_000;
 /// Longest reference of a payment outside Stripe, in bytes.
-const REFERENCE_MAX: usize = 255;
+pub const REFERENCE_MAX: usize = 255;
 /// Longest text of an amount or a currency that is read.
 const MONEY_TEXT_MAX: usize = 64;
 /// Burn priorities go from here to there, as the schema has them.
-const PRIORITY_MAX: i32 = 1_000;
+pub const PRIORITY_MAX: i32 = 1_000;
 
 const CATEGORIES: [(&str, Category); 3] =
     [("promotional", Category::Promotional), ("prepaid", Category::Prepaid), ("committed", Category::Committed)];

@@ -17,7 +17,7 @@ use crate::store::event_listings::{EventFilter, EventLine, EventState};
 use crate::store::events::StoredInput;
 
 /// Longest event type or id, in bytes.
-const STRIPE_TEXT_MAX: usize = 255;
+pub const STRIPE_TEXT_MAX: usize = 255;
 
 /// An event's place in the list: when it was stored, then its id.
 struct Place(Timestamp, String);

@@ -143,7 +143,7 @@ pub fn variables(text: &str) -> BTreeSet<String> {
 pub fn configuration_keys(text: &str) -> BTreeSet<String> {
     let key = |word: &&str| {
         word.split_once('.').is_some_and(|(table, key)| {
-            ["database", "stripe"].contains(&table) && !key.is_empty() && key.chars().all(is_name)
+            ["database", "stripe", "http", "metrics"].contains(&table) && !key.is_empty() && key.chars().all(is_name)
         })
     };
     text.split('`').filter(key).map(str::to_owned).collect()

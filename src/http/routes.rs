@@ -1,0 +1,107 @@
+//! Every route, once: the router, the labels of metrics and the `OpenAPI` document are made from this table.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post, put};
+
+use super::native::{check, customers, entries, grants, stripe_events, track};
+use super::openapi::{self, Operation};
+use super::problem::Problem;
+use super::{App, auth, health, scrape, webhook};
+use crate::domain::api_key::Scope;
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// No key is asked for.
+    Anyone,
+    /// Stripe: the body carries a signature.
+    Stripe,
+    /// Whoever may read metrics: anyone, unless `metrics.public` is false; then scopes finance and admin.
+    MetricsReaders,
+    /// A key of any scope.
+    AnyKey,
+    /// A key of scope app or admin.
+    AppOrAdmin,
+    /// A key of scope finance or admin.
+    FinanceOrAdmin,
+    /// A key of scope admin.
+    Admin,
+}
+
+impl Who {
+    /// The scopes that may; empty: no key is asked for.
+    pub const fn scopes(self, metrics_public: bool) -> &'static [Scope] {
+        match self {
+            Self::Anyone | Self::Stripe => &[],
+            Self::MetricsReaders if metrics_public => &[],
+            Self::MetricsReaders | Self::FinanceOrAdmin => &[Scope::Finance, Scope::Admin],
+            Self::AnyKey => &Scope::ALL,
+            Self::AppOrAdmin => &[Scope::App, Scope::Admin],
+            Self::Admin => &[Scope::Admin],
+        }
+    }
+}
+
+/// One method of one path.
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path's template.
+    pub path: &'static str,
+    /// Who may use it.
+    pub who: Who,
+    /// What the document says of it.
+    pub operation: fn() -> Operation,
+    handler: MethodRouter<App>,
+}
+
+/// Every route.
+pub fn table() -> Vec<Route> {
+    use Who::{Admin, AnyKey, Anyone, AppOrAdmin, FinanceOrAdmin, MetricsReaders, Stripe};
+    let route = |method, path, who, operation, handler| Route { method, path, who, operation, handler };
+    let (read, write, set) = (Method::GET, Method::POST, Method::PUT);
+    vec![
+        route(write.clone(), "/api/v1/check", AppOrAdmin, openapi::check, post(check::check)),
+        route(write.clone(), "/api/v1/track", AppOrAdmin, openapi::track, post(track::track)),
+        route(write.clone(), "/api/v1/track/batch", AppOrAdmin, openapi::track_batch, post(track::batch)),
+        route(set, "/api/v1/customers/{customer}", AppOrAdmin, openapi::put_customer, put(customers::put)),
+        route(read.clone(), "/api/v1/customers/{customer}", AnyKey, openapi::get_customer, get(customers::get)),
+        route(read.clone(), "/api/v1/customers/{customer}/grants", AnyKey, openapi::list_grants, get(grants::list)),
+        route(read.clone(), "/api/v1/customers/{customer}/entries", AnyKey, openapi::list_entries, get(entries::list)),
+        route(write.clone(), "/api/v1/grants", Admin, openapi::give_grant, post(grants::give)),
+        route(read.clone(), "/api/v1/stripe-events", FinanceOrAdmin, openapi::list_events, get(stripe_events::list)),
+        route(read.clone(), "/api/v1/stripe-events/{id}", FinanceOrAdmin, openapi::get_event, get(stripe_events::get)),
+        route(write, "/webhooks/stripe", Stripe, openapi::webhook, post(webhook::stripe)),
+        route(read.clone(), "/healthz", Anyone, openapi::healthz, get(health::healthz)),
+        route(read.clone(), "/readyz", Anyone, openapi::readyz, get(health::readyz)),
+        route(read.clone(), "/openapi.json", Anyone, openapi::openapi, get(openapi::serve)),
+        route(read, "/metrics", MetricsReaders, openapi::metrics, get(scrape::metrics)),
+    ]
+}
+
+/// The table as a router; each route lets only its scopes pass.
+pub(super) fn router(app: &App) -> Router<App> {
+    let mut router = Router::new();
+    for Route { path, who, handler, .. } in table() {
+        let scopes = who.scopes(app.metrics_public);
+        let handler = if scopes.is_empty() {
+            handler
+        } else {
+            handler.route_layer(from_fn_with_state((app.clone(), scopes), auth::admit))
+        };
+        router = router.route(path, handler);
+    }
+    router.fallback(unknown_route).method_not_allowed_fallback(unknown_method)
+}
+
+async fn unknown_route() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "unknown_route", "there is nothing at this path")
+}
+
+async fn unknown_method(request: Request) -> Problem {
+    let detail = format!("this path does not take {}; the `allow` header tells what it takes", request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}

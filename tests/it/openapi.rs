@@ -1,0 +1,430 @@
+//! The `OpenAPI` document against a running daemon: every route, every member of a request, every member of an answer,
+//! every code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use creditd::http::openapi::document;
+use creditd::http::routes;
+use serde_json::{Map, Value, json};
+
+use crate::support::app::TestApp;
+use crate::support::binary::{Ended, bare};
+use crate::support::events::{event, signed};
+
+/// The document with every object closed: what it does not list may not be in an answer. Published it is open, so that
+/// later versions may add members.
+fn closed() -> Value {
+    fn close(schema: &mut Value) {
+        match schema {
+            Value::Object(members) => {
+                if members.contains_key("properties") && !members.contains_key("additionalProperties") {
+                    members.insert("additionalProperties".to_owned(), json!(false));
+                }
+                members.values_mut().for_each(close);
+            }
+            Value::Array(items) => items.iter_mut().for_each(close),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut document = document();
+    close(&mut document["components"]["schemas"]);
+    document
+}
+
+/// What a schema of the document finds wrong with a value.
+fn wrong(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
+    let whole = json!({ "allOf": [schema], "components": document["components"] });
+    let validator = jsonschema::options().should_validate_formats(true).build(&whole).unwrap();
+    validator.iter_errors(value).map(|error| format!("{} at {}", error, error.instance_path())).collect()
+}
+
+fn operations(document: &Value) -> BTreeMap<(String, String), Value> {
+    let mut all = BTreeMap::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            all.insert((method.to_uppercase(), path.clone()), operation.clone());
+        }
+    }
+    all
+}
+
+/// The operation of a real path.
+fn operation_of(document: &Value, method: &str, path: &str) -> Value {
+    let path: Vec<&str> = path.split('?').next().unwrap().split('/').collect();
+    let fits = |template: &str| {
+        let template: Vec<&str> = template.split('/').collect();
+        template.len() == path.len() && template.iter().zip(&path).all(|(t, p)| t == p || t.starts_with('{'))
+    };
+    let all = operations(document);
+    let found = all.into_iter().filter(|((m, template), _)| m == method && fits(template));
+    // `/track/batch` before `/{x}`: there is no such pair here, so one fits.
+    found.map(|(_, operation)| operation).next().unwrap_or_else(|| panic!("{method} {path:?} is not in the document"))
+}
+
+fn properties(document: &Value, schema: &Value) -> Map<String, Value> {
+    let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+    let schema = name.map_or(schema, |name| &document["components"]["schemas"][name]);
+    schema["properties"].as_object().cloned().unwrap_or_default()
+}
+
+/// Requests and their answers, each held against the document.
+struct Checked<'a> {
+    app: &'a TestApp,
+    document: Value,
+    seen: BTreeSet<(String, String, String)>,
+}
+
+impl Checked<'_> {
+    async fn call(&mut self, status: u16, method: &str, path: &str, body: Option<Value>) -> Value {
+        let operation = operation_of(&self.document, method, path);
+        let (found, answer) = self.app.call(method, path, body.clone()).await;
+        assert_eq!(found, status, "{method} {path}: {answer}");
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        assert_eq!(schema.is_null(), body.is_none(), "{method} {path}: does it take a body?");
+        if let Some(body) = body
+            && status < 400
+        {
+            assert_eq!(wrong(&self.document, schema, &body), Vec::<String>::new(), "{body}");
+        }
+        self.answered(&operation, status, &answer);
+        answer
+    }
+
+    fn answered(&mut self, operation: &Value, status: u16, answer: &Value) {
+        let content = &operation["responses"][status.to_string()]["content"];
+        let (media, id) =
+            (content.as_object().and_then(|all| all.keys().next()), operation["operationId"].as_str().unwrap());
+        let media = media.unwrap_or_else(|| panic!("{id} does not say that it answers {status}: {answer}"));
+        let schema = &content[media.as_str()]["schema"];
+        assert_eq!(wrong(&self.document, schema, answer), Vec::<String>::new(), "{id} {status}: {answer:#}");
+        let code = answer["code"].as_str().unwrap_or_default();
+        self.seen.insert((id.to_owned(), status.to_string(), code.to_owned()));
+    }
+}
+
+#[test]
+fn every_route_is_in_the_document_and_the_reverse() {
+    let document = document();
+    let documented: BTreeSet<(String, String)> = operations(&document).into_keys().collect();
+    let table: Vec<(String, String)> =
+        routes::table().iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
+    assert_eq!(table.len(), documented.len(), "a route is there twice");
+    assert_eq!(table.into_iter().collect::<BTreeSet<_>>(), documented);
+    // The table is the only place that makes routes.
+    let room = [include_str!("../../src/http/mod.rs"), include_str!("../../src/commands/daemon.rs")];
+    assert!(room.iter().all(|text| !text.contains(".route(")));
+    let ids: BTreeSet<String> = operations(&document).values().map(|one| one["operationId"].to_string()).collect();
+    assert_eq!(ids.len(), documented.len(), "operation ids are unique");
+}
+
+#[tokio::test]
+async fn every_documented_path_is_served_with_these_methods_and_no_others() {
+    let app = TestApp::start().await;
+    let mut methods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (method, path) in operations(&document()).into_keys() {
+        methods.entry(path).or_default().insert(method);
+    }
+    for (path, methods) in methods {
+        let url = app.address(&path.replace("{customer}", "ada").replace("{id}", "evt_1"));
+        let answer = app.client.patch(url).bearer_auth(&app.admin).send().await.unwrap();
+        assert_eq!(answer.status(), 405, "{path}");
+        let allowed: BTreeSet<String> =
+            answer.headers()["allow"].to_str().unwrap().split(',').map(str::to_owned).filter(|m| m != "HEAD").collect();
+        assert_eq!(allowed, methods, "{path}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn real_requests_and_answers_are_as_the_document_says() {
+    let app = TestApp::start().await;
+    let mut checked = Checked { app: &app, document: closed(), seen: BTreeSet::new() };
+    let api = "/api/v1";
+    let ada = json!({ "name": "Ada", "email": null, "metadata": { "team": "a" }, "stripe_customer": "cus_1" });
+    checked.call(201, "PUT", "/api/v1/customers/ada", Some(ada.clone())).await;
+    checked.call(200, "PUT", "/api/v1/customers/ada", Some(ada.clone())).await;
+    checked.call(409, "PUT", "/api/v1/customers/eve", Some(ada)).await;
+    checked.call(400, "PUT", "/api/v1/customers/ada", Some(json!({ "name": 7 }))).await;
+    let grant = json!({ "key": "g1", "customer": "ada", "feature": "usd_credits", "quantity": "30", "category": "prepaid",
+        "reason": "a contract", "wallet": "main", "priority": -5, "starts_at": "2026-01-01T00:00:00+01:00",
+        "expires_at": "9000-01-01T00:00:00Z", "metadata": { "deal": "7" },
+        "paid": { "amount": "30.00", "currency": "usd", "reference": "INV-7" } });
+    checked.call(201, "POST", "/api/v1/grants", Some(grant.clone())).await;
+    checked.call(200, "POST", "/api/v1/grants", Some(grant.clone())).await;
+    for (member, value, status) in [
+        ("quantity", json!("31"), 409),
+        ("quantity", json!("0"), 400),
+        ("quantity", json!(30), 400),
+        ("category", json!("plan"), 400),
+        ("priority", json!(1_001), 400),
+        ("customer", json!("nobody"), 404),
+        ("feature", json!("nothing"), 404),
+        ("paid", json!({ "amount": "-1", "currency": "usd", "reference": "x" }), 400),
+        ("paid", json!({ "amount": "1.00", "currency": "usd", "reference": "x", "tax": "1" }), 400),
+        ("bonus", json!(true), 400),
+    ] {
+        let mut other = grant.clone();
+        other[member] = value;
+        let key = if status == 409 { "g1" } else { "g2" };
+        other["key"] = json!(key);
+        checked.call(status, "POST", "/api/v1/grants", Some(other)).await;
+    }
+    let question =
+        json!({ "customer": "ada", "feature": "premium_messages", "quantity": "3", "entity": null, "explain": true });
+    checked.call(200, "POST", "/api/v1/check", Some(question)).await;
+    for feature in ["nothing", "basic_messages"] {
+        checked.call(200, "POST", "/api/v1/check", Some(json!({ "customer": "ada", "feature": feature }))).await;
+    }
+    checked.call(404, "POST", "/api/v1/check", Some(json!({ "customer": "nobody", "feature": "usd_credits" }))).await;
+    let usage = json!({ "key": "t1", "customer": "ada", "feature": "premium_messages", "quantity": "100",
+        "when_short": "cap", "metadata": { "job": "1" } });
+    checked.call(200, "POST", "/api/v1/track", Some(usage.clone())).await;
+    checked.call(200, "POST", "/api/v1/track", Some(usage.clone())).await;
+    for (member, value, status) in [
+        ("quantity", json!("101"), 409),
+        ("quantity", json!("1e3"), 400),
+        ("when_short", json!("maybe"), 400),
+        ("customer", json!("nobody"), 404),
+        ("at", json!("2020-01-01T00:00:00Z"), 400),
+    ] {
+        let mut other = usage.clone();
+        other[member] = value;
+        checked.call(status, "POST", "/api/v1/track", Some(other)).await;
+    }
+    let dear = json!({ "key": "t3", "customer": "ada", "feature": "premium_messages", "quantity": "1000000", "when_short": "reject" });
+    checked.call(402, "POST", "/api/v1/track", Some(dear.clone())).await;
+    let mut debt = dear;
+    debt["when_short"] = json!("debt");
+    checked.call(400, "POST", "/api/v1/track", Some(debt.clone())).await;
+    let batch = json!({ "events": [usage, debt] });
+    let results = checked.call(200, "POST", "/api/v1/track/batch", Some(batch)).await;
+    assert_eq!(
+        (&results["results"][0]["status"], &results["results"][1]["status"]),
+        (&json!("repeated"), &json!("refused"))
+    );
+    checked.call(400, "POST", "/api/v1/track/batch", Some(json!({ "events": [] }))).await;
+    for path in
+        ["", "/grants?limit=1", "/grants?feature=usd_credits&wallet=main", "/entries", "/entries?kind=draw&limit=1"]
+    {
+        checked.call(200, "GET", &format!("{api}/customers/ada{path}"), None).await;
+        checked.call(404, "GET", &format!("{api}/customers/nobody{path}"), None).await;
+    }
+    checked.call(404, "GET", "/api/v1/customers/ada/grants?wallet=none", None).await;
+    checked.call(400, "GET", "/api/v1/customers/ada/grants?limit=501", None).await;
+    checked.call(400, "GET", "/api/v1/customers/ada/entries?kind=none", None).await;
+    let bought = app
+        .checkout(&[
+            ("mode", "payment"),
+            ("line_items[0][price]", "price_usd_credit"),
+            ("line_items[0][quantity]", "20"),
+            ("metadata[creditd_customer_id]", "ada"),
+        ])
+        .await;
+    app.simulator.pay_checkout(bought["id"].as_str().unwrap(), creditd::simulator::Outcome::Paid).unwrap();
+    let paid = app.deliver_newest("checkout.session.completed").await;
+    app.send(&event("evt_doc_1", "some.type", &json!({ "id": "x_1", "object": "x" }))).await;
+    app.settle().await;
+    for path in [format!("/{paid}"), "/evt_doc_1".to_owned(), String::new(), "?state=processed&limit=1".to_owned()] {
+        checked.call(200, "GET", &format!("{api}/stripe-events{path}"), None).await;
+    }
+    checked.call(200, "GET", "/api/v1/customers/ada/grants", None).await;
+    checked.call(404, "GET", "/api/v1/stripe-events/evt_none", None).await;
+    checked.call(400, "GET", "/api/v1/stripe-events?state=lost", None).await;
+    for path in ["/healthz", "/readyz", "/openapi.json"] {
+        checked.call(200, "GET", path, None).await;
+    }
+    let covered: BTreeSet<&str> = checked.seen.iter().map(|(id, _, _)| id.as_str()).collect();
+    let all = operations(&checked.document);
+    let missed: Vec<&str> =
+        all.values().filter_map(|one| one["operationId"].as_str()).filter(|id| !covered.contains(id)).collect();
+    assert_eq!(missed, ["metrics", "stripe_webhook"], "those have tests of their own");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn keys_and_deliveries_are_answered_as_the_document_says() {
+    let app = TestApp::start().await;
+    let mut checked = Checked { app: &app, document: closed(), seen: BTreeSet::new() };
+    for ((method, path), operation) in operations(&document()) {
+        if !operation["security"].to_string().contains("\"key\"") || path == "/metrics" {
+            continue;
+        }
+        let path = path.replace("{customer}", "ada").replace("{id}", "evt_1");
+        let (status, answer) = app.call_as("not-a-key", &method, &path, None).await;
+        assert_eq!((status, answer["code"].as_str()), (401, Some("key_unknown")), "{path}");
+        checked.answered(&operation, status, &answer);
+    }
+    let webhook = operation_of(&document(), "POST", "/webhooks/stripe");
+    let body = event("evt_doc_2", "some.type", &json!({ "id": "x_1", "object": "x" })).to_string();
+    let good = signed(body.as_bytes());
+    for (body, signature) in [
+        (body.as_str(), Some(good.as_str())),
+        (body.as_str(), None),
+        (body.as_str(), Some("t=1")),
+        (body.as_str(), Some("t=x,v1=00")),
+        ("[]", Some(signed(b"[]").as_str())),
+        ("{}", Some(good.as_str())),
+    ] {
+        let (status, answer) = app.deliver(body.as_bytes(), signature).await;
+        checked.answered(&webhook, status, &answer);
+    }
+    assert!(checked.seen.len() > 12, "{:?}", checked.seen);
+    app.finish().await;
+}
+
+/// A refusal of an unknown member lists what is known; that has to be what the document lists.
+#[tokio::test]
+async fn the_members_of_requests_are_those_the_code_knows() {
+    let app = TestApp::start().await;
+    app.customer("ada").await;
+    let document = document();
+    let known = |answer: &Value| -> BTreeSet<String> {
+        let detail = answer["detail"].as_str().unwrap();
+        let (_, list) = detail.split_once("known are ").unwrap_or_else(|| panic!("{detail}"));
+        list.split(", ").map(str::to_owned).collect()
+    };
+    let bodies = [
+        ("PUT", "/api/v1/customers/ada", json!({})),
+        ("POST", "/api/v1/check", json!({ "customer": "ada", "feature": "usd_credits" })),
+        ("POST", "/api/v1/track", json!({ "key": "k", "customer": "ada", "feature": "usd_credits" })),
+        ("POST", "/api/v1/track/batch", json!({ "events": [{}] })),
+        (
+            "POST",
+            "/api/v1/grants",
+            json!({ "key": "k", "customer": "ada", "feature": "usd_credits", "quantity": "1",
+            "category": "promotional", "reason": "r" }),
+        ),
+    ];
+    for (method, path, mut body) in bodies {
+        let schema =
+            operation_of(&document, method, path)["requestBody"]["content"]["application/json"]["schema"].clone();
+        let listed: BTreeSet<String> = properties(&document, &schema).into_iter().map(|(name, _)| name).collect();
+        body["zz_unknown"] = json!(1);
+        assert_ne!(wrong(&document, &schema, &body), Vec::<String>::new(), "{path} refuses it, and so does the schema");
+        let (status, answer) = app.call(method, path, Some(body)).await;
+        assert_eq!(status, 400, "{answer}");
+        assert_eq!(known(&answer), listed, "{path}");
+    }
+    for (method, path) in operations(&document).into_keys().filter(|(method, _)| method == "GET") {
+        let operation = operation_of(&document, &method, &path);
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let of = |place: &str| -> BTreeSet<String> {
+            let found = parameters.iter().filter(|one| one["in"] == place);
+            found.map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+        };
+        let named: BTreeSet<String> =
+            path.split('/').filter_map(|part| Some(part.strip_prefix('{')?.trim_end_matches('}').to_owned())).collect();
+        assert_eq!(of("path"), named, "{path}");
+        if of("query").is_empty() {
+            continue;
+        }
+        let url = format!("{}?zz_unknown=1", path.replace("{customer}", "ada"));
+        let (status, answer) = app.call("GET", &url, None).await;
+        assert_eq!(status, 400, "{answer}");
+        assert_eq!(known(&answer), of("query"), "{path}");
+    }
+    app.finish().await;
+}
+
+/// Members that have to be there in a request are those without which it is refused.
+#[tokio::test]
+async fn the_members_a_request_needs_are_those_the_document_requires() {
+    let app = TestApp::start().await;
+    app.customer("ada").await;
+    let document = document();
+    let full = [
+        (
+            "/api/v1/check",
+            json!({ "customer": "ada", "feature": "usd_credits", "quantity": "1", "entity": "e", "explain": true }),
+        ),
+        (
+            "/api/v1/track",
+            json!({ "key": "k", "customer": "ada", "feature": "usd_credits", "quantity": "1", "entity": "e",
+            "when_short": "cap", "metadata": {} }),
+        ),
+        (
+            "/api/v1/grants",
+            json!({ "key": "k", "customer": "ada", "feature": "usd_credits", "quantity": "1", "reason": "r",
+            "category": "promotional", "wallet": "w", "priority": 1, "metadata": {} }),
+        ),
+    ];
+    for (path, body) in full {
+        let schema = &operation_of(&document, "POST", path)["requestBody"]["content"]["application/json"]["schema"];
+        for (member, without) in body.as_object().unwrap().keys().flat_map(|name| [(name, false), (name, true)]) {
+            let mut less = body.clone();
+            if without {
+                less.as_object_mut().unwrap().remove(member);
+            } else {
+                less[member] = Value::Null;
+            }
+            let (status, answer) = app.call("POST", path, Some(less.clone())).await;
+            let refused = status == 400 && answer["field"] == member.as_str();
+            assert!(refused || status != 400, "{answer}");
+            assert_eq!(refused, !wrong(&document, schema, &less).is_empty(), "{path} {member} {without}: {answer}");
+        }
+    }
+    app.finish().await;
+}
+
+/// Every code in the sources of http is in the document, and none else.
+#[test]
+fn the_codes_are_those_the_code_says() {
+    let document = document();
+    let listed = document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"].clone();
+    let listed: BTreeSet<String> = serde_json::from_value(listed).unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut text = std::fs::read_to_string(root.join("stripe/signature.rs")).unwrap();
+    let mut folders = vec![root.join("http")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("openapi") {
+                folders.push(path);
+            } else if path.is_file() {
+                text += std::fs::read_to_string(path).unwrap().split("#[cfg(test)]").next().unwrap();
+            }
+        }
+    }
+    for code in &listed {
+        assert!(text.contains(&format!("\"{code}\"")), "{code} is in the document and not in the code");
+    }
+    // A refusal names its code right behind its status, or is made by a closure that does.
+    let marks =
+        ["StatusCode::", "unauthorized(", "unsupported(", "bad(", "conflict(", "=> \"signature_", "=> \"body_not"];
+    let mut found = BTreeSet::new();
+    for line in text.split(';').flat_map(|statement| statement.split("=>").map(|part| format!("=>{part}"))) {
+        if !marks.iter().any(|mark| line.contains(mark)) && !line.starts_with("=> \"signature_") {
+            continue;
+        }
+        let words = line.split('"').skip(1).step_by(2);
+        let codes = words.filter(|word| word.len() > 3 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+        found.extend(codes.map(str::to_owned));
+    }
+    let fields = [
+        "feature",
+        "plan",
+        "key",
+        "wallet",
+        "when_short",
+        "expires_at",
+        "quantity",
+        "customer",
+        "pool",
+        "required",
+        "available",
+        "stripe_customer",
+        // Words of headers.
+        "bearer",
+        "identity",
+    ];
+    found.retain(|word| !fields.contains(&word.as_str()));
+    let missing: Vec<&String> = found.difference(&listed).collect();
+    assert!(missing.is_empty(), "in the code and not in the document: {missing:?}");
+    assert!(found.len() > 20, "{found:?}");
+}
+
+#[tokio::test]
+async fn the_command_prints_the_document() {
+    let printed = Ended::of(bare(&["openapi"])).await.ok();
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), document());
+}
