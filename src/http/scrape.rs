@@ -22,9 +22,12 @@ const DATABASE_WAIT: Duration = Duration::from_secs(2);
 /// The text format's own name.
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What was read, and when; none: the database did not answer.
+type Seen = Option<(Instant, Option<EventQueue>)>;
+
 /// The database's queues as they were last read. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Queues(Arc<Mutex<Option<(Instant, Option<EventQueue>)>>>);
+pub struct Queues(Arc<Mutex<Seen>>);
 
 impl Queues {
     async fn read(&self, store: &Store) -> Option<EventQueue> {
