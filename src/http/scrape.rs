@@ -37,9 +37,10 @@ impl Queues {
         {
             return queue;
         }
-        // Whoever asks meanwhile gets the answer before.
-        let before = last.and_then(|(_, queue)| queue);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((instant(), before));
+        // Whoever asks meanwhile gets the answer before, if there was one.
+        if let Some((_, before)) = last {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((instant(), before));
+        }
         let read = tokio::time::timeout(DATABASE_WAIT, store.event_queue()).await;
         let queue = match read {
             Ok(Ok(queue)) => Some(queue),
