@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::http::listener;
+use crate::http::Surface;
+use crate::http::listener::{self, Limits};
 use crate::store::{DEFAULT_CONNECTIONS, LEAST_CONNECTIONS};
 use crate::stripe::signature::{Secret, Tolerance};
 use crate::stripe::transport::{API_VERSION, BASE_URL};
@@ -213,6 +214,12 @@ impl Config {
             },
             log_filter: environment("RUST_LOG"),
         })
+    }
+
+    /// How the outside is met.
+    pub fn surface(&self) -> Surface {
+        let limits = Limits { connections: self.http_connections, ..Limits::default() };
+        Surface { limits, metrics_public: self.metrics_public }
     }
 
     /// Live or test: told by the key, which a stated mode must agree with; neither: nobody knows.

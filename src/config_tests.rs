@@ -44,6 +44,7 @@ fn nothing_set_is_the_defaults() {
     assert!(config.stripe.grant_free_checkouts && !config.stripe.park_unknown_prices);
     assert_eq!((config.stripe.cutover_at, config.livemode().unwrap()), (None, None));
     assert!(!config.hide_installed_postgres);
+    assert_eq!(config.surface(), Surface::default());
 }
 
 #[test]
@@ -87,6 +88,10 @@ catalog = "file.toml"
 [database]
 max_connections = 24
 allow_unsafe = true
+[http]
+max_connections = 16
+[metrics]
+public = false
 [stripe]
 mode = "live"
 api_base = "http://127.0.0.1:2"
@@ -97,6 +102,8 @@ unknown_price = "park"
 strict_future = true
 "#;
     let config = with_file(text).unwrap();
+    let surface = config.surface();
+    assert_eq!((surface.limits.connections, surface.metrics_public), (16, false));
     assert_eq!((config.listen.port(), config.catalog), (7, Some(PathBuf::from("file.toml"))));
     assert_eq!((config.max_connections, config.allow_unsafe_database), (24, true));
     assert_eq!(config.stripe.livemode, Some(true));
@@ -172,6 +179,8 @@ fn a_bad_key_of_the_file_is_refused_by_its_name() {
     for (text, wanted) in [
         ("[database]\nmax_connections = 23", "database.max_connections"),
         ("[database]\nmax_connections = 501", "database.max_connections"),
+        ("[http]\nmax_connections = 15", "http.max_connections"),
+        ("[http]\nmax_connections = 65537", "http.max_connections"),
         ("[stripe]\nmode = \"prod\"", "stripe.mode"),
         ("[stripe]\nunknown_price = \"drop\"", "stripe.unknown_price"),
         ("[stripe]\ncutover_at = \"yesterday\"", "stripe.cutover_at"),

@@ -14,9 +14,8 @@ use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::http::health::WorkerAges;
-use crate::http::listener::{self, Limits};
 use crate::http::webhook::{Receive, ReceiveError, Received};
-use crate::http::{App, router};
+use crate::http::{App, Surface, listener, router};
 use crate::inbox::receive::{self, Receiver};
 use crate::meters::cells;
 use crate::posting::Posting;
@@ -100,10 +99,8 @@ pub struct Parts {
     pub grant_free_checkouts: bool,
     /// Does a price that nobody knows park the event?
     pub park_unknown_prices: bool,
-    /// What connections may take.
-    pub limits: Limits,
-    /// Are metrics for everyone?
-    pub metrics_public: bool,
+    /// How the outside is met.
+    pub surface: Surface,
 }
 
 /// A running daemon.
@@ -153,13 +150,13 @@ impl Daemon {
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
         let mut app =
             App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)));
-        app.metrics_public = parts.metrics_public;
+        app.metrics_public = parts.surface.metrics_public;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
         tasks.spawn(renewal.clone().run(stop.clone()));
         tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));
         tasks.spawn(fold_metrics(stop.clone()));
-        tasks.spawn(listener::serve(listener, router(app), parts.limits, stop.clone(), tasks.clone()));
+        tasks.spawn(listener::serve(listener, router(app), parts.surface.limits, stop.clone(), tasks.clone()));
         Ok(Self { address, posting, inbox, renewal, stop, tasks })
     }
 

@@ -16,7 +16,6 @@ use crate::config::Config;
 use crate::devdb::{DevDb, Options};
 use crate::domain::api_key::{KeyText, Scope};
 use crate::domain::catalog::{Catalog, IntervalUnit, Price};
-use crate::http::listener::Limits;
 use crate::simulator::{Options as SimulatorOptions, SeedPrice, Simulator};
 use crate::store::Store;
 use crate::stripe::signature::Secret;
@@ -138,8 +137,7 @@ async fn run_on(
         cutover_at: None,
         grant_free_checkouts: config.stripe.grant_free_checkouts,
         park_unknown_prices: config.stripe.park_unknown_prices,
-        limits: Limits { connections: config.http_connections, ..Limits::default() },
-        metrics_public: config.metrics_public,
+        surface: config.surface(),
     })
     .await?;
     let base = format!("http://{}", daemon.address());

@@ -11,7 +11,6 @@ use super::Usage;
 use super::daemon::{Daemon, Parts, told_to_stop};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::listener::Limits;
 use crate::store::Store;
 use crate::store::instance::Safety;
 use crate::stripe::client::StripeClient;
@@ -86,8 +85,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         cutover_at: config.stripe.cutover_at.or(instance.cutover_at),
         grant_free_checkouts: config.stripe.grant_free_checkouts,
         park_unknown_prices: config.stripe.park_unknown_prices,
-        limits: Limits { connections: config.http_connections, ..Limits::default() },
-        metrics_public: config.metrics_public,
+        surface: config.surface(),
         store: store.clone(),
     })
     .await?;

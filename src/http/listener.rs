@@ -1,7 +1,7 @@
 //! Connections of clients: at most so many, each ended when it idles or dawdles.
 //!
 //! A connection waits for a request, reads its head, works, and waits again. Waiting and reading have a deadline each,
-//! kept where bytes come in ([`Paced`]); work is bounded by the request's own limit, and bodies by `json::read_capped`.
+//! kept where bytes come in (`Paced`); work is bounded by the request's own limit, and bodies by `json::read_capped`.
 //! HTTP/1.1 only: a proxy in front speaks what it likes with the world.
 
 use std::convert::Infallible;

@@ -36,12 +36,28 @@ use tower_http::catch_panic::CatchPanicLayer;
 use self::auth::Keys;
 use self::directory::Directory;
 use self::health::WorkerAges;
+use self::listener::Limits;
 use self::request::Measured;
 use self::scrape::Queues;
 use self::webhook::Receive;
 use crate::clock::Clock;
 use crate::posting::Posting;
 use crate::store::Store;
+
+/// How the outside is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Surface {
+    /// What connections may take.
+    pub limits: Limits,
+    /// Are metrics for everyone?
+    pub metrics_public: bool,
+}
+
+impl Default for Surface {
+    fn default() -> Self {
+        Self { limits: Limits::default(), metrics_public: true }
+    }
+}
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]

@@ -26,6 +26,8 @@ use crate::store::StoreError;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest number of a caller that is taken over: a UUID or a trace id fits, a page of text does not.
 const REQUEST_ID_MAX: usize = 128;
+/// Whose lines tell how requests ended, so that a filter can leave them out and keep the rest.
+const LINES: &str = "creditd::requests";
 /// The header that names the request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -77,7 +79,7 @@ impl Drop for UnderWay {
         requests.add(&labels);
         seconds.took(&labels, self.present.age());
         if self.answered.is_none() {
-            tracing::info!(method = %self.method, route = self.route(), "a client hung up before it was answered");
+            tracing::info!(target: LINES, method = %self.method, route = self.route(), "a client hung up before it was answered");
         }
     }
 }
@@ -101,7 +103,8 @@ pub async fn number(State(measured): State<Measured>, request: Request, next: Ne
     let method = request.method().clone();
     let mut under_way = UnderWay { measured, method, route, present: REQUESTS_IN_FLIGHT.enter(), answered: None };
     let text = id.to_str().unwrap_or_default().to_owned();
-    let span = tracing::info_span!("request", request.id = text);
+    // At the level of errors, so that no filter that shows anything leaves the number out.
+    let span = tracing::error_span!("request", request.id = text);
     let answer = async {
         let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
             Ok(response) => response,
@@ -137,11 +140,11 @@ fn finished(under_way: &UnderWay, caller: Option<Caller>, problem: Option<&Probl
     let code = problem.map(Problem::code);
     if status >= 500 {
         let cause = problem.and_then(Problem::cause).unwrap_or("unknown");
-        tracing::error!(%method, route, status, milliseconds, scope, key, code, cause, "a request failed");
+        tracing::error!(target: LINES, %method, route, status, milliseconds, scope, key, code, cause, "a request failed");
     } else if status < 400 && matches!(route, "/healthz" | "/readyz" | "/metrics") {
-        tracing::debug!(%method, route, status, milliseconds, scope, key, code, "a request was answered");
+        tracing::debug!(target: LINES, %method, route, status, milliseconds, scope, key, code, "a request was answered");
     } else {
-        tracing::info!(%method, route, status, milliseconds, scope, key, code, "a request was answered");
+        tracing::info!(target: LINES, %method, route, status, milliseconds, scope, key, code, "a request was answered");
     }
 }
 

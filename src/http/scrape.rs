@@ -22,9 +22,12 @@ const DATABASE_WAIT: Duration = Duration::from_secs(2);
 /// The text format's own name.
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What was read, and when; none: the database did not answer.
+type Seen = Option<(Instant, Option<EventQueue>)>;
+
 /// The database's queues as they were last read. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Queues(Arc<Mutex<Option<(Instant, Option<EventQueue>)>>>);
+pub struct Queues(Arc<Mutex<Seen>>);
 
 impl Queues {
     async fn read(&self, store: &Store) -> Option<EventQueue> {
@@ -34,9 +37,10 @@ impl Queues {
         {
             return queue;
         }
-        // Whoever asks meanwhile gets the answer before.
-        let before = last.and_then(|(_, queue)| queue);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((instant(), before));
+        // Whoever asks meanwhile gets the answer before, if there was one.
+        if let Some((_, before)) = last {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((instant(), before));
+        }
         let read = tokio::time::timeout(DATABASE_WAIT, store.event_queue()).await;
         let queue = match read {
             Ok(Ok(queue)) => Some(queue),

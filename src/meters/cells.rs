@@ -66,14 +66,14 @@ struct Cells<T> {
     family: &'static Family,
     /// Of a label whose values the family does not list.
     told: Vec<&'static str>,
-    cells: Box<[OnceLock<T>]>,
+    slots: Box<[OnceLock<T>]>,
 }
 
 impl<T> Cells<T> {
     fn of(family: &'static Family, told: &[&'static str]) -> Self {
-        let mut made = Self { family, told: told.to_vec(), cells: Box::default() };
+        let mut made = Self { family, told: told.to_vec(), slots: Box::default() };
         let count: usize = family.labels.iter().map(|label| made.values(label).len().saturating_add(1)).product();
-        made.cells = (0..count).map(|_| OnceLock::new()).collect();
+        made.slots = (0..count).map(|_| OnceLock::new()).collect();
         made
     }
 
@@ -89,7 +89,7 @@ impl<T> Cells<T> {
             let position = known.iter().position(|known| known == value).unwrap_or(known.len());
             place = place.saturating_mul(known.len().saturating_add(1)).saturating_add(position);
         }
-        let cell = self.cells.get(place)?;
+        let cell = self.slots.get(place)?;
         Some(cell.get_or_init(|| make(&self.key(values))))
     }
 

@@ -85,11 +85,11 @@ fn every_metric_and_label_that_is_named_exists() {
                 }
                 let known = known.unwrap_or_else(|| panic!("{guide}: {name} has no label {label}"));
                 let start = value.strip_suffix(".*");
-                let fits = |word: &&str| start.map_or(**word == *value, |start| word.starts_with(start));
+                let fits = |word: &str| start.map_or(word == value, |start| word.starts_with(start));
                 let routes = routes::table();
                 let is_route = known.values.is_empty() && routes.iter().any(|route| route.path == value);
                 assert!(
-                    is_route || known.values.iter().any(|word| fits(&word)),
+                    is_route || known.values.iter().any(|word| fits(word)),
                     "{guide}: {name} has no {label} {value}"
                 );
             }
@@ -253,7 +253,7 @@ fn every_variable_and_key_of_the_deployment_is_read() {
             && word.ends_with(is_name)
         {
             let known = readme.contains(&format!("`{word}`"));
-            assert!(known || word.ends_with(".com"), "the README does not speak of {word}");
+            assert!(known || word == "status.stripe.com", "the README does not speak of {word}");
         }
     }
 }

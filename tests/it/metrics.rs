@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use creditd::commands::daemon::{Daemon, Parts};
 use creditd::commands::keys;
 use creditd::domain::api_key::Scope;
-use creditd::http::routes;
+use creditd::http::{Surface, routes};
 use creditd::meters::cells::OTHER;
 use creditd::meters::list::{self, Family, Kind};
 use serde_json::json;
@@ -207,7 +207,8 @@ async fn the_queues_are_asked_for_once_in_a_while_however_often_somebody_scrapes
 #[tokio::test]
 async fn metrics_that_are_not_public_need_a_key_of_finance_or_admin() {
     let app = TestApp::start().await;
-    let private = Parts { metrics_public: false, ..parts(&app.store, &app.simulator) };
+    let private =
+        Parts { surface: Surface { metrics_public: false, ..Surface::default() }, ..parts(&app.store, &app.simulator) };
     let daemon = Daemon::start(private).await.unwrap();
     let ask = async |key: Option<&str>| {
         let mut request = app.client.get(format!("http://{}/metrics", daemon.address()));

@@ -135,104 +135,124 @@ async fn every_documented_path_is_served_with_these_methods_and_no_others() {
     app.finish().await;
 }
 
+impl Checked<'_> {
+    async fn customers_and_grants(&mut self) {
+        let ada = json!({ "name": "Ada", "email": null, "metadata": { "team": "a" }, "stripe_customer": "cus_1" });
+        self.call(201, "PUT", "/api/v1/customers/ada", Some(ada.clone())).await;
+        self.call(200, "PUT", "/api/v1/customers/ada", Some(ada.clone())).await;
+        self.call(409, "PUT", "/api/v1/customers/eve", Some(ada)).await;
+        self.call(400, "PUT", "/api/v1/customers/ada", Some(json!({ "name": 7 }))).await;
+        let grant = json!({ "key": "g1", "customer": "ada", "feature": "usd_credits", "quantity": "30", "category": "prepaid",
+        "reason": "a contract", "wallet": "main", "priority": -5, "starts_at": "2026-01-01T00:00:00+01:00",
+        "expires_at": "9000-01-01T00:00:00Z", "metadata": { "deal": "7" },
+        "paid": { "amount": "30.00", "currency": "usd", "reference": "INV-7" } });
+        self.call(201, "POST", "/api/v1/grants", Some(grant.clone())).await;
+        self.call(200, "POST", "/api/v1/grants", Some(grant.clone())).await;
+        for (member, value, status) in [
+            ("quantity", json!("31"), 409),
+            ("quantity", json!("0"), 400),
+            ("quantity", json!(30), 400),
+            ("category", json!("plan"), 400),
+            ("priority", json!(1_001), 400),
+            ("customer", json!("nobody"), 404),
+            ("feature", json!("nothing"), 404),
+            ("paid", json!({ "amount": "-1", "currency": "usd", "reference": "x" }), 400),
+            ("paid", json!({ "amount": "1.00", "currency": "usd", "reference": "x", "tax": "1" }), 400),
+            ("bonus", json!(true), 400),
+        ] {
+            let mut other = grant.clone();
+            other[member] = value;
+            let key = if status == 409 { "g1" } else { "g2" };
+            other["key"] = json!(key);
+            self.call(status, "POST", "/api/v1/grants", Some(other)).await;
+        }
+    }
+
+    async fn usage(&mut self) {
+        let question = json!({ "customer": "ada", "feature": "premium_messages", "quantity": "3", "entity": null, "explain": true });
+        self.call(200, "POST", "/api/v1/check", Some(question)).await;
+        for feature in ["nothing", "basic_messages"] {
+            self.call(200, "POST", "/api/v1/check", Some(json!({ "customer": "ada", "feature": feature }))).await;
+        }
+        self.call(404, "POST", "/api/v1/check", Some(json!({ "customer": "nobody", "feature": "usd_credits" }))).await;
+        let usage = json!({ "key": "t1", "customer": "ada", "feature": "premium_messages", "quantity": "100",
+        "when_short": "cap", "metadata": { "job": "1" } });
+        self.call(200, "POST", "/api/v1/track", Some(usage.clone())).await;
+        self.call(200, "POST", "/api/v1/track", Some(usage.clone())).await;
+        for (member, value, status) in [
+            ("quantity", json!("101"), 409),
+            ("quantity", json!("1e3"), 400),
+            ("when_short", json!("maybe"), 400),
+            ("customer", json!("nobody"), 404),
+            ("at", json!("2020-01-01T00:00:00Z"), 400),
+        ] {
+            let mut other = usage.clone();
+            other[member] = value;
+            self.call(status, "POST", "/api/v1/track", Some(other)).await;
+        }
+        let dear = json!({ "key": "t3", "customer": "ada", "feature": "premium_messages", "quantity": "1000000", "when_short": "reject" });
+        self.call(402, "POST", "/api/v1/track", Some(dear.clone())).await;
+        let mut debt = dear;
+        debt["when_short"] = json!("debt");
+        self.call(400, "POST", "/api/v1/track", Some(debt.clone())).await;
+        let batch = json!({ "events": [usage, debt] });
+        let results = self.call(200, "POST", "/api/v1/track/batch", Some(batch)).await;
+        assert_eq!(
+            (&results["results"][0]["status"], &results["results"][1]["status"]),
+            (&json!("repeated"), &json!("refused"))
+        );
+        self.call(400, "POST", "/api/v1/track/batch", Some(json!({ "events": [] }))).await;
+    }
+
+    async fn lists(&mut self) {
+        let api = "/api/v1";
+        for path in
+            ["", "/grants?limit=1", "/grants?feature=usd_credits&wallet=main", "/entries", "/entries?kind=draw&limit=1"]
+        {
+            self.call(200, "GET", &format!("{api}/customers/ada{path}"), None).await;
+            self.call(404, "GET", &format!("{api}/customers/nobody{path}"), None).await;
+        }
+        self.call(404, "GET", "/api/v1/customers/ada/grants?wallet=none", None).await;
+        self.call(400, "GET", "/api/v1/customers/ada/grants?limit=501", None).await;
+        self.call(400, "GET", "/api/v1/customers/ada/entries?kind=none", None).await;
+    }
+
+    async fn stripe(&mut self) {
+        let api = "/api/v1";
+        let bought = self
+            .app
+            .checkout(&[
+                ("mode", "payment"),
+                ("line_items[0][price]", "price_usd_credit"),
+                ("line_items[0][quantity]", "20"),
+                ("metadata[creditd_customer_id]", "ada"),
+            ])
+            .await;
+        self.app.simulator.pay_checkout(bought["id"].as_str().unwrap(), creditd::simulator::Outcome::Paid).unwrap();
+        let paid = self.app.deliver_newest("checkout.session.completed").await;
+        self.app.send(&event("evt_doc_1", "some.type", &json!({ "id": "x_1", "object": "x" }))).await;
+        self.app.settle().await;
+        for path in [format!("/{paid}"), "/evt_doc_1".to_owned(), String::new(), "?state=processed&limit=1".to_owned()]
+        {
+            self.call(200, "GET", &format!("{api}/stripe-events{path}"), None).await;
+        }
+        self.call(200, "GET", "/api/v1/customers/ada/grants", None).await;
+        self.call(404, "GET", "/api/v1/stripe-events/evt_none", None).await;
+        self.call(400, "GET", "/api/v1/stripe-events?state=lost", None).await;
+        for path in ["/healthz", "/readyz", "/openapi.json"] {
+            self.call(200, "GET", path, None).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn real_requests_and_answers_are_as_the_document_says() {
     let app = TestApp::start().await;
     let mut checked = Checked { app: &app, document: closed(), seen: BTreeSet::new() };
-    let api = "/api/v1";
-    let ada = json!({ "name": "Ada", "email": null, "metadata": { "team": "a" }, "stripe_customer": "cus_1" });
-    checked.call(201, "PUT", "/api/v1/customers/ada", Some(ada.clone())).await;
-    checked.call(200, "PUT", "/api/v1/customers/ada", Some(ada.clone())).await;
-    checked.call(409, "PUT", "/api/v1/customers/eve", Some(ada)).await;
-    checked.call(400, "PUT", "/api/v1/customers/ada", Some(json!({ "name": 7 }))).await;
-    let grant = json!({ "key": "g1", "customer": "ada", "feature": "usd_credits", "quantity": "30", "category": "prepaid",
-        "reason": "a contract", "wallet": "main", "priority": -5, "starts_at": "2026-01-01T00:00:00+01:00",
-        "expires_at": "9000-01-01T00:00:00Z", "metadata": { "deal": "7" },
-        "paid": { "amount": "30.00", "currency": "usd", "reference": "INV-7" } });
-    checked.call(201, "POST", "/api/v1/grants", Some(grant.clone())).await;
-    checked.call(200, "POST", "/api/v1/grants", Some(grant.clone())).await;
-    for (member, value, status) in [
-        ("quantity", json!("31"), 409),
-        ("quantity", json!("0"), 400),
-        ("quantity", json!(30), 400),
-        ("category", json!("plan"), 400),
-        ("priority", json!(1_001), 400),
-        ("customer", json!("nobody"), 404),
-        ("feature", json!("nothing"), 404),
-        ("paid", json!({ "amount": "-1", "currency": "usd", "reference": "x" }), 400),
-        ("paid", json!({ "amount": "1.00", "currency": "usd", "reference": "x", "tax": "1" }), 400),
-        ("bonus", json!(true), 400),
-    ] {
-        let mut other = grant.clone();
-        other[member] = value;
-        let key = if status == 409 { "g1" } else { "g2" };
-        other["key"] = json!(key);
-        checked.call(status, "POST", "/api/v1/grants", Some(other)).await;
-    }
-    let question =
-        json!({ "customer": "ada", "feature": "premium_messages", "quantity": "3", "entity": null, "explain": true });
-    checked.call(200, "POST", "/api/v1/check", Some(question)).await;
-    for feature in ["nothing", "basic_messages"] {
-        checked.call(200, "POST", "/api/v1/check", Some(json!({ "customer": "ada", "feature": feature }))).await;
-    }
-    checked.call(404, "POST", "/api/v1/check", Some(json!({ "customer": "nobody", "feature": "usd_credits" }))).await;
-    let usage = json!({ "key": "t1", "customer": "ada", "feature": "premium_messages", "quantity": "100",
-        "when_short": "cap", "metadata": { "job": "1" } });
-    checked.call(200, "POST", "/api/v1/track", Some(usage.clone())).await;
-    checked.call(200, "POST", "/api/v1/track", Some(usage.clone())).await;
-    for (member, value, status) in [
-        ("quantity", json!("101"), 409),
-        ("quantity", json!("1e3"), 400),
-        ("when_short", json!("maybe"), 400),
-        ("customer", json!("nobody"), 404),
-        ("at", json!("2020-01-01T00:00:00Z"), 400),
-    ] {
-        let mut other = usage.clone();
-        other[member] = value;
-        checked.call(status, "POST", "/api/v1/track", Some(other)).await;
-    }
-    let dear = json!({ "key": "t3", "customer": "ada", "feature": "premium_messages", "quantity": "1000000", "when_short": "reject" });
-    checked.call(402, "POST", "/api/v1/track", Some(dear.clone())).await;
-    let mut debt = dear;
-    debt["when_short"] = json!("debt");
-    checked.call(400, "POST", "/api/v1/track", Some(debt.clone())).await;
-    let batch = json!({ "events": [usage, debt] });
-    let results = checked.call(200, "POST", "/api/v1/track/batch", Some(batch)).await;
-    assert_eq!(
-        (&results["results"][0]["status"], &results["results"][1]["status"]),
-        (&json!("repeated"), &json!("refused"))
-    );
-    checked.call(400, "POST", "/api/v1/track/batch", Some(json!({ "events": [] }))).await;
-    for path in
-        ["", "/grants?limit=1", "/grants?feature=usd_credits&wallet=main", "/entries", "/entries?kind=draw&limit=1"]
-    {
-        checked.call(200, "GET", &format!("{api}/customers/ada{path}"), None).await;
-        checked.call(404, "GET", &format!("{api}/customers/nobody{path}"), None).await;
-    }
-    checked.call(404, "GET", "/api/v1/customers/ada/grants?wallet=none", None).await;
-    checked.call(400, "GET", "/api/v1/customers/ada/grants?limit=501", None).await;
-    checked.call(400, "GET", "/api/v1/customers/ada/entries?kind=none", None).await;
-    let bought = app
-        .checkout(&[
-            ("mode", "payment"),
-            ("line_items[0][price]", "price_usd_credit"),
-            ("line_items[0][quantity]", "20"),
-            ("metadata[creditd_customer_id]", "ada"),
-        ])
-        .await;
-    app.simulator.pay_checkout(bought["id"].as_str().unwrap(), creditd::simulator::Outcome::Paid).unwrap();
-    let paid = app.deliver_newest("checkout.session.completed").await;
-    app.send(&event("evt_doc_1", "some.type", &json!({ "id": "x_1", "object": "x" }))).await;
-    app.settle().await;
-    for path in [format!("/{paid}"), "/evt_doc_1".to_owned(), String::new(), "?state=processed&limit=1".to_owned()] {
-        checked.call(200, "GET", &format!("{api}/stripe-events{path}"), None).await;
-    }
-    checked.call(200, "GET", "/api/v1/customers/ada/grants", None).await;
-    checked.call(404, "GET", "/api/v1/stripe-events/evt_none", None).await;
-    checked.call(400, "GET", "/api/v1/stripe-events?state=lost", None).await;
-    for path in ["/healthz", "/readyz", "/openapi.json"] {
-        checked.call(200, "GET", path, None).await;
-    }
+    checked.customers_and_grants().await;
+    checked.usage().await;
+    checked.lists().await;
+    checked.stripe().await;
     let covered: BTreeSet<&str> = checked.seen.iter().map(|(id, _, _)| id.as_str()).collect();
     let all = operations(&checked.document);
     let missed: Vec<&str> =

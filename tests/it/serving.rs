@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use creditd::clock::instant;
 use creditd::commands::daemon::{Daemon, Parts};
+use creditd::http::Surface;
 use creditd::http::listener::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,7 +20,9 @@ const PROBE: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn daemon(app: &TestApp, limits: Limits) -> Daemon {
-    Daemon::start(Parts { limits, ..parts(&app.store, &app.simulator) }).await.unwrap()
+    Daemon::start(Parts { surface: Surface { limits, ..Surface::default() }, ..parts(&app.store, &app.simulator) })
+        .await
+        .unwrap()
 }
 
 async fn connect(to: SocketAddr) -> TcpStream {

@@ -9,7 +9,7 @@ use creditd::commands::daemon::{Daemon, Parts};
 use creditd::commands::keys;
 use creditd::domain::api_key::{KeyText, Scope};
 use creditd::domain::ids::KeyId;
-use creditd::http::listener::Limits;
+use creditd::http::Surface;
 use creditd::simulator::{Options, SeedPrice, Simulator};
 use creditd::store::Store;
 use creditd::stripe::signature::{Secret, Tolerance};
@@ -53,8 +53,7 @@ pub fn parts(store: &Store, simulator: &Simulator) -> Parts {
         cutover_at: None,
         grant_free_checkouts: true,
         park_unknown_prices: false,
-        limits: Limits::default(),
-        metrics_public: true,
+        surface: Surface::default(),
     }
 }
 
