@@ -12,15 +12,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::SimulatorError;
-use super::delivery::{self, Webhook};
+use super::chaos::Chaos;
+use super::control_invoice::{InvoiceOrder, make_invoice};
+use super::delivery::{self, Deliverer};
+use super::endpoint::Webhook;
+use super::faults::{FaultRule, RULES_MAX};
 use super::log::Entry;
-use super::objects::AMOUNT_MAX;
-use super::objects::invoice::{self, Draft, DraftLine};
+use super::objects::customer;
+use super::objects::payment_intent::Decline;
 use super::objects::session_payment::{self, Outcome};
-use super::objects::subscription::{self, QUANTITY_MAX, Seat};
 use super::refusal::Refusal;
 use super::server::Account;
-use super::state::{Kind, Origin, State, number, text};
+use super::state::{Dunning, Origin};
 
 /// A write never waits longer than this.
 const LATENCY_MAX: Duration = Duration::from_mins(1);
@@ -35,11 +38,14 @@ pub fn router() -> Router<Arc<Account>> {
         .route("/control/events/{event}/deliver", post(deliver_route))
         .route("/control/webhook", post(webhook_route))
         .route("/control/faults", post(faults_route))
+        .route("/control/chaos", post(chaos_route))
+        .route("/control/customers/{customer}/card", post(card_route))
+        .route("/control/dunning", post(dunning_route))
         .route("/control/log", get(log_route))
 }
 
 /// Records a step in the log.
-fn note(account: &Account, action: &str, subject: &str) {
+pub(super) fn note(account: &Account, action: &str, subject: &str) {
     let (action, subject) = (action.to_owned(), subject.to_owned());
     account.log.push(Entry::Control { at: account.now(), action, subject });
 }
@@ -50,162 +56,83 @@ pub(super) fn pay(account: &Arc<Account>, session: &str, outcome: Outcome) -> Re
     account.step(Origin::default(), |state| session_payment::settle(state, session, outcome))?
 }
 
-/// An invoice to be made and paid.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InvoiceOrder {
-    /// Who pays.
-    pub customer: String,
-    /// The subscription billed; a `subscription_*` reason without one makes one.
-    #[serde(default)]
-    pub subscription: Option<String>,
-    /// The price billed; without one, the items of the subscription.
-    #[serde(default)]
-    pub price: Option<String>,
-    /// How many; 1 without.
-    #[serde(default)]
-    pub quantity: Option<i64>,
-    /// Why: `subscription_cycle` moves the subscription to its next period first.
-    pub billing_reason: String,
-    /// Start of the period in unix seconds; computed without.
-    #[serde(default)]
-    pub period_start: Option<i64>,
-    /// End of the period in unix seconds; computed without.
-    #[serde(default)]
-    pub period_end: Option<i64>,
-    /// The invoice's metadata, or that of the subscription it makes.
-    #[serde(default)]
-    pub metadata: std::collections::BTreeMap<String, String>,
-}
-
-/// Makes and pays an invoice; gives it in the newest shape.
-pub(super) fn make_invoice(account: &Arc<Account>, order: &InvoiceOrder) -> Result<Value, Refusal> {
-    note(account, "invoice", &order.customer);
-    account.step(Origin::default(), |state| bill(state, order))?
-}
-
-const REASONS: &[&str] = &[
-    "subscription_create",
-    "subscription_cycle",
-    "subscription_update",
-    "subscription_threshold",
-    "manual",
-    "quote_accept",
-    "automatic_pending_invoice_item_invoice",
-];
-
-fn bill(state: &mut State, order: &InvoiceOrder) -> Result<Value, Refusal> {
-    if !REASONS.contains(&order.billing_reason.as_str()) {
-        return Err(Refusal::invalid(&format!("Invalid billing_reason: must be one of {}", REASONS.join(", "))));
-    }
-    state.named(Kind::Customer, &order.customer, "customer")?;
-    let period = match (order.period_start, order.period_end) {
-        (Some(start), Some(end)) if start < end => Some((start, end)),
-        (None, None) => None,
-        (Some(_) | None, Some(_) | None) => {
-            return Err(Refusal::invalid("period_start and period_end go together, start before end."));
-        }
-    };
-    let seat = read_seat(state, order)?;
-    if let Some(id) = &order.subscription {
-        let found = state.named(Kind::Subscription, id, "subscription")?;
-        if text(&found.object, "customer") != order.customer || text(&found.object, "status") == "canceled" {
-            return Err(Refusal::invalid("The subscription is canceled or of another customer."));
-        }
-    }
-    let invoice = match (&order.subscription, seat) {
-        (Some(id), None) => {
-            if order.billing_reason == "subscription_cycle" || period.is_some() {
-                subscription::renew(state, id, period);
-            }
-            subscription::bill(state, id, &order.billing_reason)
-        }
-        (None, Some(seat)) if order.billing_reason.starts_with("subscription_") => {
-            subscription::check(state, std::slice::from_ref(&seat))?;
-            let metadata = json!(order.metadata);
-            let id = subscription::open(state, &order.customer, &[seat], &metadata, None);
-            if period.is_some() {
-                subscription::renew(state, &id, period);
-            }
-            subscription::bill(state, &id, &order.billing_reason)
-        }
-        (_, Some(seat)) => Some(single_line(state, order, &seat, period)?),
-        (None, None) => return Err(Refusal::missing("price")),
-    };
-    let id = invoice.ok_or_else(|| Refusal::invalid("The subscription has no items."))?;
-    Ok(state.found(Kind::Invoice, &id)?.object.clone())
-}
-
-fn read_seat(state: &State, order: &InvoiceOrder) -> Result<Option<Seat>, Refusal> {
-    let quantity = order.quantity.unwrap_or(1);
-    let Some(price) = &order.price else {
-        return match order.quantity {
-            Some(_) => Err(Refusal::missing("price")),
-            None => Ok(None),
-        };
-    };
-    let unit = number(&state.named(Kind::Price, price, "price")?.object, "unit_amount");
-    let fits =
-        (1..=QUANTITY_MAX).contains(&quantity) && unit.checked_mul(quantity).is_some_and(|sum| sum <= AMOUNT_MAX);
-    if !fits {
-        return Err(
-            Refusal::invalid("The quantity is out of range or the total too large.").with("param", json!("quantity"))
-        );
-    }
-    Ok(Some(Seat { price: price.clone(), quantity }))
-}
-
-/// An invoice of one line: a manual one, or an item of a subscription that has this price.
-fn single_line(
-    state: &mut State,
-    order: &InvoiceOrder,
-    seat: &Seat,
-    period: Option<(i64, i64)>,
-) -> Result<String, Refusal> {
-    let of_subscription = order.subscription.is_some() && order.billing_reason.starts_with("subscription_");
-    if of_subscription
-        && order.billing_reason == "subscription_cycle"
-        && let Some(id) = &order.subscription
-    {
-        subscription::renew(state, id, period);
-    }
-    let price = state.named(Kind::Price, &seat.price, "price")?.object.clone();
-    let item = order.subscription.as_ref().filter(|_| of_subscription).and_then(|id| {
-        let items = &state.get(Kind::Subscription, id)?.object["items"]["data"];
-        items.as_array()?.iter().find(|item| text(&item["price"], "id") == seat.price).cloned()
-    });
-    let (start, end) = match (period, &item) {
-        (Some(period), _) => period,
-        (None, Some(item)) => (number(item, "current_period_start"), number(item, "current_period_end")),
-        (None, None) => (state.now, state.now),
-    };
-    let draft = Draft {
-        customer: order.customer.clone(),
-        subscription: order.subscription.clone(),
-        billing_reason: order.billing_reason.clone(),
-        metadata: json!(order.metadata),
-        lines: vec![DraftLine {
-            price,
-            quantity: seat.quantity,
-            subscription_item: item.map(|item| text(&item, "id").to_owned()),
-            period_start: start,
-            period_end: end,
-            metadata: json!({}),
-        }],
-    };
-    let invoice = invoice::make_paid(state, &draft);
-    if let Some(id) = &order.subscription {
-        state.set(Kind::Subscription, id, json!({ "latest_invoice": invoice }));
-    }
-    Ok(invoice)
-}
-
 /// Asks for faults, within bounds.
 pub(super) fn set_faults(account: &Account, latency: Duration, failing_writes: u32) {
     note(account, "faults", &format!("latency {} ms, failing writes {failing_writes}", latency.as_millis()));
     let mut faults = account.faults();
     faults.latency = latency.min(LATENCY_MAX);
     faults.failing_writes = failing_writes.min(FAILING_WRITES_MAX);
+}
+
+/// Spoils calls by rules.
+pub(super) fn set_fault_rules(account: &Account, rules: Vec<FaultRule>) -> Result<(), SimulatorError> {
+    if rules.len() > RULES_MAX {
+        return Err(SimulatorError::OutOfBounds("rules"));
+    }
+    for rule in &rules {
+        rule.check().map_err(SimulatorError::OutOfBounds)?;
+    }
+    let names: Vec<String> = rules.iter().map(FaultRule::name).collect();
+    note(account, "fault_rules", &names.join(", "));
+    account.faults().set_rules(rules);
+    Ok(())
+}
+
+/// Delivers in a disorder, or in order again.
+pub(super) fn set_chaos(account: &Arc<Account>, chaos: Option<Chaos>) -> Result<(), SimulatorError> {
+    if let Some(chaos) = &chaos {
+        chaos.check().map_err(SimulatorError::OutOfBounds)?;
+    }
+    note(account, "chaos", &chaos.as_ref().map_or_else(|| "none".to_owned(), |chaos| format!("{chaos:?}")));
+    Deliverer::set_chaos(account, chaos);
+    Ok(())
+}
+
+/// How a customer's next charges without a buyer behave: renewals, retries, off-session payments. A Checkout Session is
+/// paid by a buyer who is there, and as its own order says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardOrder {
+    /// The error's code, such as `card_declined`; without one the charges succeed.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// The issuer's reason, such as `insufficient_funds`.
+    #[serde(default)]
+    pub decline_code: Option<String>,
+    /// The issuer's advice, such as `try_again_later`.
+    #[serde(default)]
+    pub advice_code: Option<String>,
+    /// So many charges; all until the next order without.
+    #[serde(default)]
+    pub times: Option<u32>,
+}
+
+impl CardOrder {
+    /// Charges that are declined until the next order.
+    #[must_use]
+    pub fn declined(code: &str, decline_code: Option<&str>) -> Self {
+        let decline_code = decline_code.map(str::to_owned);
+        Self { code: Some(code.to_owned()), decline_code, ..Self::default() }
+    }
+}
+
+/// Says how a customer's next charges behave.
+pub(super) fn set_card(account: &Arc<Account>, customer: &str, order: &CardOrder) -> Result<(), Refusal> {
+    if order.code.is_none() && order != &CardOrder::default() {
+        return Err(Refusal::missing("code"));
+    }
+    note(account, "card", &format!("{customer} {}", order.code.as_deref().unwrap_or("succeeds")));
+    let decline = order.code.as_ref().map(|code| Decline {
+        advice: order.advice_code.clone(),
+        ..Decline::new(code, order.decline_code.as_deref(), "Your card was declined.")
+    });
+    account.step(Origin::default(), |state| customer::set_card(state, customer, decline.as_ref(), order.times))?
+}
+
+/// Says what becomes of subscriptions whose last retry fails.
+pub(super) fn set_dunning(account: &Arc<Account>, dunning: Dunning) -> Result<(), Refusal> {
+    note(account, "dunning", &format!("{dunning:?}"));
+    account.step(Origin::default(), |state| state.dunning = dunning)
 }
 
 /// Sends later events elsewhere, or keeps them when there is no URL.
@@ -277,11 +204,38 @@ struct FaultsOrder {
     latency_milliseconds: u64,
     #[serde(default)]
     failing_writes: u32,
+    #[serde(default)]
+    rules: Vec<FaultRule>,
 }
 
 async fn faults_route(Shared(account): Shared<Arc<Account>>, Json(order): Json<FaultsOrder>) -> Response {
-    set_faults(&account, Duration::from_millis(order.latency_milliseconds), order.failing_writes);
-    reply(Ok(json!({})))
+    let set = set_fault_rules(&account, order.rules).map_err(|error| Refusal::invalid(&error.to_string()));
+    reply(set.map(|()| {
+        set_faults(&account, Duration::from_millis(order.latency_milliseconds), order.failing_writes);
+        json!({})
+    }))
+}
+
+async fn chaos_route(Shared(account): Shared<Arc<Account>>, Json(order): Json<Option<Chaos>>) -> Response {
+    reply(set_chaos(&account, order).map(|()| json!({})).map_err(|error| Refusal::invalid(&error.to_string())))
+}
+
+async fn card_route(
+    Shared(account): Shared<Arc<Account>>,
+    Path(customer): Path<String>,
+    Json(order): Json<CardOrder>,
+) -> Response {
+    reply(set_card(&account, &customer, &order).map(|()| json!({})))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DunningOrder {
+    outcome: Dunning,
+}
+
+async fn dunning_route(Shared(account): Shared<Arc<Account>>, Json(order): Json<DunningOrder>) -> Response {
+    reply(set_dunning(&account, order.outcome).map(|()| json!({})))
 }
 
 async fn log_route(Shared(account): Shared<Arc<Account>>) -> Response {

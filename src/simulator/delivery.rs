@@ -1,58 +1,57 @@
-//! Deliveries: events are signed as Stripe signs them and sent until a 2xx, or until the plan has no attempt left.
-//!
-//! `Stripe-Signature: t=..,v1=..`, one `v1` for each secret: HMAC-SHA256 of `{t}.{body}`, in hex.
+//! Deliveries: events are sent until a 2xx, or until the plan has no attempt left.
 
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::body::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Value, json};
-use sha2::Sha256;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::SimulatorError;
+use super::chaos::{Chaos, Queue};
+use super::endpoint::{self, Webhook};
 use super::log::{DeliveryEntry, Entry};
 use super::server::Account;
 use super::state::{Kind, text};
 
-/// Waits for an answer; quoted limits of Stripe's own lie between 10 and 30 seconds.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Attempts under way at once.
 const CONCURRENT_MAX: usize = 8;
 /// Repeats a plan may hold.
 const REPEATS_MAX: usize = 64;
+/// Microseconds of a millisecond.
+const MILLI: i64 = 1_000;
+/// Nothing was emitted for so long: events held back to be put in another order go out.
+const QUIET: Duration = Duration::from_millis(30);
 
 /// The delays before each repeat of a failed delivery.
 #[derive(Clone, Debug)]
-pub struct RetryPlan(Vec<Duration>);
+pub struct RetryPlan {
+    delays: Vec<Duration>,
+    virtual_time: bool,
+}
 
 impl RetryPlan {
-    /// A plan of these delays, at most 64 of them; one attempt more is made than there are delays.
+    /// A plan of these delays in real time, at most 64 of them; one attempt more is made than there are delays.
     #[must_use]
     pub fn new(delays: &[Duration]) -> Self {
-        Self(delays.iter().copied().take(REPEATS_MAX).collect())
+        Self { delays: delays.iter().copied().take(REPEATS_MAX).collect(), virtual_time: false }
     }
 
-    /// For a developer at the keyboard: 1 s, 5 s, 30 s, then each minute for ten minutes.
+    /// For a developer at the keyboard: 1 s, 5 s, 30 s, then each minute for ten minutes, in real time.
     #[must_use]
     pub fn for_development() -> Self {
         let mut delays = vec![1, 5, 30];
         delays.extend([60; 10]);
-        Self(delays.into_iter().map(Duration::from_secs).collect())
+        Self { delays: delays.into_iter().map(Duration::from_secs).collect(), virtual_time: false }
     }
-}
 
-/// Where events go.
-#[derive(Clone, Debug, Default)]
-pub struct Webhook {
-    /// The endpoint; none to keep events for `GET /v1/events` only.
-    pub url: Option<String>,
-    /// Its secrets, several while they rotate.
-    pub secrets: Vec<String>,
+    /// Stripe's: spaced out with growing delays over three days of virtual time, so that moving the clock makes them due.
+    #[must_use]
+    pub fn stripe() -> Self {
+        // Together 65 hours and 35 minutes: another 12 hours would pass the third day.
+        let minutes = [5, 30, 2 * 60, 5 * 60, 10 * 60, 12 * 60, 12 * 60, 12 * 60, 12 * 60];
+        Self { delays: minutes.into_iter().map(Duration::from_mins).collect(), virtual_time: true }
+    }
 }
 
 /// Sends events and counts what is under way.
@@ -62,19 +61,30 @@ pub struct Deliverer {
     webhook: Mutex<Webhook>,
     plan: RetryPlan,
     permits: Semaphore,
+    queue: Mutex<Queue>,
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// What follows an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing, or a timer in virtual time.
+    Nothing,
+    /// Another attempt after a rest in real time.
+    Rest(Duration),
 }
 
 impl Deliverer {
     /// A deliverer that stops with its token.
     pub(super) fn new(webhook: Webhook, plan: RetryPlan, stop: CancellationToken) -> Result<Self, SimulatorError> {
-        check_url(webhook.url.as_deref())?;
+        endpoint::check_url(webhook.url.as_deref())?;
         Ok(Self {
-            client: client()?,
+            client: endpoint::client()?,
             webhook: Mutex::new(webhook),
             plan,
             permits: Semaphore::new(CONCURRENT_MAX),
+            queue: Mutex::default(),
             stop,
             tasks: TaskTracker::new(),
         })
@@ -82,7 +92,7 @@ impl Deliverer {
 
     /// Sends later events elsewhere.
     pub(super) fn set_webhook(&self, webhook: Webhook) -> Result<(), SimulatorError> {
-        check_url(webhook.url.as_deref())?;
+        endpoint::check_url(webhook.url.as_deref())?;
         *self.webhook.lock().unwrap_or_else(PoisonError::into_inner) = webhook;
         Ok(())
     }
@@ -92,84 +102,214 @@ impl Deliverer {
         self.webhook.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Cancelled when the simulator stops.
+    pub(super) fn stopped(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Each step leaves the queue whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Events from now on are delivered in this disorder; none ends it.
+    pub(super) fn set_chaos(account: &Arc<Account>, chaos: Option<Chaos>) {
+        let mut queue = account.deliverer.queue();
+        queue.flush();
+        queue.chaos = chaos;
+        drop(queue);
+        Self::open_lanes(account);
+    }
+
+    /// Sendings that a disorder has not let through yet.
+    pub(super) fn outstanding(&self) -> usize {
+        self.queue().outstanding()
+    }
+
     /// Waits for the deliveries under way to notice that they are stopped.
     pub(super) async fn finish(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    /// Begins an event's delivery in a task of its own: events overtake each other, as Stripe's do.
-    pub(super) fn start(account: &Arc<Account>, event: String) {
-        let account = Arc::clone(account);
-        let tracker = account.deliverer.tasks.clone();
-        tracker.spawn(async move {
-            let stop = account.deliverer.stop.clone();
-            let _stopped_or_done = stop.run_until_cancelled(deliver_by_plan(&account, &event)).await;
+    fn spawn(account: &Arc<Account>, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = account.deliverer.stop.clone();
+        account.deliverer.tasks.spawn(async move {
+            let _stopped_or_done = stop.run_until_cancelled(work).await;
         });
+    }
+
+    /// Begins a new event's delivery, in a task of its own: events overtake each other, as Stripe's do.
+    pub(super) fn begin(account: &Arc<Account>, event: String) {
+        let chaos = account.deliverer.queue().chaos.clone();
+        let Some(chaos) = chaos else {
+            let sender = Arc::clone(account);
+            return Self::spawn(account, async move { run_plan(&sender, &event).await });
+        };
+        let place = account.state().place(Kind::Event, &event).unwrap_or_default();
+        let (copies, delay) = chaos.decide(place);
+        if delay == 0 {
+            return Self::hold(account, &event, copies);
+        }
+        if account.deliverer.plan.virtual_time {
+            let wait = i64::try_from(delay).unwrap_or(i64::MAX).saturating_mul(MILLI);
+            let due = account.clock.now().as_microsecond().saturating_add(wait);
+            let mut state = account.state();
+            if let Some(pending) = state.pending.get_mut(&event) {
+                (pending.due, pending.copies) = (Some(due), copies);
+            }
+            state.schedule_delivery(&event);
+            return;
+        }
+        let sender = Arc::clone(account);
+        Self::spawn(account, async move {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+            Self::hold(&sender, &event, copies);
+        });
+    }
+
+    /// A delivery whose time has come: a repeat, or a first attempt that was delayed.
+    pub(super) fn continue_plan(account: &Arc<Account>, event: String) {
+        let first = account.state().pending.get_mut(&event).map(|pending| (pending.attempts, pending.copies));
+        let disordered = account.deliverer.queue().chaos.is_some();
+        if disordered && let Some((0, copies)) = first {
+            return Self::hold(account, &event, copies);
+        }
+        let sender = Arc::clone(account);
+        Self::spawn(account, async move { run_plan(&sender, &event).await });
+    }
+
+    /// Hands an event to the disorder; what it holds back goes out when nothing follows for a while.
+    fn hold(account: &Arc<Account>, event: &str, copies: u32) {
+        let mut queue = account.deliverer.queue();
+        queue.hold(event, copies);
+        let holding = queue.is_holding();
+        drop(queue);
+        Self::open_lanes(account);
+        if holding {
+            let sender = Arc::clone(account);
+            Self::spawn(account, async move {
+                tokio::time::sleep(QUIET).await;
+                sender.deliverer.queue().flush();
+                Self::open_lanes(&sender);
+            });
+        }
+    }
+
+    fn open_lanes(account: &Arc<Account>) {
+        while account.deliverer.queue().open_lane() {
+            let sender = Arc::clone(account);
+            Self::spawn(account, async move { run_lane(&sender).await });
+        }
     }
 }
 
-async fn deliver_by_plan(account: &Arc<Account>, event: &str) {
-    let made = account.state().pending.get(event).map_or(0, |pending| pending.attempts);
-    let made = usize::try_from(made).unwrap_or(usize::MAX);
-    for attempt in made..=account.deliverer.plan.0.len() {
-        if attempt > 0
-            && let Some(delay) = account.deliverer.plan.0.get(attempt - 1)
-        {
-            tokio::time::sleep(*delay).await;
+/// Sends what the disorder has made ready, one after the other.
+async fn run_lane(account: &Arc<Account>) {
+    loop {
+        // The lock is not held while sending.
+        let next = account.deliverer.queue().next();
+        let Some(sending) = next else { return };
+        if sending.copy > 0 {
+            // A copy is sent once: what becomes of it is in the log.
+            let _answered = attempt(account, &sending.event, sending.copy).await;
+        } else if let Next::Rest(rest) = attempt_by_plan(account, &sending.event).await {
+            let sender = Arc::clone(account);
+            Deliverer::spawn(account, async move {
+                tokio::time::sleep(rest).await;
+                run_plan(&sender, &sending.event).await;
+            });
         }
-        if !account.state().pending.contains_key(event) {
-            // Delivered meanwhile by hand.
-            return;
-        }
-        let delivered = match account.deliverer.permits.acquire().await {
-            Ok(_permit) => attempt_once(account, event).await.is_ok_and(is_success),
-            Err(_) => false,
-        };
-        if delivered {
-            return;
-        }
+        account.deliverer.queue().done();
     }
+}
+
+/// Attempts until an answer, the plan's end, or a rest in virtual time.
+async fn run_plan(account: &Arc<Account>, event: &str) {
+    while let Next::Rest(rest) = attempt_by_plan(account, event).await {
+        tokio::time::sleep(rest).await;
+    }
+}
+
+/// One attempt, and what the plan says then.
+async fn attempt_by_plan(account: &Arc<Account>, event: &str) -> Next {
+    match account.state().pending.get_mut(event) {
+        // Delivered meanwhile by hand.
+        None => return Next::Nothing,
+        Some(pending) => pending.resting = false,
+    }
+    let delivered = match account.deliverer.permits.acquire().await {
+        Ok(_permit) => attempt(account, event, 0).await.is_ok_and(is_success),
+        Err(_) => false,
+    };
     let mut state = account.state();
-    if let Some(pending) = state.pending.get_mut(event) {
-        pending.given_up = true;
+    let plan = &account.deliverer.plan;
+    let Some(pending) = state.pending.get_mut(event).filter(|_| !delivered) else { return Next::Nothing };
+    let made = usize::try_from(pending.attempts).unwrap_or(usize::MAX);
+    let mut next = Next::Nothing;
+    match plan.delays.get(made.saturating_sub(1)) {
+        None => pending.given_up = true,
+        Some(delay) if plan.virtual_time => {
+            let wait = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
+            pending.due = Some(account.clock.now().as_microsecond().saturating_add(wait));
+            state.schedule_delivery(event);
+        }
+        Some(delay) => {
+            pending.resting = true;
+            next = Next::Rest(*delay);
+        }
     }
     // A failed save is logged there; the next mutation writes the same state again.
     let _kept = account.save(&state);
+    next
 }
 
 fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-/// One attempt, written to the log; gives the status answered.
+/// One attempt of the plan, or one copy, which a disorder may lose on its way.
+async fn attempt(account: &Arc<Account>, event: &str, copy: u32) -> Result<u16, SimulatorError> {
+    let chaos = account.deliverer.queue().chaos.clone();
+    let number = count_attempt(account, event, copy);
+    let place = account.state().place(Kind::Event, event).unwrap_or_default();
+    if chaos.is_some_and(|chaos| chaos.loses(place, number, copy)) {
+        let url = account.deliverer.webhook().url.unwrap_or_default();
+        let lost = Err("lost on its way, as ordered".to_owned());
+        return conclude(account, event, (number, copy), url, lost);
+    }
+    send(account, event, (number, copy)).await
+}
+
+/// One attempt by hand, written to the log; gives the status answered.
 pub(super) async fn attempt_once(account: &Arc<Account>, event: &str) -> Result<u16, SimulatorError> {
-    let webhook = account.deliverer.webhook();
-    let url = webhook.url.clone().ok_or(SimulatorError::NoWebhook)?;
-    let (body, signature) = signed(account, event)?;
-    let attempt = {
-        let mut state = account.state();
-        let attempts = state.pending.get_mut(event).map(|pending| {
-            pending.attempts = pending.attempts.saturating_add(1);
-            pending.attempts
-        });
-        // A resend of what was delivered is not counted against a plan.
-        attempts.unwrap_or(1)
-    };
-    let sent = account
-        .deliverer
-        .client
-        .post(&url)
-        .header("content-type", "application/json; charset=utf-8")
-        .header("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
-        .header("stripe-signature", &signature)
-        .body(body)
-        .send()
-        .await;
-    let (status, error) = match sent {
-        Ok(response) => (Some(response.status().as_u16()), None),
-        Err(error) => (None, Some(error.to_string())),
-    };
+    let number = count_attempt(account, event, 0);
+    send(account, event, (number, 0)).await
+}
+
+/// The number of an attempt that begins; neither a copy nor a resend of what was delivered counts against a plan.
+fn count_attempt(account: &Arc<Account>, event: &str, copy: u32) -> u32 {
+    let mut state = account.state();
+    let Some(pending) = state.pending.get_mut(event).filter(|_| copy == 0) else { return 1 };
+    pending.attempts = pending.attempts.saturating_add(1);
+    pending.attempts
+}
+
+async fn send(account: &Arc<Account>, event: &str, number: (u32, u32)) -> Result<u16, SimulatorError> {
+    let url = account.deliverer.webhook().url.ok_or(SimulatorError::NoWebhook)?;
+    let (body, signature) = endpoint::signed(account, event)?;
+    let answered = endpoint::send(&account.deliverer.client, &url, body, &signature).await;
+    conclude(account, event, number, url, answered)
+}
+
+/// Writes an attempt down; an event that was taken is pending no more.
+fn conclude(
+    account: &Arc<Account>,
+    event: &str,
+    (attempt, copy): (u32, u32),
+    url: String,
+    answered: Result<u16, String>,
+) -> Result<u16, SimulatorError> {
     let mut state = account.state();
     let event_type = state.get(Kind::Event, event).map(|record| text(&record.object, "type").to_owned());
     account.log.push(Entry::Delivery(DeliveryEntry {
@@ -178,70 +318,14 @@ pub(super) async fn attempt_once(account: &Arc<Account>, event: &str) -> Result<
         event_type: event_type.unwrap_or_default(),
         url,
         attempt,
-        status,
-        error: error.clone(),
+        copy,
+        status: answered.as_ref().ok().copied(),
+        error: answered.as_ref().err().cloned(),
     }));
-    if status.is_some_and(is_success) {
-        state.pending.remove(event);
+    if answered.as_ref().is_ok_and(|status| is_success(*status)) && state.pending.remove(event).is_some() {
+        state.schedule_delivery(event);
+        // A failed save is logged there; the next mutation writes the same state again.
+        let _kept = account.save(&state);
     }
-    let _kept = account.save(&state);
-    status.ok_or_else(|| SimulatorError::Unreachable { event: event.to_owned(), reason: error.unwrap_or_default() })
-}
-
-/// The exact bytes and header of an event's delivery, signed now with every secret.
-pub(super) fn signed(account: &Account, event: &str) -> Result<(Bytes, String), SimulatorError> {
-    let webhook = account.deliverer.webhook();
-    let object: Value = account
-        .state()
-        .get(Kind::Event, event)
-        .map(|record| record.object.clone())
-        .ok_or_else(|| SimulatorError::NoSuchEvent(event.to_owned()))?;
-    // Stripe indents its payloads; who re-serialises before verifying is found out here.
-    let mut object = object;
-    object["pending_webhooks"] = json!(1);
-    let body = format!("{object:#}");
-    let header = signature_header(account.now(), &webhook.secrets, body.as_bytes())?;
-    Ok((Bytes::from(body), header))
-}
-
-/// `t=..,v1=..` with one `v1` for each secret.
-fn signature_header(now: i64, secrets: &[String], body: &[u8]) -> Result<String, SimulatorError> {
-    let mut header = format!("t={now}");
-    for secret in secrets {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| SimulatorError::UnusableSecret)?;
-        mac.update(now.to_string().as_bytes());
-        mac.update(b".");
-        mac.update(body);
-        header.push_str(",v1=");
-        header.push_str(&hex::encode(mac.finalize().into_bytes()));
-    }
-    Ok(header)
-}
-
-/// Plain http on loopback: no proxy, no redirect followed, and no root certificate that could vouch for anyone.
-fn client() -> Result<reqwest::Client, SimulatorError> {
-    let failed = |reason: String| SimulatorError::Client(reason);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(ATTEMPT_TIMEOUT)
-        .build()
-        .map_err(|error| failed(error.to_string()))
-}
-
-/// Signed but simulated events never leave the machine.
-fn check_url(url: Option<&str>) -> Result<(), SimulatorError> {
-    let Some(written) = url else { return Ok(()) };
-    let refused = || SimulatorError::WebhookNotLoopback(written.to_owned());
-    let url = reqwest::Url::parse(written).map_err(|_| refused())?;
-    let host = url.host_str().ok_or_else(refused)?.trim_matches(['[', ']']);
-    let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if local && url.scheme() == "http" { Ok(()) } else { Err(refused()) }
+    answered.map_err(|reason| SimulatorError::Unreachable { event: event.to_owned(), reason })
 }

@@ -133,7 +133,8 @@ impl Wanted {
 
     fn takes(&self, state: &State, kind: Kind, object: &Value) -> bool {
         let at = number(object, "created");
-        self.equal.iter().all(|(field, value)| text(object, field) == value)
+        object["deleted"] != json!(true)
+            && self.equal.iter().all(|(field, value)| text(object, field) == value)
             && self.any.iter().all(|(field, values)| values.iter().any(|value| value == text(object, field)))
             && self.active.is_none_or(|active| object["active"].as_bool() == Some(active))
             && self.created.iter().all(|(name, bound)| match *name {

@@ -18,6 +18,15 @@ pub enum Entry {
     Charge(ChargeEntry),
     /// One attempt to deliver an event.
     Delivery(DeliveryEntry),
+    /// Something that was due happened by itself.
+    Timer {
+        /// Unix seconds: its own time, however late it was noticed.
+        at: i64,
+        /// What was due, such as `subscription` or `invoice`.
+        family: String,
+        /// Which object or event.
+        subject: String,
+    },
     /// A step of the control endpoint or its method.
     Control {
         /// Unix seconds.
@@ -48,10 +57,12 @@ pub struct RequestEntry {
     pub stripe_version: String,
     /// Its `Idempotency-Key`.
     pub idempotency_key: Option<String>,
-    /// The status answered.
+    /// The status answered; zero if nothing was executed and nothing answered.
     pub status: u16,
     /// Whether a stored answer was replayed.
     pub replayed: bool,
+    /// What went wrong with this call by order, such as `drop_reply`.
+    pub fault: Option<String>,
     /// The body answered.
     pub response: Value,
 }
@@ -88,6 +99,8 @@ pub struct DeliveryEntry {
     pub url: String,
     /// The attempt, from 1.
     pub attempt: u32,
+    /// Zero for the event itself, otherwise which copy of it.
+    pub copy: u32,
     /// The status answered; none if there was no answer.
     pub status: Option<u16>,
     /// Why there was no answer.

@@ -4,20 +4,26 @@
 //!
 //! `server` authorises a request, reads its version and form, claims its idempotency key; `routes` finds who serves it;
 //! `objects` check and write the newest shape into `state`, emitting events; `shapes` rewrites what leaves into the
-//! version asked for; `delivery` signs events and sends them until a 2xx; `control` and `page` are the buyer, the bank
-//! and the operator.
+//! version asked for; `delivery` sends events until a 2xx, through the disorder of `chaos`, signed by `endpoint`;
+//! `timers` lets happen what is due in virtual time; `faults` spoil calls, down to the bytes on the `wire`; `control`
+//! and `page` are the buyer, the bank and the operator.
 //!
 //! # Always true
 //!
 //! - It listens and delivers on loopback only, and takes test keys only.
-//! - Every request, charge, delivery attempt and control step is in the log, in order, and stays there.
+//! - Every request, charge, delivery attempt, timer and control step is in the log, in order, and stays there.
+//! - What is due happens in order and at its own time, however late it is noticed; time only moves forward.
 //! - An event's data never changes after it is made; its version is that of the endpoint, not of any request.
 //! - An executed write is answered the same way for its idempotency key for 24 hours, whatever the answer was.
 //! - A parameter is honoured or refused, never ignored.
 
+mod chaos;
 mod control;
+mod control_invoice;
 mod delivery;
+mod endpoint;
 mod expand;
+mod faults;
 mod form;
 mod idempotency;
 mod ids;
@@ -32,37 +38,52 @@ mod server;
 mod shapes;
 mod snapshot;
 mod state;
+mod timers;
+mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{any, get};
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, Clock};
 
-pub use control::InvoiceOrder;
+pub use chaos::Chaos;
+pub use control::CardOrder;
+pub use control_invoice::InvoiceOrder;
 pub use delivery::RetryPlan;
+pub use faults::{Fault, FaultRule};
 pub use log::{ChargeEntry, DeliveryEntry, Entry, Log, RequestEntry};
 pub use objects::price::SeedPrice;
 pub use objects::session_payment::Outcome;
 pub use refusal::Refusal;
 pub use shapes::NEWEST as NEWEST_VERSION;
+pub use state::Dunning;
 
-use delivery::{Deliverer, Webhook};
+use delivery::Deliverer;
+use endpoint::Webhook;
 use server::Account;
 use shapes::Version;
+use wire::{BreakableListener, Connection};
 
 /// How long a stop waits for requests under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a wait for deliveries looks again.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How often what is due is looked for while nobody asks for anything.
+const TICK: Duration = Duration::from_millis(200);
+/// How long each step of an advance waits for the answers to its deliveries.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// Steps of one advance; far beyond what ten years of a busy test account hold.
+const STEPS_MAX: usize = 1_000_000;
 
 /// How the simulator runs.
 #[derive(Clone, Debug)]
@@ -118,8 +139,17 @@ pub enum SimulatorError {
     #[error("the simulator delivers to http on loopback only, not to {0}")]
     WebhookNotLoopback(String),
     /// It cannot write that version's shapes.
-    #[error("API version {0} is not known: give an endive (from 2026-09-30) or acacia (from 2024-09-30) version")]
+    #[error(
+        "API version {0} is not known: give a version of acacia (from 2024-09-30), basil (2025-03-31), clover \
+         (2025-09-30), dahlia (2026-03-25) or endive (2026-09-30)"
+    )]
     UnknownVersion(String),
+    /// The clock is the machine's, or stands before that time.
+    #[error("the simulator's clock cannot be moved to {0}")]
+    ClockNotMoved(Timestamp),
+    /// An order that makes no sense.
+    #[error("{0} is out of bounds")]
+    OutOfBounds(&'static str),
     /// The port is taken, or the like.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -162,7 +192,8 @@ pub struct Simulator {
     account: Arc<Account>,
     base_url: String,
     stop: CancellationToken,
-    server: Option<JoinHandle<()>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    advancing: tokio::sync::Mutex<()>,
 }
 
 impl Simulator {
@@ -187,6 +218,7 @@ impl Simulator {
         state.auto_deliver = options.auto_deliver;
         state.base_url.clone_from(&base_url);
         state.log = log.clone();
+        state.schedule_all();
         let waiting: Vec<String> = state.waiting().cloned().collect();
         let account = Arc::new(Account::new(
             state,
@@ -200,7 +232,7 @@ impl Simulator {
         account.state().deliver = account.deliverer.webhook().url.is_some();
         if options.auto_deliver {
             for event in waiting {
-                Deliverer::start(&account, event);
+                Deliverer::begin(&account, event);
             }
         }
         let app = Router::new()
@@ -208,14 +240,17 @@ impl Simulator {
             .route("/pay/{session}", get(page::show).post(page::pay))
             .merge(control::router())
             .with_state(Arc::clone(&account));
+        let app = app.into_make_service_with_connect_info::<Connection>();
         let stopped = stop.clone();
         let server = tokio::spawn(async move {
+            let listener = BreakableListener(listener);
             let served = axum::serve(listener, app).with_graceful_shutdown(stopped.cancelled_owned()).await;
             if let Err(error) = served {
                 tracing::error!(error = %error, "the simulator stopped serving");
             }
         });
-        Ok(Self { account, base_url, stop, server: Some(server) })
+        let tasks = Mutex::new(vec![server, tokio::spawn(tick(Arc::clone(&account), stop.clone()))]);
+        Ok(Self { account, base_url, stop, tasks, advancing: tokio::sync::Mutex::default() })
     }
 
     /// `http://127.0.0.1:port`, without a slash at the end.
@@ -228,15 +263,71 @@ impl Simulator {
         self.account.log.clone()
     }
 
-    /// Stops listening and delivering; pending deliveries stay pending.
-    pub async fn stop(mut self) {
+    /// Stops listening, delivering and keeping time; pending deliveries stay pending.
+    pub async fn stop(&self) {
         self.stop.cancel();
-        if let Some(mut server) = self.server.take()
-            && tokio::time::timeout(STOP_TIMEOUT, &mut server).await.is_err()
-        {
-            server.abort();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for mut task in tasks {
+            if tokio::time::timeout(STOP_TIMEOUT, &mut task).await.is_err() {
+                task.abort();
+            }
         }
         self.account.deliverer.finish().await;
+    }
+
+    /// Virtual time now.
+    pub fn now(&self) -> Timestamp {
+        self.account.clock.now()
+    }
+
+    /// When the next thing happens by itself: a period, trial or session ends, a draft is finalized, a charge is tried
+    /// again, or an event is sent again by Stripe's plan.
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        let due = self.account.state().timers.first().map(|due| due.0)?;
+        Timestamp::from_microsecond(due).ok()
+    }
+
+    /// Moves virtual time forward: everything due up to then happens in order, each at its own time, and each step waits,
+    /// within a bound, until its deliveries are answered. A time that has passed moves nothing.
+    pub async fn advance_to(&self, to: Timestamp) -> Result<(), SimulatorError> {
+        let _one_at_a_time = self.advancing.lock().await;
+        control::note(&self.account, "advance", &to.to_string());
+        for _ in 0..STEPS_MAX {
+            let Some(next) = self.next_timer().filter(|next| *next <= to) else { break };
+            self.reach(next).await?;
+        }
+        self.reach(to).await
+    }
+
+    async fn reach(&self, at: Timestamp) -> Result<(), SimulatorError> {
+        if !self.account.clock.advance_to(at) {
+            return Err(SimulatorError::ClockNotMoved(at));
+        }
+        // The count is for those who wait for it.
+        let _fired = timers::fire_due(&self.account, at.as_microsecond());
+        self.wait_until_answered(ANSWER_WAIT).await;
+        Ok(())
+    }
+
+    /// Waits until each delivery that is due has been answered once, whatever the answer; `false` after the time given.
+    pub async fn wait_until_answered(&self, timeout: Duration) -> bool {
+        let started = clock::instant();
+        while self.is_answer_awaited() {
+            if started.elapsed() >= timeout {
+                return false;
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        true
+    }
+
+    fn is_answer_awaited(&self) -> bool {
+        let now = self.account.clock.now().as_microsecond();
+        let state = self.account.state();
+        let unanswered = state.pending.values().any(|pending| pending.is_unanswered(now));
+        let sends = state.auto_deliver && state.deliver;
+        drop(state);
+        sends && (unanswered || self.account.deliverer.outstanding() > 0)
     }
 
     /// What the buyer or bank does with a session; gives the session in the newest shape.
@@ -256,7 +347,7 @@ impl Simulator {
 
     /// Makes and pays an invoice; gives it in the newest shape.
     pub fn make_invoice(&self, order: &InvoiceOrder) -> Result<Value, Refusal> {
-        control::make_invoice(&self.account, order)
+        control_invoice::make_invoice(&self.account, order)
     }
 
     /// Sends an event once more, now; gives the status answered.
@@ -266,7 +357,7 @@ impl Simulator {
 
     /// The exact bytes and `Stripe-Signature` header of an event, signed now.
     pub fn signed_delivery(&self, event: &str) -> Result<(Bytes, String), SimulatorError> {
-        delivery::signed(&self.account, event)
+        endpoint::signed(&self.account, event)
     }
 
     /// An event as it was made.
@@ -291,6 +382,26 @@ impl Simulator {
         control::set_faults(&self.account, latency, failing_writes);
     }
 
+    /// Spoils calls by these rules, in place of those that were; none ends it.
+    pub fn set_fault_rules(&self, rules: Vec<FaultRule>) -> Result<(), SimulatorError> {
+        control::set_fault_rules(&self.account, rules)
+    }
+
+    /// Delivers events from now on in this disorder; none ends it.
+    pub fn set_chaos(&self, chaos: Option<Chaos>) -> Result<(), SimulatorError> {
+        control::set_chaos(&self.account, chaos)
+    }
+
+    /// Says how a customer's next charges without a buyer behave.
+    pub fn set_card(&self, customer: &str, order: &CardOrder) -> Result<(), Refusal> {
+        control::set_card(&self.account, customer, order)
+    }
+
+    /// Says what becomes of subscriptions whose last retry fails.
+    pub fn set_dunning(&self, dunning: Dunning) -> Result<(), Refusal> {
+        control::set_dunning(&self.account, dunning)
+    }
+
     /// Waits until no event is pending; one given up stays pending.
     pub async fn wait_until_delivered(&self, timeout: Duration) -> Result<(), SimulatorError> {
         let started = clock::instant();
@@ -304,6 +415,13 @@ impl Simulator {
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
+    }
+}
+
+/// Lets happen what is due while nobody asks for anything.
+async fn tick(account: Arc<Account>, stop: CancellationToken) {
+    while tokio::time::timeout(TICK, stop.cancelled()).await.is_err() {
+        account.catch_up();
     }
 }
 

@@ -6,11 +6,12 @@ use super::expand::expand;
 use super::form::Pair;
 use super::lists::{self, CREATED, PAGING};
 use super::objects::{
-    charge, customer, event, invoice, payment_intent, price, product, session, session_payment, subscription,
+    charge, collection, customer, event, invoice, payment_intent, price, product, session, session_payment,
+    subscription,
 };
 use super::params::Params;
 use super::refusal::Refusal;
-use super::shapes::Train;
+use super::shapes::{Train, Version};
 use super::state::{Kind, State};
 
 const EXPAND: &[&str] = &["expand[]"];
@@ -24,8 +25,8 @@ pub struct Call<'request> {
     pub path: &'request str,
     /// Query of a `GET`, form of the others.
     pub pairs: &'request [Pair],
-    /// The train of the request's version.
-    pub train: Train,
+    /// The request's version.
+    pub version: &'request Version,
 }
 
 impl Call<'_> {
@@ -45,6 +46,10 @@ pub fn serve(state: &mut State, call: &Call<'_>) -> Result<Value, Refusal> {
             call.params(&[EXPAND])?;
             subscription::cancel(state, id)?
         }
+        ("DELETE", ["customers", id]) => {
+            call.params(&[])?;
+            customer::delete(state, id)?
+        }
         _ => return Err(Refusal::unrecognized_url(call.method, call.path)),
     };
     // A write has happened by now, so a path that cannot be expanded is the answer of an executed request.
@@ -52,7 +57,7 @@ pub fn serve(state: &mut State, call: &Call<'_>) -> Result<Value, Refusal> {
         "GET" => refusal,
         _ => refusal.executed(),
     })?;
-    Ok(call.train.render(state, &answer))
+    Ok(call.version.render(state, &answer))
 }
 
 fn expansions(pairs: &[Pair]) -> Vec<String> {
@@ -73,7 +78,7 @@ fn read(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value, Refu
         Ok(state.found(kind, id)?.object.clone())
     };
     // The object came with basil; the older version does not know its address.
-    let newer = call.train != Train::Acacia;
+    let newer = call.version.train() != Train::Acacia;
     match segments {
         ["customers"] => listed(Kind::Customer, customer::FILTERS),
         ["customers", id] => one(Kind::Customer, id),
@@ -130,6 +135,16 @@ fn write(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<Value,
             session_payment::expire(state, id)
         }
         ["payment_intents"] => payment_intent::create(state, &call.params(&[payment_intent::ACCEPTED])?),
+        ["invoices", id, "finalize"] => collection::finalize_now(state, id, &call.params(&[collection::FINALIZE])?),
+        ["invoices", id, "pay"] => collection::pay_now(state, id, &call.params(&[collection::PAY])?),
+        ["invoices", id, "void"] => {
+            call.params(&[EXPAND])?;
+            collection::void(state, id)
+        }
+        ["invoices", id, "mark_uncollectible"] => {
+            call.params(&[EXPAND])?;
+            collection::mark_uncollectible(state, id)
+        }
         ["subscriptions"] => subscription::create(state, &call.params(&[subscription::ACCEPTED])?),
         ["subscriptions", id] => subscription::update(state, id, &call.params(&[subscription::UPDATE])?),
         _ => Err(Refusal::unrecognized_url(call.method, call.path)),

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State as Shared};
+use axum::extract::{ConnectInfo, Request, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use base64::Engine as _;
 use serde_json::Value;
 
 use super::delivery::Deliverer;
+use super::faults::{Fault, FaultRule, Faults};
 use super::form::{self, Pair};
 use super::idempotency::{self, Claim, Kept};
 use super::ids;
@@ -20,10 +21,16 @@ use super::routes::{self, Call};
 use super::shapes::Version;
 use super::snapshot;
 use super::state::{Origin, State};
+use super::timers;
+use super::wire::{Break, Connection};
 use crate::clock::Clock;
 
 /// Bytes of a request; Stripe's own limit is not published, the SDKs stay far below.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// The longest hang; every client has left by then.
+const HANG_MAX: Duration = Duration::from_mins(10);
+/// What a proxy in between would answer.
+const PAGE: &str = "<!doctype html><html><head><title>Error</title></head><body><h1>Bad Gateway</h1></body></html>";
 
 /// What every handler shares.
 #[derive(Debug)]
@@ -43,15 +50,6 @@ pub struct Account {
     pub state_file: Option<std::path::PathBuf>,
     /// Faults asked for by a test.
     pub faults: Mutex<Faults>,
-}
-
-/// Faults that a test asked for; later kinds join here.
-#[derive(Clone, Debug, Default)]
-pub struct Faults {
-    /// How long a claimed write waits before it is executed.
-    pub latency: Duration,
-    /// How many coming writes are executed and then answered with 500.
-    pub failing_writes: u32,
 }
 
 impl Account {
@@ -84,8 +82,16 @@ impl Account {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One step: time and origin are set, the snapshot is written, new events go out.
+    /// Lets everything happen that is due by now.
+    pub fn catch_up(self: &Arc<Self>) {
+        let now = self.clock.now().as_microsecond();
+        // The count is for those who wait for it.
+        let _fired = timers::fire_due(self, now);
+    }
+
+    /// One step: what is due happens first, time and origin are set, the snapshot is written, new events go out.
     pub fn step<T>(self: &Arc<Self>, origin: Origin, act: impl FnOnce(&mut State) -> T) -> Result<T, Refusal> {
+        self.catch_up();
         let mut state = self.state();
         state.now = self.now();
         state.origin = origin;
@@ -94,7 +100,7 @@ impl Account {
         let emitted = std::mem::take(&mut state.outbox);
         drop(state);
         for event in emitted {
-            Deliverer::start(self, event);
+            Deliverer::begin(self, event);
         }
         Ok(done)
     }
@@ -118,6 +124,8 @@ struct Received {
     query: String,
     body: String,
     key: Option<String>,
+    /// Whether it is executed and then answered with 500.
+    fails: bool,
 }
 
 /// An answer before it is written out.
@@ -127,19 +135,59 @@ struct Answer {
     body: Value,
     version: String,
     replayed: bool,
+    /// A page in place of the body.
+    page: Option<&'static str>,
+    retry_after: Option<u64>,
+    should_retry: Option<bool>,
 }
 
-/// Serves everything under `/v1`.
-pub async fn handle(Shared(account): Shared<Arc<Account>>, request: Request) -> Response {
-    // In a task of its own: like Stripe, the simulator finishes what it began when the caller hangs up.
-    let served = tokio::spawn(async move { receive(&account, request).await });
-    match served.await {
-        Ok(response) => response,
-        Err(_) => respond(&ids::fresh("req"), &refused(&Refusal::api_error("The simulator failed."), "")),
+impl Answer {
+    fn new(status: u16, body: Value) -> Self {
+        let version = String::new();
+        Self { status, body, version, replayed: false, page: None, retry_after: None, should_retry: None }
     }
 }
 
-async fn receive(account: &Arc<Account>, request: Request) -> Response {
+/// What is done with a response once it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    Normal,
+    Never,
+    Late(Duration),
+    Broken(Break),
+}
+
+/// Serves everything under `/v1`.
+pub async fn handle(
+    Shared(account): Shared<Arc<Account>>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    request: Request,
+) -> Response {
+    let stopped = account.deliverer.stopped();
+    // In a task of its own: like Stripe, the simulator finishes what it began when the caller hangs up.
+    let served = tokio::spawn(async move { receive(&account, request).await });
+    let (response, sending) = match served.await {
+        Ok(served) => served,
+        Err(_) => {
+            let refusal = Refusal::api_error("The simulator failed.");
+            (respond(&ids::fresh("req"), &refused(&refusal, "")), Sending::Normal)
+        }
+    };
+    match sending {
+        Sending::Normal => {}
+        Sending::Late(wait) => {
+            let _waited_or_stopped = tokio::time::timeout(wait, stopped.cancelled()).await;
+        }
+        Sending::Never => {
+            let _left_or_stopped = tokio::time::timeout(HANG_MAX, stopped.cancelled()).await;
+            connection.break_next(Break::Close);
+        }
+        Sending::Broken(how) => connection.break_next(how),
+    }
+    response
+}
+
+async fn receive(account: &Arc<Account>, request: Request) -> (Response, Sending) {
     let (parts, body) = request.into_parts();
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut received = Received {
@@ -149,14 +197,21 @@ async fn receive(account: &Arc<Account>, request: Request) -> Response {
         query: parts.uri.query().unwrap_or_default().to_owned(),
         body: String::new(),
         key: header("idempotency-key").filter(|_| parts.method == axum::http::Method::POST),
+        fails: false,
     };
+    let rule = account.faults().take(&received.method, &received.path);
+    received.fails = rule.as_ref().is_some_and(|rule| rule.fault == Fault::ServerError);
     let answer = match read_body(body).await {
         Ok(body) => {
             received.body = body;
-            answer(account, &received, &parts.headers).await
+            match &rule {
+                Some(rule) if !rule.executes() => None,
+                Some(_) | None => Some(answer(account, &received, &parts.headers).await),
+            }
         }
-        Err(refusal) => refused(&refusal, ""),
+        Err(refusal) => Some(refused(&refusal, "")),
     };
+    let (answer, sending) = spoil(rule.as_ref(), answer);
     account.log.push(Entry::Request(RequestEntry {
         at: account.now(),
         request_id: received.id.clone(),
@@ -168,9 +223,46 @@ async fn receive(account: &Arc<Account>, request: Request) -> Response {
         idempotency_key: received.key,
         status: answer.status,
         replayed: answer.replayed,
+        fault: rule.as_ref().map(FaultRule::name),
         response: answer.body.clone(),
     }));
-    respond(&received.id, &answer)
+    (respond(&received.id, &answer), sending)
+}
+
+/// What a fault makes of an answer; without one, nothing was executed.
+fn spoil(rule: Option<&FaultRule>, answer: Option<Answer>) -> (Answer, Sending) {
+    let nothing = || Answer::new(0, Value::Null);
+    let plain = |status, message: &str| {
+        let body = Refusal::api_error(message).body();
+        Answer::new(status, body)
+    };
+    let Some(rule) = rule else { return (answer.unwrap_or_else(nothing), Sending::Normal) };
+    let (mut answer, sending) = match &rule.fault {
+        Fault::Hang => (answer.unwrap_or_else(nothing), Sending::Never),
+        Fault::Reset => (answer.unwrap_or_else(nothing), Sending::Broken(Break::Reset)),
+        Fault::DropReply => (answer.unwrap_or_else(nothing), Sending::Broken(Break::Close)),
+        Fault::CutBody { at } => (answer.unwrap_or_else(nothing), Sending::Broken(Break::InBody(*at))),
+        Fault::ReplyLate { milliseconds } => {
+            (answer.unwrap_or_else(nothing), Sending::Late(Duration::from_millis(*milliseconds)))
+        }
+        Fault::ServerError => (answer.unwrap_or_else(nothing), Sending::Normal),
+        Fault::Conflict => {
+            let message = "This object cannot be accessed right now because another request is using it.";
+            let refusal = Refusal::invalid(message).with("code", Value::from("lock_timeout"));
+            (Answer::new(409, refusal.body()), Sending::Normal)
+        }
+        Fault::TooManyRequests { retry_after } => {
+            let refusal = Refusal::invalid("Too many requests.").with("code", Value::from("rate_limit"));
+            let limited = Answer { retry_after: *retry_after, ..Answer::new(429, refusal.body()) };
+            (limited, Sending::Normal)
+        }
+        Fault::Gateway { status } => (plain(*status, "The service cannot answer now."), Sending::Normal),
+        Fault::Html { status } => {
+            (Answer { page: Some(PAGE), ..Answer::new(*status, Value::from(PAGE)) }, Sending::Normal)
+        }
+    };
+    answer.should_retry = rule.should_retry;
+    (answer, sending)
 }
 
 async fn read_body(body: Body) -> Result<String, Refusal> {
@@ -190,7 +282,7 @@ async fn answer(account: &Arc<Account>, received: &Received, headers: &HeaderMap
 }
 
 fn refused(refusal: &Refusal, version: &str) -> Answer {
-    Answer { status: refusal.status(), body: refusal.body(), version: version.to_owned(), replayed: false }
+    Answer { version: version.to_owned(), ..Answer::new(refusal.status(), refusal.body()) }
 }
 
 async fn execute(
@@ -214,13 +306,13 @@ async fn execute(
     let origin = Origin { request_id: Some(received.id.clone()), idempotency_key: received.key.clone() };
     let Some(key) = &received.key else {
         let (status, body, _) = run(account, received, &pairs, &version, origin).await?;
-        return Ok(Answer { status, body, version: String::new(), replayed: false });
+        return Ok(Answer::new(status, body));
     };
     let fingerprint = idempotency::fingerprint(&received.method, &received.path, &pairs);
     let now = account.now();
     let claim = account.state().keys.claim(key, &fingerprint, now)?;
     if let Claim::Replay(kept) = claim {
-        return Ok(Answer { status: kept.status, body: kept.body, version: String::new(), replayed: true });
+        return Ok(Answer { replayed: true, ..Answer::new(kept.status, kept.body) });
     }
     let ran = run(account, received, &pairs, &version, origin).await;
     let mut state = account.state();
@@ -232,7 +324,7 @@ async fn execute(
     account.save(&state)?;
     drop(state);
     let (status, body, _) = ran?;
-    Ok(Answer { status, body, version: String::new(), replayed: false })
+    Ok(Answer::new(status, body))
 }
 
 /// Executes a call: status, body, and whether it was executed.
@@ -243,11 +335,13 @@ async fn run(
     version: &Version,
     origin: Origin,
 ) -> Result<(u16, Value, bool), Refusal> {
-    let call = Call { method: &received.method, path: &received.path, pairs, train: version.train() };
+    let call = Call { method: &received.method, path: &received.path, pairs, version };
     if received.method == "GET" {
+        account.catch_up();
         let mut state = account.state();
         state.now = account.now();
         return Ok(match routes::serve(&mut state, &call) {
+            Ok(_) if received.fails => (500, failure().body(), false),
             Ok(body) => (200, body, true),
             Err(refusal) => (refusal.status(), refusal.body(), false),
         });
@@ -258,13 +352,14 @@ async fn run(
     }
     let served = account.step(origin, |state| routes::serve(state, &call))?;
     Ok(match served {
-        Ok(_) if take_failing_write(account) => {
-            let refusal = Refusal::api_error("An unexpected error occurred, asked for by the test.");
-            (refusal.status(), refusal.body(), true)
-        }
+        Ok(_) if received.fails || take_failing_write(account) => (500, failure().body(), true),
         Ok(body) => (200, body, true),
         Err(refusal) => (refusal.status(), refusal.body(), refusal.was_executed()),
     })
+}
+
+fn failure() -> Refusal {
+    Refusal::api_error("An unexpected error occurred, asked for by the test.")
 }
 
 fn take_failing_write(account: &Account) -> bool {
@@ -318,7 +413,10 @@ fn secret(authorization: &str) -> Option<String> {
 
 fn respond(request_id: &str, answer: &Answer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, axum::Json(&answer.body)).into_response();
+    let mut response = match answer.page {
+        Some(page) => (status, Html(page)).into_response(),
+        None => (status, axum::Json(&answer.body)).into_response(),
+    };
     let mut put = |name: &'static str, value: &str| {
         if let Ok(value) = value.parse() {
             response.headers_mut().insert(name, value);
@@ -330,6 +428,12 @@ fn respond(request_id: &str, answer: &Answer) -> Response {
     }
     if answer.replayed {
         put("idempotent-replayed", "true");
+    }
+    if let Some(seconds) = answer.retry_after {
+        put("retry-after", &seconds.to_string());
+    }
+    if let Some(retry) = answer.should_retry {
+        put("stripe-should-retry", if retry { "true" } else { "false" });
     }
     response
 }

@@ -1,7 +1,8 @@
 //! API versions: objects are kept in the newest shape and rewritten at the edge where they leave.
 //!
-//! Endpoint version and request version are chosen apart; the older shape is that of acacia (2024-09-30), before
-//! basil moved invoice parents, prices of lines and subscription periods.
+//! Endpoint version and request version are chosen apart. An object goes back train by train: what a train brought is
+//! taken away, what it removed is put back. Acacia is the oldest: before basil moved invoice parents, prices of lines
+//! and subscription periods.
 
 use serde_json::{Map, Value, json};
 
@@ -12,13 +13,30 @@ use super::state::{Kind, State, number, text};
 pub const NEWEST: &str = "2026-09-30.endive";
 
 /// A release train: only its first release breaks shapes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Train {
     /// 2024-09-30 and its monthly releases.
     Acacia,
+    /// 2025-03-31 and its monthly releases.
+    Basil,
+    /// 2025-09-30 and its monthly releases.
+    Clover,
+    /// 2026-03-25 and its monthly releases.
+    Dahlia,
     /// 2026-09-30 and its monthly releases.
     Endive,
 }
+
+/// Every train with its name and first release.
+const TRAINS: [(Train, &str, &str); 5] = [
+    (Train::Acacia, "acacia", "2024-09-30"),
+    (Train::Basil, "basil", "2025-03-31"),
+    (Train::Clover, "clover", "2025-09-30"),
+    (Train::Dahlia, "dahlia", "2026-03-25"),
+    (Train::Endive, "endive", "2026-09-30"),
+];
+/// The release of basil that brought billing modes and brought billing thresholds back.
+const BILLING_MODE_SINCE: &str = "2025-08-27";
 
 /// A version as it was written, and its train.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +54,13 @@ impl Default for Version {
 impl Version {
     /// Reads `YYYY-MM-DD.train`; none if the simulator cannot write that shape.
     pub fn parse(written: &str) -> Option<Self> {
-        let (date, train) = written.split_once('.')?;
+        let (date, name) = written.split_once('.')?;
         date.parse::<jiff::civil::Date>().ok()?;
-        let (train, first) = match train {
-            "acacia" => (Train::Acacia, "2024-09-30"),
-            "endive" => (Train::Endive, "2026-09-30"),
-            _ => return None,
-        };
-        // Dates of equal length order as text.
-        (date >= first).then(|| Self { written: written.to_owned(), train })
+        let place = TRAINS.iter().position(|(_, known, _)| *known == name)?;
+        let (train, _, first) = TRAINS[place];
+        // Dates of equal length order as text. A train ends where the next one begins.
+        let ended = TRAINS.get(place + 1).is_some_and(|(_, _, next)| date >= *next);
+        (date >= first && !ended).then(|| Self { written: written.to_owned(), train })
     }
 
     /// As it was written.
@@ -56,56 +72,92 @@ impl Version {
     pub fn train(&self) -> Train {
         self.train
     }
-}
 
-impl Train {
-    /// The object, and every object within it, in this train's shape.
-    pub fn render(self, state: &State, object: &Value) -> Value {
-        match self {
-            Self::Endive => object.clone(),
-            Self::Acacia => acacia(state, object),
-        }
+    /// The object, and every object within it, in this version's shape.
+    pub fn render(&self, state: &State, object: &Value) -> Value {
+        if self.train == Train::Endive { object.clone() } else { self.older(state, object) }
     }
-}
 
-fn acacia(state: &State, value: &Value) -> Value {
-    match value {
-        Value::Array(values) => Value::Array(values.iter().map(|inner| acacia(state, inner)).collect()),
-        // An event is frozen: what it holds is already in the shape of its endpoint.
-        Value::Object(map) if map.get("object").and_then(Value::as_str) == Some("event") => value.clone(),
-        Value::Object(map) => {
-            let mut older: Map<String, Value> =
-                map.iter().map(|(field, inner)| (field.clone(), acacia(state, inner))).collect();
-            match text(value, "object") {
-                "invoice" => invoice(state, value, &mut older),
-                "line_item" => line(state, value, &mut older),
-                "subscription" => subscription(value, &mut older),
-                "subscription_item" => {
-                    remove(&mut older, &["current_period_start", "current_period_end", "current_trial"]);
-                }
-                "payment_intent" => {
-                    put_extra(state, Kind::PaymentIntent, value, &mut older, &["invoice"]);
-                    remove(&mut older, PAYMENT_INTENT_NEWER);
-                }
-                "charge" => put_extra(state, Kind::Charge, value, &mut older, &["invoice"]),
-                "checkout.session" => session(&mut older),
-                "customer" => remove(&mut older, &["customer_account"]),
-                "item" => remove(&mut older, &["metadata"]),
-                "product" => remove(&mut older, &["tax_details"]),
-                _ => {}
+    fn older(&self, state: &State, value: &Value) -> Value {
+        match value {
+            Value::Array(values) => Value::Array(values.iter().map(|inner| self.older(state, inner)).collect()),
+            // An event is frozen: what it holds is already in the shape of its endpoint.
+            Value::Object(map) if map.get("object").and_then(Value::as_str) == Some("event") => value.clone(),
+            Value::Object(map) => {
+                let older = map.iter().map(|(field, inner)| (field.clone(), self.older(state, inner)));
+                let mut older: Map<String, Value> = older.collect();
+                self.rewrite(state, value, &mut older);
+                Value::Object(older)
             }
-            Value::Object(older)
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+
+    /// Rewrites one object; those within it are older already.
+    fn rewrite(&self, state: &State, newest: &Value, older: &mut Map<String, Value>) {
+        let kind = text(newest, "object");
+        for (train, of, fields) in BROUGHT {
+            if self.train < *train && *of == kind {
+                remove(older, fields);
+            }
+        }
+        if kind == "subscription" && !self.has_billing_mode() {
+            remove(older, &["billing_mode", "billing_thresholds"]);
+        }
+        if kind == "checkout.session" {
+            if self.train < Train::Dahlia {
+                older.insert("ui_mode".to_owned(), json!("hosted"));
+            }
+            let newer = if self.train < Train::Clover { CUSTOMER_DETAILS_OF_CLOVER } else { &[] };
+            if let Some(Value::Object(details)) = older.get_mut("customer_details") {
+                remove(details, newer);
+            }
+        }
+        if self.train > Train::Acacia {
+            return;
+        }
+        match kind {
+            "invoice" => invoice(state, newest, older),
+            "line_item" => line(state, newest, older),
+            "subscription" => subscription(newest, older),
+            "payment_intent" => put_extra(state, Kind::PaymentIntent, newest, older, &["invoice"]),
+            "charge" => put_extra(state, Kind::Charge, newest, older, &["invoice"]),
+            "checkout.session" => {
+                older.insert("shipping_details".to_owned(), Value::Null);
+            }
+            _ => {}
+        }
+    }
+
+    fn has_billing_mode(&self) -> bool {
+        // Acacia had thresholds, and its own rewriting puts them back.
+        self.train > Train::Basil || (self.train == Train::Basil && self.written.as_str() >= BILLING_MODE_SINCE)
     }
 }
 
-const PAYMENT_INTENT_NEWER: &[&str] = &[
-    "allowed_payment_method_types",
-    "customer_account",
-    "excluded_payment_method_types",
-    "managed_payments",
-    "payment_record",
+const CUSTOMER_DETAILS_OF_CLOVER: &[&str] = &["business_name", "individual_name"];
+
+/// Fields by the train that brought them: an older version has never heard of them.
+const BROUGHT: &[(Train, &str, &[&str])] = &[
+    (Train::Endive, "checkout.session", &["allowed_payment_method_types"]),
+    (Train::Endive, "payment_intent", &["allowed_payment_method_types"]),
+    (Train::Endive, "subscription", &["status_details"]),
+    (Train::Endive, "invoice", &["amount_paid_off_stripe", "status_details"]),
+    (Train::Dahlia, "customer", &["customer_account"]),
+    (Train::Dahlia, "item", &["metadata"]),
+    (Train::Dahlia, "product", &["tax_details"]),
+    (Train::Dahlia, "line_item", &["subtotal", "quantity_decimal"]),
+    (Train::Dahlia, "subscription", &["billing_schedules", "customer_account", "managed_payments"]),
+    (Train::Dahlia, "subscription_item", &["current_trial"]),
+    (Train::Dahlia, "invoice", &["customer_account"]),
+    (Train::Dahlia, "payment_intent", &["customer_account", "managed_payments", "payment_record"]),
+    (Train::Dahlia, "checkout.session", &["customer_account", "integration_identifier", "managed_payments"]),
+    (Train::Clover, "payment_intent", &["excluded_payment_method_types"]),
+    (Train::Clover, "checkout.session", &["origin_context"]),
+    (Train::Basil, "checkout.session", &["collected_information", "permissions", "wallet_options"]),
+    (Train::Basil, "subscription_item", &["current_period_start", "current_period_end"]),
+    (Train::Basil, "invoice", &["parent", "amount_overpaid", "total_taxes", "confirmation_secret", "payments"]),
+    (Train::Basil, "line_item", &["parent", "pricing", "taxes"]),
 ];
 
 fn remove(object: &mut Map<String, Value>, fields: &[&str]) {
@@ -136,22 +188,10 @@ fn invoice(state: &State, newest: &Value, older: &mut Map<String, Value>) {
         older,
         json!({
             "subscription": details["subscription"], "subscription_details": { "metadata": metadata },
-            "paid": text(newest, "status") == "paid", "paid_out_of_band": false, "quote": null, "tax": null,
+            "paid": text(newest, "status") == "paid",
+            "paid_out_of_band": number(newest, "amount_paid_off_stripe") > 0, "quote": null, "tax": null,
             "total_tax_amounts": [], "discount": null, "application_fee_amount": null, "transfer_data": null,
         }),
-    );
-    remove(
-        older,
-        &[
-            "parent",
-            "amount_overpaid",
-            "amount_paid_off_stripe",
-            "total_taxes",
-            "customer_account",
-            "status_details",
-            "confirmation_secret",
-            "payments",
-        ],
     );
 }
 
@@ -177,7 +217,6 @@ fn line(state: &State, newest: &Value, older: &mut Map<String, Value>) {
     if let Some(item) = from_item["invoice_item"].as_str() {
         older.insert("invoice_item".to_owned(), json!(item));
     }
-    remove(older, &["parent", "pricing", "taxes", "subtotal", "quantity_decimal"]);
 }
 
 fn subscription(newest: &Value, older: &mut Map<String, Value>) {
@@ -189,30 +228,8 @@ fn subscription(newest: &Value, older: &mut Map<String, Value>) {
     put(
         older,
         json!({
-            "current_period_start": start, "current_period_end": end, "discount": null, "plan": single.0,
+            "billing_thresholds": null, "current_period_start": start, "current_period_end": end, "discount": null, "plan": single.0,
             "quantity": single.1,
         }),
     );
-    remove(older, &["billing_mode", "billing_schedules", "customer_account", "managed_payments", "status_details"]);
-}
-
-fn session(older: &mut Map<String, Value>) {
-    older.insert("ui_mode".to_owned(), json!("hosted"));
-    older.insert("shipping_details".to_owned(), Value::Null);
-    remove(
-        older,
-        &[
-            "allowed_payment_method_types",
-            "collected_information",
-            "customer_account",
-            "integration_identifier",
-            "managed_payments",
-            "origin_context",
-            "permissions",
-            "wallet_options",
-        ],
-    );
-    if let Some(Value::Object(details)) = older.get_mut("customer_details") {
-        remove(details, &["business_name", "individual_name"]);
-    }
 }

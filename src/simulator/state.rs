@@ -10,6 +10,7 @@ use super::log::Log;
 use super::objects::event;
 use super::refusal::Refusal;
 use super::shapes::{Train, Version};
+use super::timers::{Rank, Timers};
 
 /// The families of objects, in the order their files stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,6 +90,35 @@ pub struct Pending {
     pub attempts: u32,
     /// No attempt is left.
     pub given_up: bool,
+    /// When the next attempt is made, in microseconds of virtual time; none if it is under way or waits in real time.
+    #[serde(default)]
+    pub due: Option<i64>,
+    /// Copies that leave with the first attempt.
+    #[serde(default)]
+    pub copies: u32,
+    /// An attempt was answered and the next one waits in real time.
+    #[serde(skip)]
+    pub resting: bool,
+}
+
+impl Pending {
+    /// Whether an attempt that should have been made by now has had no answer yet.
+    pub fn is_unanswered(&self, now_micros: i64) -> bool {
+        !self.given_up && !self.resting && self.due.is_none_or(|due| due <= now_micros)
+    }
+}
+
+/// What becomes of a subscription when every retry of its invoice has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dunning {
+    /// It is canceled.
+    #[default]
+    Cancel,
+    /// It becomes unpaid: later invoices stay drafts.
+    Unpaid,
+    /// It stays past due.
+    PastDue,
 }
 
 /// Who caused a change: part of every event it emits.
@@ -115,6 +145,12 @@ pub struct State {
     pub keys: Keys,
     /// Events not yet delivered.
     pub pending: BTreeMap<String, Pending>,
+    /// What becomes of a subscription whose last retry failed.
+    #[serde(default)]
+    pub dunning: Dunning,
+    /// What is due when: computed from the objects and the pending deliveries.
+    #[serde(skip)]
+    pub timers: Timers,
     /// Unix seconds of the step being carried out; set before each.
     #[serde(skip)]
     pub now: i64,
@@ -148,7 +184,54 @@ impl State {
         let family = self.families.entry(kind).or_default();
         family.places.insert(id.clone(), family.records.len());
         family.records.push(Record { object, extra });
+        self.schedule(kind, &id);
         id
+    }
+
+    /// Recomputes when an object is due.
+    pub fn schedule(&mut self, kind: Kind, id: &str) {
+        let Some(rank) = Rank::of(kind) else { return };
+        let found = self.families.get(&kind).and_then(|family| {
+            let place = *family.places.get(id)?;
+            Some((rank.due(family.records.get(place)?)?, place))
+        });
+        self.timers.put(rank, id, found);
+    }
+
+    /// Recomputes everything that is due, after the state was read from its file.
+    pub fn schedule_all(&mut self) {
+        let of_kind = |kind: Kind| {
+            let records = self.all(kind);
+            records.map(|record| (kind, text(&record.object, "id").to_owned())).collect::<Vec<_>>()
+        };
+        let found = [Kind::Subscription, Kind::Session, Kind::Invoice].map(of_kind);
+        for (kind, id) in found.into_iter().flatten() {
+            self.schedule(kind, &id);
+        }
+        let deliveries: Vec<String> = self.pending.keys().cloned().collect();
+        for event in deliveries {
+            self.schedule_delivery(&event);
+        }
+    }
+
+    /// Recomputes when an event's next attempt is due.
+    pub fn schedule_delivery(&mut self, event: &str) {
+        let due = self.pending.get(event).and_then(|pending| pending.due);
+        let place = self.place(Kind::Event, event).unwrap_or(usize::MAX);
+        self.timers.put(Rank::Delivery, event, due.map(|due| (due, place)));
+    }
+
+    /// The place of an object in its family, counted from zero in order of creation.
+    pub fn place(&self, kind: Kind, id: &str) -> Option<usize> {
+        self.families.get(&kind)?.places.get(id).copied()
+    }
+
+    /// Writes a fact that the newest shape does not carry.
+    pub fn set_extra(&mut self, kind: Kind, id: &str, field: &str, value: Value) {
+        if let Some(record) = self.get_mut(kind, id) {
+            record.extra.insert(field.to_owned(), value);
+        }
+        self.schedule(kind, id);
     }
 
     /// An object by its id.
@@ -158,7 +241,7 @@ impl State {
     }
 
     /// An object to change.
-    pub fn get_mut(&mut self, kind: Kind, id: &str) -> Option<&mut Record> {
+    fn get_mut(&mut self, kind: Kind, id: &str) -> Option<&mut Record> {
         let family = self.families.get_mut(&kind)?;
         family.records.get_mut(*family.places.get(id)?)
     }
@@ -170,7 +253,8 @@ impl State {
 
     /// An object a parameter names, or 400.
     pub fn named(&self, kind: Kind, id: &str, parameter: &str) -> Result<&Record, Refusal> {
-        self.get(kind, id).ok_or_else(|| Refusal::no_such(kind.name(), id, parameter))
+        let there = self.get(kind, id).filter(|record| record.object["deleted"] != Value::Bool(true));
+        there.ok_or_else(|| Refusal::no_such(kind.name(), id, parameter))
     }
 
     /// A family's objects, oldest first.
@@ -185,6 +269,15 @@ impl State {
                 record.object[field] = value;
             }
         }
+        self.schedule(kind, id);
+    }
+
+    /// Puts another object in the place of one that is there.
+    pub fn replace(&mut self, kind: Kind, id: &str, object: Value) {
+        if let Some(record) = self.get_mut(kind, id) {
+            record.object = object;
+        }
+        self.schedule(kind, id);
     }
 
     /// Makes an event about an object as it is now, in the endpoint's version, for good.
@@ -199,7 +292,7 @@ impl State {
             return;
         }
         let Some(record) = self.get(kind, id) else { return };
-        let object = self.endpoint_version.train().render(self, &record.object);
+        let object = self.endpoint_version.render(self, &record.object);
         let event = event::build(self, event_type, &object, previous);
         let event_id = self.insert(Kind::Event, event, Map::new());
         if self.deliver {

@@ -154,7 +154,7 @@ async fn only_loopback_is_listened_on_and_delivered_to() {
         assert!(matches!(Simulator::start(options).await, Err(SimulatorError::WebhookNotLoopback(_))), "{url}");
     }
     let mut options = Options::new(clock());
-    options.endpoint_version = "2025-03-31.basil".to_owned();
+    options.endpoint_version = "2025-09-30.basil".to_owned();
     assert!(matches!(Simulator::start(options).await, Err(SimulatorError::UnknownVersion(_))));
 }
 
@@ -168,7 +168,7 @@ async fn keys_and_versions_are_checked_before_anything_else() {
     // "sk_test_123:" in base64.
     let basic = ("authorization", "Basic c2tfdGVzdF8xMjM6");
     assert_eq!(account.send(Method::POST, "/v1/customers", "", &[basic]).await.status, 200);
-    let answer = account.get_in("2025-03-31.basil", "/v1/customers", "").await;
+    let answer = account.get_in("2025-03-30.basil", "/v1/customers", "").await;
     assert_eq!(answer.status, 400);
     let answer = account.get_in("2026-10-28.endive", "/v1/customers", "").await;
     assert_eq!((answer.status, answer.headers["stripe-version"].to_str().unwrap()), (200, "2026-10-28.endive"));

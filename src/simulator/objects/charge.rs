@@ -25,8 +25,8 @@ pub fn make(state: &mut State, payment_intent: &str, decline: Option<&Decline>) 
             "billing_details": { "address": null, "email": null, "name": null, "phone": null, "tax_id": null },
             "calculated_statement_descriptor": "SIMULATED", "captured": paid, "created": state.now,
             "currency": intent["currency"], "customer": intent["customer"], "description": intent["description"],
-            "disputed": false, "failure_code": decline.map(|found| found.code),
-            "failure_message": decline.map(|found| found.message), "fraud_details": {}, "livemode": false,
+            "disputed": false, "failure_code": decline.map(|found| found.code.as_str()),
+            "failure_message": decline.map(|found| found.message.as_str()), "fraud_details": {}, "livemode": false,
             "metadata": intent["metadata"], "outcome": outcome(decline), "paid": paid,
             "payment_intent": payment_intent, "payment_method": intent["payment_method"],
             "payment_method_details": card_details(amount), "receipt_email": intent["receipt_email"],
@@ -65,14 +65,15 @@ pub fn make(state: &mut State, payment_intent: &str, decline: Option<&Decline>) 
 }
 
 fn outcome(decline: Option<&Decline>) -> Value {
+    let advice = decline.and_then(|found| found.advice.as_deref());
     let status = if decline.is_some() { "declined_by_network" } else { "approved_by_network" };
     with_nulls(
         json!({
-            "network_status": status, "reason": decline.and_then(|found| found.reason),
-            "risk_level": "normal", "risk_score": 1, "seller_message": decline.map_or("Payment complete.", |found| found.message),
+            "advice_code": advice, "network_status": status, "reason": decline.and_then(|found| found.reason.as_deref()),
+            "risk_level": "normal", "risk_score": 1, "seller_message": decline.map_or("Payment complete.", |found| found.message.as_str()),
             "type": if decline.is_some() { "issuer_declined" } else { "authorized" },
         }),
-        &["advice_code", "network_advice_code", "network_decline_code"],
+        &["network_advice_code", "network_decline_code"],
     )
 }
 

@@ -5,7 +5,9 @@ use serde_json::{Map, Value, json};
 use super::super::ids;
 use super::super::params::Params;
 use super::super::refusal::Refusal;
-use super::super::state::{Kind, State, with_fields, with_nulls};
+use super::super::state::{Kind, State, text, with_fields, with_nulls};
+use super::payment_intent::Decline;
+use super::subscription_life;
 
 /// Parameters of a creation or update.
 pub const ACCEPTED: &[&str] = &["email", "name", "description", "phone", "metadata[*]", "metadata", "expand[]"];
@@ -49,6 +51,63 @@ fn insert(state: &mut State, fields: Value) -> String {
 
 /// `POST /v1/customers/{id}`.
 pub fn update(state: &mut State, id: &str, params: &Params) -> Result<Value, Refusal> {
+    if state.found(Kind::Customer, id)?.object["deleted"] == json!(true) {
+        return Err(Refusal::not_found(Kind::Customer.name(), id));
+    }
     let texts = [("email", true), ("name", true), ("description", true), ("phone", true)];
     super::update(state, Kind::Customer, id, params, &texts)
+}
+
+/// `DELETE /v1/customers/{id}`: its subscriptions end at once; a stub stays.
+pub fn delete(state: &mut State, id: &str) -> Result<Value, Refusal> {
+    if state.found(Kind::Customer, id)?.object["deleted"] == json!(true) {
+        return Err(Refusal::not_found(Kind::Customer.name(), id));
+    }
+    // From here it must succeed.
+    let of_customer = |object: &Value| text(object, "customer") == id && subscription_life::is_running(object);
+    let running = state.all(Kind::Subscription).map(|record| &record.object).filter(|object| of_customer(object));
+    let running: Vec<String> = running.map(|object| text(object, "id").to_owned()).collect();
+    for subscription in running {
+        subscription_life::end(state, &subscription, "cancellation_requested");
+    }
+    state.emit("customer.deleted", Kind::Customer, id);
+    let stub = json!({ "id": id, "object": "customer", "deleted": true });
+    state.replace(Kind::Customer, id, stub.clone());
+    Ok(stub)
+}
+
+/// Says how the next charges without a buyer behave: declined for a reason, so many times or until it is said anew;
+/// without a reason they succeed.
+pub fn set_card(state: &mut State, id: &str, decline: Option<&Decline>, times: Option<u32>) -> Result<(), Refusal> {
+    state.named(Kind::Customer, id, "customer")?;
+    let card = decline.map(|decline| {
+        json!({
+            "code": decline.code, "reason": decline.reason, "advice": decline.advice, "message": decline.message,
+            "left": times,
+        })
+    });
+    state.set_extra(Kind::Customer, id, "card", json!(card));
+    Ok(())
+}
+
+/// Whether the next charge of a customer is declined.
+pub fn is_declined(state: &State, id: &str) -> bool {
+    let card = state.get(Kind::Customer, id).and_then(|record| record.extra.get("card"));
+    card.is_some_and(|card| card.is_object() && card["left"] != json!(0))
+}
+
+/// Why the next charge of a customer is declined, which is now; none if it succeeds.
+pub fn next_decline(state: &mut State, id: &str) -> Option<Decline> {
+    if !is_declined(state, id) {
+        return None;
+    }
+    let mut card = state.get(Kind::Customer, id)?.extra.get("card")?.clone();
+    let owned = |field: &str| card[field].as_str().map(str::to_owned);
+    let decline =
+        Decline { code: owned("code")?, reason: owned("reason"), advice: owned("advice"), message: owned("message")? };
+    if let Some(left) = card["left"].as_u64() {
+        card["left"] = json!(left.saturating_sub(1));
+        state.set_extra(Kind::Customer, id, "card", card);
+    }
+    Some(decline)
 }

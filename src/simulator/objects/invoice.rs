@@ -1,11 +1,10 @@
 //! `invoice`, its line items and `invoice_payment`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::ids;
 use super::super::state::{Kind, State, facts, number, with_fields, with_nulls};
-use super::embedded_list;
-use super::payment_intent::{self, Purpose};
+use super::{collection, embedded_list};
 
 /// Filters of the list of invoices.
 pub const FILTERS: &[&str] = &["customer", "subscription", "status"];
@@ -29,6 +28,8 @@ pub struct DraftLine {
     pub period_end: i64,
     /// The line's metadata.
     pub metadata: Value,
+    /// A trial costs nothing.
+    pub free: bool,
 }
 
 /// An invoice to be made and paid.
@@ -46,61 +47,26 @@ pub struct Draft {
     pub lines: Vec<DraftLine>,
 }
 
-/// Makes, finalizes and pays an invoice, with its payment intent, charge, invoice payment and events.
-pub fn make_paid(state: &mut State, draft: &Draft) -> String {
+/// Makes a draft; one that finalizes itself does so at the time given, and is then charged.
+pub fn draft(state: &mut State, draft: &Draft, finalizes_at: Option<i64>) -> String {
     let id = ids::fresh("in");
     let currency = draft.lines.first().map(|line| line.price["currency"].clone()).unwrap_or_default();
     let lines: Vec<Value> = draft.lines.iter().map(|line| invoice_line(&id, draft, line)).collect();
     let total = lines.iter().map(|line| number(line, "amount")).fold(0_i64, i64::saturating_add);
-    let object = build(state, &id, draft, &currency, &lines, total);
+    let mut object = build(state, &id, draft, &currency, &lines, total);
+    object["auto_advance"] = json!(finalizes_at.is_some());
+    object["automatically_finalizes_at"] = json!(finalizes_at);
     state.insert(Kind::Invoice, object, facts(json!({ "lines": lines })));
     state.emit("invoice.created", Kind::Invoice, &id);
-    let number_text = format!("{}-{:04}", id.to_ascii_uppercase().chars().skip(3).take(8).collect::<String>(), 1);
-    let now = state.now;
-    state.set(Kind::Invoice, &id, json!({
-        "status": "open", "number": number_text, "effective_at": now, "auto_advance": true, "ending_balance": 0,
-        "status_transitions": { "finalized_at": now, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null },
-    }));
-    state.emit("invoice.finalized", Kind::Invoice, &id);
-    let payment = (total > 0).then(|| pay(state, &id, draft, total, currency.as_str().unwrap_or_default()));
-    state.set(Kind::Invoice, &id, json!({
-        "status": "paid", "amount_paid": total, "amount_remaining": 0, "attempted": true,
-        "attempt_count": i64::from(total > 0), "auto_advance": false,
-        "status_transitions": { "finalized_at": now, "marked_uncollectible_at": null, "paid_at": now, "voided_at": null },
-    }));
-    state.emit("invoice.paid", Kind::Invoice, &id);
-    state.emit("invoice.payment_succeeded", Kind::Invoice, &id);
-    if let Some(payment) = payment {
-        state.emit("invoice_payment.paid", Kind::InvoicePayment, &payment);
-    }
     id
 }
 
-fn pay(state: &mut State, invoice: &str, draft: &Draft, total: i64, currency: &str) -> String {
-    let description =
-        if draft.billing_reason == "subscription_create" { "Subscription creation" } else { "Subscription update" };
-    let purpose = Purpose {
-        customer: Some(draft.customer.clone()),
-        description: draft.subscription.is_some().then(|| description.to_owned()),
-        invoice: Some(invoice.to_owned()),
-        ..Purpose::default()
-    };
-    let intent = payment_intent::open(state, total, currency, &purpose);
-    payment_intent::succeed(state, &intent);
-    let charge = state.get(Kind::PaymentIntent, &intent).map(|record| record.object["latest_charge"].clone());
-    let now = state.now;
-    let payment = json!({
-        "id": ids::fresh("inpay"), "object": "invoice_payment", "amount_paid": total, "amount_requested": total,
-        "created": now, "currency": currency, "invoice": invoice, "is_default": true, "livemode": false,
-        "payment": { "type": "payment_intent", "payment_intent": intent }, "status": "paid",
-        "status_transitions": { "canceled_at": null, "paid_at": now },
-    });
-    let payment = state.insert(Kind::InvoicePayment, payment, Map::new());
-    if let Some(record) = state.get_mut(Kind::Invoice, invoice) {
-        record.extra.insert("payment_intent".to_owned(), json!(intent));
-        record.extra.insert("charge".to_owned(), json!(charge));
-    }
-    payment
+/// Makes, finalizes and pays an invoice, with its payment intent, charge, invoice payment and events.
+pub fn make_paid(state: &mut State, order: &Draft) -> String {
+    let id = draft(state, order, Some(state.now));
+    collection::finalize(state, &id);
+    collection::pay_by_buyer(state, &id);
+    id
 }
 
 fn build(state: &State, id: &str, draft: &Draft, currency: &Value, lines: &[Value], total: i64) -> Value {
@@ -194,7 +160,8 @@ fn parent(state: &State, draft: &Draft) -> Value {
 
 fn invoice_line(invoice: &str, draft: &Draft, line: &DraftLine) -> Value {
     // The product was checked against the largest amount before anything was written.
-    let amount = number(&line.price, "unit_amount").saturating_mul(line.quantity);
+    let amount = if line.free { 0 } else { number(&line.price, "unit_amount").saturating_mul(line.quantity) };
+    let unit = if line.free { json!("0") } else { line.price["unit_amount_decimal"].clone() };
     let parent = match &line.subscription_item {
         Some(item) => json!({
             "invoice_item_details": null, "type": "subscription_item_details",
@@ -218,7 +185,7 @@ fn invoice_line(invoice: &str, draft: &Draft, line: &DraftLine) -> Value {
         "period": { "end": line.period_end, "start": line.period_start }, "pretax_credit_amounts": [],
         "pricing": {
             "price_details": { "price": line.price["id"], "product": line.price["product"] },
-            "type": "price_details", "unit_amount_decimal": line.price["unit_amount_decimal"],
+            "type": "price_details", "unit_amount_decimal": unit,
         },
         "quantity": line.quantity, "quantity_decimal": line.quantity.to_string(),
         "subscription": draft.subscription, "subtotal": amount, "taxes": [],

@@ -3,6 +3,7 @@
 //! A builder checks its parameters against the state, then writes: after its first write it cannot refuse.
 
 pub mod charge;
+pub mod collection;
 pub mod customer;
 pub mod event;
 pub mod invoice;
@@ -12,6 +13,7 @@ pub mod product;
 pub mod session;
 pub mod session_payment;
 pub mod subscription;
+pub mod subscription_life;
 
 use serde_json::{Map, Value, json};
 

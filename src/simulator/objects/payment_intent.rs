@@ -6,7 +6,7 @@ use super::super::ids;
 use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, facts, text, with_nulls};
-use super::{AMOUNT_MAX, charge};
+use super::{AMOUNT_MAX, charge, customer};
 
 /// Parameters of a creation.
 pub const ACCEPTED: &[&str] = &[
@@ -27,26 +27,38 @@ pub const ACCEPTED: &[&str] = &[
 pub const FILTERS: &[&str] = &["customer"];
 
 /// Why a card was declined.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decline {
     /// The error's code.
-    pub code: &'static str,
-    /// The issuer's reason.
-    pub reason: Option<&'static str>,
+    pub code: String,
+    /// The issuer's reason, which Stripe calls decline code.
+    pub reason: Option<String>,
+    /// What the issuer advises.
+    pub advice: Option<String>,
     /// For the buyer.
-    pub message: &'static str,
+    pub message: String,
+}
+
+impl Decline {
+    /// A decline without advice.
+    pub fn new(code: &str, reason: Option<&str>, message: &str) -> Self {
+        let (code, message) = (code.to_owned(), message.to_owned());
+        Self { code, reason: reason.map(str::to_owned), advice: None, message }
+    }
 }
 
 /// What a test card does.
-#[derive(Clone, Copy, Debug)]
-enum Card {
+#[derive(Clone, Debug)]
+pub enum Card {
+    /// The money moves.
     Succeeds,
+    /// It does not.
     Declines(Decline),
 }
 
 /// Stripe's test payment methods that the simulator knows.
-fn card(payment_method: &str) -> Option<Card> {
-    let decline = |code, reason, message| Some(Card::Declines(Decline { code, reason, message }));
+pub fn card(payment_method: &str) -> Option<Card> {
+    let decline = |code, reason, message| Some(Card::Declines(Decline::new(code, reason, message)));
     match payment_method {
         "pm_card_visa" | "pm_card_mastercard" => Some(Card::Succeeds),
         "pm_card_chargeDeclined" | "pm_card_visa_chargeDeclined" => {
@@ -113,6 +125,8 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
         None => None,
     };
     // From here it is executed.
+    let ordered = purpose.customer.as_ref().filter(|_| confirm).and_then(|id| customer::next_decline(state, id));
+    let card = ordered.map(Card::Declines).or(card);
     let id = open(state, amount, &currency, &purpose);
     match (confirm, card) {
         (true, Some(Card::Succeeds)) => succeed(state, &id),
@@ -194,11 +208,16 @@ pub fn begin_processing(state: &mut State, id: &str) {
 /// The money does not move; gives the refusal a request answers with.
 pub fn fail(state: &mut State, id: &str, decline: &Decline) -> Refusal {
     let charge = charge::make(state, id, Some(decline));
-    let refusal = Refusal::card(decline.code, decline.reason, decline.message).with("charge", json!(charge));
-    let error = json!({
+    let mut refusal = Refusal::card(&decline.code, decline.reason.as_deref(), &decline.message);
+    refusal = refusal.with("charge", json!(charge));
+    let mut error = json!({
         "type": "card_error", "code": decline.code, "decline_code": decline.reason,
         "message": decline.message, "charge": charge,
     });
+    if let Some(advice) = &decline.advice {
+        refusal = refusal.with("advice_code", json!(advice));
+        error["advice_code"] = json!(advice);
+    }
     state.set(
         Kind::PaymentIntent,
         id,
@@ -210,4 +229,16 @@ pub fn fail(state: &mut State, id: &str, decline: &Decline) -> Refusal {
     state.emit("payment_intent.payment_failed", Kind::PaymentIntent, id);
     let intent = state.get(Kind::PaymentIntent, id).map(|record| record.object.clone());
     refusal.with("payment_intent", intent.unwrap_or(Value::Null))
+}
+
+/// The invoice it was for will not be paid.
+pub fn cancel(state: &mut State, id: &str) {
+    let open = state
+        .get(Kind::PaymentIntent, id)
+        .is_some_and(|record| !["succeeded", "canceled"].contains(&text(&record.object, "status")));
+    if open {
+        let changes = json!({ "status": "canceled", "canceled_at": state.now, "cancellation_reason": "void_invoice" });
+        state.set(Kind::PaymentIntent, id, changes);
+        state.emit("payment_intent.canceled", Kind::PaymentIntent, id);
+    }
 }

@@ -8,7 +8,7 @@ use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, facts, number, text, with_fields, with_nulls};
 use super::AMOUNT_MAX;
 use super::price::{self, PriceData};
-use super::subscription::{self, QUANTITY_MAX, Seat};
+use super::subscription::{self, QUANTITY_MAX, Seat, Trial};
 
 /// Parameters of a creation in every version.
 pub const ACCEPTED: &[&str] = &[
@@ -40,6 +40,8 @@ pub const ACCEPTED: &[&str] = &[
     "payment_intent_data[setup_future_usage]",
     "subscription_data[metadata][*]",
     "subscription_data[description]",
+    "subscription_data[trial_end]",
+    "subscription_data[trial_period_days]",
     "expand[]",
 ];
 /// Filters of the list.
@@ -61,10 +63,13 @@ enum Asked {
 pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let mode = params.one_of("mode", &["payment", "subscription", "setup"])?.ok_or_else(|| Refusal::missing("mode"))?;
     let fields = read_fields(state, params, &mode)?;
-    let extra = read_extra(params, &mode)?;
+    let extra = read_extra(state, params, &mode)?;
+    let trial = !extra["subscription_data"]["trial"].is_null();
     let lines = read_lines(state, params, &mode)?;
     let currency = line_currency(state, params, &lines)?;
-    let subtotal = check_total(state, &lines)?;
+    let sum = check_total(state, &lines)?;
+    // A trial is sold for nothing; the lines say so too.
+    let subtotal = if trial { 0 } else { sum };
     let discount = read_discount(params, &mode, subtotal)?;
     // From here it must succeed.
     let prices: Vec<(String, i64)> = lines
@@ -74,7 +79,7 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
             Asked::Inline(data) => (price::from_price_data(state, &data), quantity),
         })
         .collect();
-    let items = line_items(state, &prices, subtotal, discount);
+    let items = line_items(state, &prices, (subtotal, trial), discount);
     let id = insert(state, &mode, fields, currency.as_deref(), (subtotal, discount), items, extra);
     Ok(state.found(Kind::Session, &id)?.object.clone())
 }
@@ -110,13 +115,18 @@ fn read_fields(state: &State, params: &Params, mode: &str) -> Result<Value, Refu
 }
 
 /// What is handed on to the payment intent or subscription when the session completes.
-fn read_extra(params: &Params, mode: &str) -> Result<Map<String, Value>, Refusal> {
+fn read_extra(state: &State, params: &Params, mode: &str) -> Result<Map<String, Value>, Refusal> {
     for (data, only) in [("payment_intent_data", "payment"), ("subscription_data", "subscription")] {
         if params.has(data) && mode != only {
             let message = format!("You can not pass `{data}` in `{mode}` mode.");
             return Err(Refusal::invalid(&message).with("param", json!(data)));
         }
     }
+    let trial = Trial::read(&params.child("subscription_data"), state.now)?;
+    let trial = trial.map(|trial| match trial {
+        Trial::Days(days) => json!({ "days": days }),
+        Trial::Until(end) => json!({ "until": end }),
+    });
     Ok(facts(json!({
         "payment_intent_data": {
             "metadata": params.metadata("payment_intent_data[metadata]", &Value::Null)?,
@@ -128,6 +138,7 @@ fn read_extra(params: &Params, mode: &str) -> Result<Map<String, Value>, Refusal
         "subscription_data": {
             "metadata": params.metadata("subscription_data[metadata]", &Value::Null)?,
             "description": params.string("subscription_data[description]")?,
+            "trial": trial,
         },
     })))
 }
@@ -256,13 +267,18 @@ fn read_discount(params: &Params, mode: &str, subtotal: i64) -> Result<Option<i6
     Ok(Some(off.min(subtotal)))
 }
 
-fn line_items(state: &State, prices: &[(String, i64)], subtotal: i64, discount: Option<i64>) -> Vec<Value> {
+fn line_items(
+    state: &State,
+    prices: &[(String, i64)],
+    (subtotal, trial): (i64, bool),
+    discount: Option<i64>,
+) -> Vec<Value> {
     let mut left = discount.unwrap_or(0);
     let mut items = Vec::new();
     for (index, (id, quantity)) in prices.iter().enumerate() {
         let Some(record) = state.get(Kind::Price, id) else { continue };
         let price = record.object.clone();
-        let amount = number(&price, "unit_amount").saturating_mul(*quantity);
+        let amount = if trial { 0 } else { number(&price, "unit_amount").saturating_mul(*quantity) };
         // Amounts are below 10^8, so the product of two fits; the last line takes the rest.
         let share = if index + 1 == prices.len() || subtotal == 0 {
             left

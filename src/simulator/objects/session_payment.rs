@@ -6,7 +6,7 @@ use super::super::refusal::Refusal;
 use super::super::state::{Kind, Origin, State, facts, number, text};
 use super::customer;
 use super::payment_intent::{self, Decline, Purpose};
-use super::subscription::{self, Seat};
+use super::subscription::{self, Seat, Terms, Trial};
 
 /// What the buyer, or their bank, does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,7 @@ pub fn settle(state: &mut State, id: &str, outcome: Outcome) -> Result<Value, Re
             finish(state, id, json!({ "payment_status": "paid" }), "checkout.session.async_payment_succeeded");
         }
         Outcome::AsyncFail if waiting => {
-            let decline =
-                Decline { code: "payment_intent_payment_attempt_failed", reason: None, message: "The payment failed." };
+            let decline = Decline::new("payment_intent_payment_attempt_failed", None, "The payment failed.");
             // The refusal is for a request; here the bank's answer comes as an event.
             let _refusal = payment_intent::fail(state, text(&session, "payment_intent"), &decline);
             finish(state, id, json!({}), "checkout.session.async_payment_failed");
@@ -103,7 +102,13 @@ fn subscribe(state: &mut State, id: &str, session: &Value) -> Value {
         None => (Vec::new(), Value::Null),
     };
     let customer = customer.unwrap_or_default();
-    let made = subscription::open(state, &customer, &seats, &data["metadata"], data["description"].as_str());
+    let trial = match (data["trial"]["days"].as_i64(), data["trial"]["until"].as_i64()) {
+        (Some(days), _) => Some(Trial::Days(days)),
+        (None, until) => until.map(Trial::Until),
+    };
+    let terms = Terms { trial_end: trial.and_then(|trial| trial.end(state.now)), ..Terms::default() };
+    let description = data["description"].as_str();
+    let made = subscription::open(state, &customer, &seats, &data["metadata"], description, terms);
     let invoice = subscription::bill(state, &made, "subscription_create");
     let status = if number(session, "amount_total") == 0 { "no_payment_required" } else { "paid" };
     json!({ "subscription": made, "invoice": invoice, "payment_status": status })

@@ -9,13 +9,25 @@ use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, number, text, with_nulls};
 use super::invoice::{self, Draft, DraftLine};
-use super::{embedded_list, price};
+use super::{collection, customer, embedded_list, price, subscription_life};
 
 /// Parameters of a creation.
-pub const ACCEPTED: &[&str] =
-    &["customer", "items[][price]", "items[][quantity]", "description", "metadata[*]", "metadata", "expand[]"];
+pub const ACCEPTED: &[&str] = &[
+    "customer",
+    "items[][price]",
+    "items[][quantity]",
+    "cancel_at",
+    "cancel_at_period_end",
+    "description",
+    "trial_end",
+    "trial_period_days",
+    "metadata[*]",
+    "metadata",
+    "expand[]",
+];
 /// Parameters of an update.
-pub const UPDATE: &[&str] = &["cancel_at_period_end", "metadata[*]", "metadata", "expand[]"];
+pub const UPDATE: &[&str] =
+    &["cancel_at", "cancel_at_period_end", "description", "metadata[*]", "metadata", "expand[]"];
 /// Filters of the list; without `status` the canceled are left out.
 pub const FILTERS: &[&str] = &["customer", "status", "price"];
 
@@ -23,6 +35,10 @@ pub const FILTERS: &[&str] = &["customer", "status", "price"];
 const ITEMS_MAX: usize = 20;
 /// Quantity of a line.
 pub const QUANTITY_MAX: i64 = 999_999;
+/// Days of a trial; Stripe's limit of two years.
+const TRIAL_DAYS_MAX: i64 = 730;
+/// Seconds of a day.
+const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// Periods counted from the anchor before a subscription is taken for broken: 27 years of days.
 const PERIODS_MAX: i64 = 10_000;
 
@@ -33,6 +49,69 @@ pub struct Seat {
     pub price: String,
     /// How many.
     pub quantity: i64,
+}
+
+/// How a subscription begins and ends, checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// The end of its trial.
+    pub trial_end: Option<i64>,
+    /// When it is canceled.
+    pub cancel_at: Option<i64>,
+    /// Whether it is canceled at the end of its first period.
+    pub cancel_at_period_end: bool,
+    /// Whether its first payment is declined.
+    pub incomplete: bool,
+}
+
+/// A trial as it is asked for: so many days, or up to a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// Days from the start.
+    Days(i64),
+    /// Unix seconds.
+    Until(i64),
+}
+
+impl Trial {
+    /// Reads `trial_period_days` and `trial_end`, of which one at most is given.
+    pub fn read(params: &Params, now: i64) -> Result<Option<Self>, Refusal> {
+        let days = params.integer_between("trial_period_days", 1, TRIAL_DAYS_MAX)?;
+        let latest = now.saturating_add(TRIAL_DAYS_MAX * DAY_SECONDS);
+        let end = params.integer_between("trial_end", now.saturating_add(1), latest)?;
+        match (days, end) {
+            (Some(_), Some(_)) => {
+                let message = "You can only pass one of `trial_end` and `trial_period_days`.";
+                Err(Refusal::invalid(message).with("param", json!(params.name("trial_end"))))
+            }
+            (Some(days), None) => Ok(Some(Self::Days(days))),
+            (None, end) => Ok(end.map(Self::Until)),
+        }
+    }
+
+    /// When it ends if it begins now; none if that has passed.
+    pub fn end(self, now: i64) -> Option<i64> {
+        let end = match self {
+            Self::Days(days) => now.saturating_add(days * DAY_SECONDS),
+            Self::Until(end) => end,
+        };
+        (end > now).then_some(end)
+    }
+}
+
+/// Reads `cancel_at` and `cancel_at_period_end`, of which one at most says when it ends.
+fn read_cancellation(params: &Params, now: i64) -> Result<(Option<i64>, Option<bool>), Refusal> {
+    let at = if params.is_empty_text("cancel_at") {
+        None
+    } else {
+        params.integer_between("cancel_at", now.saturating_add(1), i64::from(u32::MAX))?
+    };
+    let at_end = params.boolean("cancel_at_period_end")?;
+    if at.is_some() && at_end == Some(true) {
+        let message = "You can only pass one of `cancel_at` and `cancel_at_period_end`.";
+        return Err(Refusal::invalid(message).with("param", json!("cancel_at")));
+    }
+    Ok((at, at_end))
 }
 
 /// The end of a price's period that starts at `start`, counted in calendar steps from `anchor`.
@@ -59,7 +138,7 @@ pub fn period_end(price: &Value, anchor: i64, start: i64) -> i64 {
     start
 }
 
-/// `POST /v1/subscriptions`: paid at once.
+/// `POST /v1/subscriptions`: charged at once, unless it begins with a trial.
 pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let customer = params.required("customer")?;
     state.named(Kind::Customer, &customer, "customer")?;
@@ -76,9 +155,26 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     check(state, &seats)?;
     let metadata = params.metadata("metadata", &Value::Null)?;
     let description = params.string("description")?;
+    let trial = Trial::read(params, state.now)?;
+    let (cancel_at, at_end) = read_cancellation(params, state.now)?;
     // From here it must succeed.
-    let id = open(state, &customer, &seats, &metadata, description.as_deref());
-    bill(state, &id, "subscription_create");
+    let terms = Terms {
+        trial_end: trial.and_then(|trial| trial.end(state.now)),
+        cancel_at,
+        cancel_at_period_end: at_end == Some(true),
+        incomplete: trial.is_none() && customer::is_declined(state, &customer),
+    };
+    let id = open(state, &customer, &seats, &metadata, description.as_deref(), terms);
+    if let Some(invoice) = draft(state, &id, "subscription_create", Some(state.now)) {
+        collection::finalize(state, &invoice);
+        if terms.incomplete {
+            // Stripe does not try a first payment again by itself.
+            collection::stop_collecting(state, &invoice);
+            collection::collect(state, &invoice);
+        } else {
+            collection::pay_by_buyer(state, &invoice);
+        }
+    }
     Ok(state.found(Kind::Subscription, &id)?.object.clone())
 }
 
@@ -111,15 +207,30 @@ pub fn check(state: &State, seats: &[Seat]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Makes an active subscription of checked seats; its first period starts now.
-pub fn open(state: &mut State, customer: &str, seats: &[Seat], metadata: &Value, description: Option<&str>) -> String {
+/// Makes a subscription of checked seats; its first period, or its trial, starts now.
+pub fn open(
+    state: &mut State,
+    customer: &str,
+    seats: &[Seat],
+    metadata: &Value,
+    description: Option<&str>,
+    terms: Terms,
+) -> String {
     let id = ids::fresh("sub");
     let now = state.now;
     let prices: Vec<(Value, i64)> = seats
         .iter()
         .filter_map(|seat| Some((state.get(Kind::Price, &seat.price)?.object.clone(), seat.quantity)))
         .collect();
-    let items: Vec<Value> = prices.iter().map(|(price, quantity)| item(&id, price, *quantity, now)).collect();
+    let items: Vec<Value> =
+        prices.iter().map(|(price, quantity)| item(&id, price, *quantity, now, terms.trial_end)).collect();
+    let ends = items.iter().map(|item| number(item, "current_period_end")).min();
+    let cancel_at = if terms.cancel_at_period_end { ends } else { terms.cancel_at };
+    let status = match (terms.trial_end, terms.incomplete) {
+        (Some(_), _) => "trialing",
+        (None, true) => "incomplete",
+        (None, false) => "active",
+    };
     let currency = prices.first().map(|(price, _)| price["currency"].clone());
     let settings = json!({
         "account_tax_ids": null, "custom_fields": null, "description": null, "footer": null,
@@ -129,8 +240,9 @@ pub fn open(state: &mut State, customer: &str, seats: &[Seat], metadata: &Value,
         json!({
             "id": id, "object": "subscription",
             "automatic_tax": { "disabled_reason": null, "enabled": false, "liability": null },
-            "billing_cycle_anchor": now, "billing_mode": { "flexible": null, "type": "classic" },
-            "billing_schedules": [], "cancel_at_period_end": false,
+            "billing_cycle_anchor": terms.trial_end.unwrap_or(now), "billing_mode": { "flexible": null, "type": "classic" },
+            "billing_schedules": [], "cancel_at": cancel_at, "cancel_at_period_end": terms.cancel_at_period_end,
+            "canceled_at": cancel_at.map(|_| now),
             "cancellation_details": { "comment": null, "feedback": null, "feedback_option": null, "reason": null },
             "collection_method": "charge_automatically", "created": now, "currency": currency, "customer": customer,
             "default_tax_rates": [], "description": description, "discounts": [], "invoice_settings": settings,
@@ -139,7 +251,8 @@ pub fn open(state: &mut State, customer: &str, seats: &[Seat], metadata: &Value,
             "payment_settings": {
                 "payment_method_options": null, "payment_method_types": null, "save_default_payment_method": "off"
             },
-            "start_date": now, "status": "active",
+            "start_date": now, "status": status, "trial_end": terms.trial_end,
+            "trial_start": terms.trial_end.map(|_| now),
             "trial_settings": { "end_behavior": { "billing_cycle_anchor": null, "missing_payment_method": "create_invoice" } },
         }),
         &[
@@ -147,8 +260,6 @@ pub fn open(state: &mut State, customer: &str, seats: &[Seat], metadata: &Value,
             "application_fee_percent",
             "billing_cycle_anchor_config",
             "billing_thresholds",
-            "cancel_at",
-            "canceled_at",
             "customer_account",
             "days_until_due",
             "default_payment_method",
@@ -165,8 +276,6 @@ pub fn open(state: &mut State, customer: &str, seats: &[Seat], metadata: &Value,
             "schedule",
             "test_clock",
             "transfer_data",
-            "trial_end",
-            "trial_start",
         ],
     );
     state.insert(Kind::Subscription, object, Map::new());
@@ -174,47 +283,60 @@ pub fn open(state: &mut State, customer: &str, seats: &[Seat], metadata: &Value,
     id
 }
 
-fn item(subscription: &str, price: &Value, quantity: i64, start: i64) -> Value {
+fn item(subscription: &str, price: &Value, quantity: i64, start: i64, trial_end: Option<i64>) -> Value {
+    let end = trial_end.unwrap_or_else(|| period_end(price, start, start));
     json!({
         "id": ids::fresh("si"), "object": "subscription_item", "billing_thresholds": null, "created": start,
-        "current_period_end": period_end(price, start, start), "current_period_start": start,
+        "current_period_end": end, "current_period_start": start,
         "current_trial": null, "discounts": [], "metadata": {}, "plan": price::plan(price), "price": price,
         "quantity": quantity, "subscription": subscription, "tax_rates": [],
     })
 }
 
-/// Makes and pays the invoice of the current period of every item; gives its id.
-pub fn bill(state: &mut State, id: &str, billing_reason: &str) -> Option<String> {
-    let subscription = state.get(Kind::Subscription, id)?.object.clone();
-    let items = subscription["items"]["data"].as_array()?;
-    let lines: Vec<DraftLine> = items
-        .iter()
-        .map(|item| DraftLine {
-            price: item["price"].clone(),
-            quantity: number(item, "quantity"),
-            subscription_item: Some(text(item, "id").to_owned()),
-            period_start: number(item, "current_period_start"),
-            period_end: number(item, "current_period_end"),
-            metadata: subscription["metadata"].clone(),
-        })
-        .collect();
-    let draft = Draft {
-        customer: text(&subscription, "customer").to_owned(),
-        subscription: Some(id.to_owned()),
-        billing_reason: billing_reason.to_owned(),
-        metadata: json!({}),
-        lines,
-    };
-    let invoice = invoice::make_paid(state, &draft);
+/// Makes the draft of the current period of every item, which finalizes itself at the time given; gives its id.
+pub fn draft(state: &mut State, id: &str, billing_reason: &str, finalizes_at: Option<i64>) -> Option<String> {
+    let order = order(state, id, billing_reason)?;
+    let invoice = invoice::draft(state, &order, finalizes_at);
     state.set(Kind::Subscription, id, json!({ "latest_invoice": invoice }));
     Some(invoice)
 }
 
-/// Moves every item to its next period, or to the one given, and emits the update.
-pub fn renew(state: &mut State, id: &str, period: Option<(i64, i64)>) {
+/// Makes and pays the invoice of the current period of every item; gives its id.
+pub fn bill(state: &mut State, id: &str, billing_reason: &str) -> Option<String> {
+    let invoice = draft(state, id, billing_reason, Some(state.now))?;
+    collection::finalize(state, &invoice);
+    collection::pay_by_buyer(state, &invoice);
+    Some(invoice)
+}
+
+fn order(state: &State, id: &str, billing_reason: &str) -> Option<Draft> {
+    let subscription = &state.get(Kind::Subscription, id)?.object;
+    let items = subscription["items"]["data"].as_array()?;
+    let free = text(subscription, "status") == "trialing";
+    let lines = items.iter().map(|item| DraftLine {
+        price: item["price"].clone(),
+        quantity: number(item, "quantity"),
+        subscription_item: Some(text(item, "id").to_owned()),
+        period_start: number(item, "current_period_start"),
+        period_end: number(item, "current_period_end"),
+        metadata: subscription["metadata"].clone(),
+        free,
+    });
+    Some(Draft {
+        customer: text(subscription, "customer").to_owned(),
+        subscription: Some(id.to_owned()),
+        billing_reason: billing_reason.to_owned(),
+        metadata: json!({}),
+        lines: lines.collect(),
+    })
+}
+
+/// Moves every item to its next period, or to the one given, perhaps with another status, and emits the update.
+pub fn renew(state: &mut State, id: &str, period: Option<(i64, i64)>, status: Option<&str>) {
     let Some(record) = state.get(Kind::Subscription, id) else { return };
     let anchor = number(&record.object, "billing_cycle_anchor");
     let before = record.object["items"].clone();
+    let was = record.object["status"].clone();
     let mut after = before.clone();
     if let Some(items) = after["data"].as_array_mut() {
         for item in items {
@@ -226,25 +348,41 @@ pub fn renew(state: &mut State, id: &str, period: Option<(i64, i64)>) {
             item["current_period_end"] = json!(end);
         }
     }
+    let mut previous = json!({ "items": before });
+    if let Some(status) = status {
+        previous["status"] = was;
+        state.set(Kind::Subscription, id, json!({ "status": status }));
+    }
+    if period.is_some_and(|(_, end)| end <= state.now) {
+        state.set_extra(Kind::Subscription, id, "by_hand", json!(true));
+    }
     state.set(Kind::Subscription, id, json!({ "items": after }));
-    let previous = json!({ "items": before });
     state.emit_change("customer.subscription.updated", Kind::Subscription, id, Some(previous));
 }
 
 /// `POST /v1/subscriptions/{id}`.
 pub fn update(state: &mut State, id: &str, params: &Params) -> Result<Value, Refusal> {
     let before = state.found(Kind::Subscription, id)?.object.clone();
-    if text(&before, "status") == "canceled" {
+    if !subscription_life::is_running(&before) {
         let message = "A canceled subscription can only update its cancellation_details and metadata.";
         return Err(Refusal::invalid(message));
     }
     let mut changes = json!({ "metadata": params.metadata("metadata", &before["metadata"])? });
-    if let Some(at_end) = params.boolean("cancel_at_period_end")? {
-        let end = before["items"]["data"].as_array().into_iter().flatten();
-        let end = end.map(|item| number(item, "current_period_end")).max();
+    let (at, at_end) = read_cancellation(params, state.now)?;
+    if params.is_empty_text("description") {
+        changes["description"] = Value::Null;
+    } else if let Some(description) = params.string("description")? {
+        changes["description"] = json!(description);
+    }
+    if params.has("cancel_at") {
+        changes["cancel_at"] = json!(at);
+        changes["cancel_at_period_end"] = json!(false);
+        changes["canceled_at"] = json!(at.map(|_| state.now));
+    } else if let Some(at_end) = at_end {
+        let end = subscription_life::period_end(&before).filter(|_| at_end);
         changes["cancel_at_period_end"] = json!(at_end);
-        changes["cancel_at"] = if at_end { json!(end) } else { Value::Null };
-        changes["canceled_at"] = if at_end { json!(state.now) } else { Value::Null };
+        changes["cancel_at"] = json!(end);
+        changes["canceled_at"] = json!(end.map(|_| state.now));
     }
     let wanted: Map<String, Value> = changes.as_object().cloned().unwrap_or_default();
     let previous: Map<String, Value> = wanted
@@ -262,17 +400,11 @@ pub fn update(state: &mut State, id: &str, params: &Params) -> Result<Value, Ref
 
 /// `DELETE /v1/subscriptions/{id}`: canceled at once.
 pub fn cancel(state: &mut State, id: &str) -> Result<Value, Refusal> {
-    let record = state.found(Kind::Subscription, id)?;
-    if text(&record.object, "status") == "canceled" {
+    if !subscription_life::is_running(&state.found(Kind::Subscription, id)?.object) {
         return Err(Refusal::not_found(Kind::Subscription.name(), id));
     }
-    let now = state.now;
-    let mut details = record.object["cancellation_details"].clone();
-    details["reason"] = json!("cancellation_requested");
-    let changes = json!({
-        "status": "canceled", "canceled_at": now, "ended_at": now, "cancellation_details": details,
-    });
-    state.set(Kind::Subscription, id, changes);
-    state.emit("customer.subscription.deleted", Kind::Subscription, id);
+    // From here it must succeed. A cancellation that was planned is over: this one counts.
+    state.set(Kind::Subscription, id, json!({ "canceled_at": state.now }));
+    subscription_life::end(state, id, "cancellation_requested");
     Ok(state.found(Kind::Subscription, id)?.object.clone())
 }
