@@ -129,9 +129,8 @@ impl Group {
         let mut states = ledger::lock(connection, &accounts).await?;
         let keys: Vec<(AccountId, &IdempotencyKey)> =
             orders.iter().filter_map(|order| Some((order.account, order.key.as_ref()?))).collect();
-        let situation = ledger::situation(connection, &accounts, &keys).await?;
+        let situation = ledger::read_state(connection, &mut states, &keys).await?;
         let catalog = catalog.at(connection, situation.catalog_version).await?;
-        ledger::read_grants(connection, &mut states, &situation).await?;
         let now = situation.now;
         let needs = |order: &&Order| {
             order.command.needs_all()

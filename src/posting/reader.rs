@@ -153,10 +153,8 @@ async fn read_together(
     whole: &BTreeSet<AccountId>,
 ) -> Result<BTreeMap<AccountId, Reading>, StoreError> {
     let accounts: Vec<AccountId> = accounts.into_iter().collect();
-    let mut states = ledger::read_heads(connection, &accounts).await?;
-    let situation = ledger::situation(connection, &accounts, &[]).await?;
+    let (mut states, situation) = ledger::read_unlocked(connection, &accounts).await?;
     let version = catalog.at(connection, situation.catalog_version).await?;
-    ledger::read_grants(connection, &mut states, &situation).await?;
     let now = situation.now;
     let flags = version.catalog.features.values().any(|f| matches!(f, crate::domain::catalog::Feature::Boolean));
     let due = |state: &AccountState| {
@@ -184,9 +182,7 @@ async fn read_complete(
     accounts: &[AccountId],
 ) -> Result<BTreeMap<AccountId, AccountState>, StoreError> {
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let mut states = ledger::read_heads(&mut snapshot, accounts).await?;
-    let situation = ledger::situation(&mut snapshot, accounts, &[]).await?;
-    ledger::read_grants(&mut snapshot, &mut states, &situation).await?;
+    let (mut states, _) = ledger::read_unlocked(&mut snapshot, accounts).await?;
     ledger::read_all(&mut snapshot, &mut states, accounts, &ledger::Asked::default()).await?;
     snapshot.rollback().await?;
     Ok(states)

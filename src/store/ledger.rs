@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use serde::Deserialize;
-use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::ledger_rows::{AttachmentRow, GrantRow, HeadRow, WalletRow};
+use super::ledger_rows::{AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, WalletRow, grant, head};
 pub use super::ledger_write::{AppliedKey, STATEMENTS as WRITE_STATEMENTS, write};
 use super::rows;
 use crate::domain::account::AccountState;
@@ -20,35 +21,71 @@ use crate::domain::credits::Credits;
 use crate::domain::grant::Debt;
 use crate::domain::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
 
+macro_rules! situation {
+    () => {
+        "
+    clock_timestamp() + make_interval(secs => i.test_offset_seconds), h.version,
+    (SELECT jsonb_agg(jsonb_build_object('account', k.account_id, 'operation', k.operation,
+            'key', encode(k.key_hash, 'hex'), 'request', encode(k.request_hash, 'hex'), 'outcome', k.outcome))
+        FROM unnest($2::uuid[], $3::text[], $4::bytea[]) AS asked (account_id, operation, key_hash)
+        JOIN idempotency k ON k.account_id = asked.account_id AND k.operation = asked.operation
+            AND k.key_hash = asked.key_hash),
+    (SELECT jsonb_agg(jsonb_build_object('account', d.account_id, 'debt', d.debt_id, 'wallet', d.wallet_id,
+            'feature', d.feature, 'outstanding', d.outstanding::text, 'invoiced', d.unit_price_minor IS NOT NULL))
+        FROM debts d WHERE d.account_id = ANY($1) AND d.outstanding > 0)"
+    };
+}
+macro_rules! open_grants {
+    () => {
+        "SELECT g.account_id, g.grant_id, g.wallet_id, w.priority, w.state, g.feature, g.entity, g.category, g.priority,
+    g.unlimited, g.original, g.remaining, g.held, g.frozen, g.starts_at, g.expires_at, g.grace_ends_at, g.attachment_id,
+    g.item, g.period_start"
+    };
+}
+macro_rules! from_open_grants {
+    () => {
+        "
+FROM grants g JOIN wallets w ON w.account_id = g.account_id AND w.wallet_id = g.wallet_id
+WHERE g.account_id = ANY($1) AND g.is_open"
+    };
+}
+
 /// Locks accounts in id order and reads their heads; the version read is the newest, whoever held the lock before.
 const LOCK_ACCOUNTS: &str = "-- lock_accounts
 SELECT account_id, state, entry_seq, chain_head, last_entry_at, next_due_at
 FROM accounts WHERE account_id = ANY($1) ORDER BY account_id FOR NO KEY UPDATE";
 
-/// The same without the lock, for answers that write nothing.
-const READ_ACCOUNTS: &str = "-- read_accounts
-SELECT account_id, state, entry_seq, chain_head, last_entry_at, next_due_at
-FROM accounts WHERE account_id = ANY($1)";
+/// What decisions look at, in one statement: its snapshot is newer than the lock. The first row has time, catalogue head,
+/// keys already used and open debts; the others are open grants.
+const READ_STATE: &str = concat!(
+    "-- read_state\n",
+    "SELECT NULL::uuid, NULL::uuid, NULL::uuid, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer,
+    NULL::boolean, NULL::numeric, NULL::numeric, NULL::numeric, NULL::boolean, NULL::timestamptz, NULL::timestamptz,
+    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz,",
+    situation!(),
+    "\nFROM instance i CROSS JOIN catalog_head h\nUNION ALL\n",
+    open_grants!(),
+    ", NULL, NULL, NULL, NULL",
+    from_open_grants!()
+);
 
-/// The second statement: its snapshot is newer than the lock. Time, catalogue head, keys already used, open debts.
-const READ_SITUATION: &str = "-- read_situation
-SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) AS now, h.version,
-    (SELECT jsonb_agg(jsonb_build_object('account', k.account_id, 'operation', k.operation,
-            'key', encode(k.key_hash, 'hex'), 'request', encode(k.request_hash, 'hex'), 'outcome', k.outcome))
-        FROM unnest($2::uuid[], $3::text[], $4::bytea[]) AS asked (account_id, operation, key_hash)
-        JOIN idempotency k ON k.account_id = asked.account_id AND k.operation = asked.operation
-            AND k.key_hash = asked.key_hash) AS keys,
-    (SELECT jsonb_agg(jsonb_build_object('account', d.account_id, 'debt', d.debt_id, 'wallet', d.wallet_id,
-            'feature', d.feature, 'outstanding', d.outstanding::text, 'invoiced', d.unit_price_minor IS NOT NULL))
-        FROM debts d WHERE d.account_id = ANY($1) AND d.outstanding > 0) AS debts
-FROM instance i CROSS JOIN catalog_head h";
-
-const READ_OPEN_GRANTS: &str = "-- read_open_grants
-SELECT g.account_id, g.grant_id, g.wallet_id, w.priority AS wallet_priority, w.state AS wallet_state, g.feature,
-    g.entity, g.category, g.priority, g.unlimited, g.original, g.remaining, g.held, g.frozen, g.starts_at, g.expires_at,
-    g.grace_ends_at, g.attachment_id, g.item, g.period_start
-FROM grants g JOIN wallets w ON w.account_id = g.account_id AND w.wallet_id = g.wallet_id
-WHERE g.account_id = ANY($1) AND g.is_open";
+/// The same without a lock, for answers that write nothing: the accounts' heads too, all in one snapshot.
+const READ_UNLOCKED: &str = concat!(
+    "-- read_unlocked\n",
+    "SELECT NULL::uuid, NULL::uuid, NULL::uuid, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer,
+    NULL::boolean, NULL::numeric, NULL::numeric, NULL::numeric, NULL::boolean, NULL::timestamptz, NULL::timestamptz,
+    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz,",
+    situation!(),
+    ", NULL::text, NULL::bigint, NULL::bytea, NULL::timestamptz, NULL::timestamptz",
+    "\nFROM instance i CROSS JOIN catalog_head h\nUNION ALL\n",
+    "SELECT account_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL, NULL, NULL, state, entry_seq, chain_head, last_entry_at, next_due_at
+FROM accounts WHERE account_id = ANY($1)",
+    "\nUNION ALL\n",
+    open_grants!(),
+    ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+    from_open_grants!()
+);
 
 const READ_WALLETS: &str = "-- read_wallets
 SELECT account_id, wallet_id, wallet_key, name, feature, is_default, priority, state, default_expiry_days
@@ -81,11 +118,10 @@ SELECT account_id, payment_id, basis
 FROM payments WHERE account_id = ANY($1) AND payment_id = ANY($2) AND basis IS NOT NULL";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 10] = [
+pub const STATEMENTS: [&str; 9] = [
     LOCK_ACCOUNTS,
-    READ_ACCOUNTS,
-    READ_SITUATION,
-    READ_OPEN_GRANTS,
+    READ_STATE,
+    READ_UNLOCKED,
     READ_WALLETS,
     READ_ATTACHMENTS,
     READ_RENEWED,
@@ -112,7 +148,6 @@ pub struct Situation {
     pub catalog_version: i32,
     /// Keys asked for that were used before.
     pub used: BTreeMap<(AccountId, IdempotencyName), UsedKey>,
-    debts: Vec<(AccountId, Debt)>,
 }
 
 /// Operation and key hash: what makes a key the same key.
@@ -137,56 +172,85 @@ struct DebtJson {
     invoiced: bool,
 }
 
-type SituationRow = (jiff_sqlx::Timestamp, i32, Option<Json<Vec<KeyJson>>>, Option<Json<Vec<DebtJson>>>);
-
 /// Locks the accounts, in id order, and reads their heads. Accounts that do not exist are absent.
 pub async fn lock(
     connection: &mut PgConnection,
     accounts: &[AccountId],
 ) -> Result<BTreeMap<AccountId, AccountState>, StoreError> {
-    heads(connection, LOCK_ACCOUNTS, accounts).await
-}
-
-/// Reads the accounts' heads without a lock.
-pub async fn read_heads(
-    connection: &mut PgConnection,
-    accounts: &[AccountId],
-) -> Result<BTreeMap<AccountId, AccountState>, StoreError> {
-    heads(connection, READ_ACCOUNTS, accounts).await
-}
-
-async fn heads(
-    connection: &mut PgConnection,
-    statement: &'static str,
-    accounts: &[AccountId],
-) -> Result<BTreeMap<AccountId, AccountState>, StoreError> {
-    let rows: Vec<HeadRow> = sqlx::query_as(statement).bind(uuids(accounts)).fetch_all(connection).await?;
-    rows.into_iter().map(|row| row.into_state().map(|state| (state.id, state))).collect()
+    let rows: Vec<PgRow> = sqlx::query(LOCK_ACCOUNTS).bind(uuids(accounts)).fetch_all(connection).await?;
+    rows.iter().map(|row| head(row, 0, 1).map(|state| (state.id, state))).collect()
 }
 
 fn uuids(accounts: &[AccountId]) -> Vec<Uuid> {
     accounts.iter().map(|account| account.as_uuid()).collect()
 }
 
-/// Reads time, catalogue head, used keys and debts, in a snapshot newer than the lock.
-pub async fn situation(
+/// Reads what decisions on locked accounts look at: time, catalogue head, used keys, and into the states open grants and
+/// debts.
+pub async fn read_state(
     connection: &mut PgConnection,
-    accounts: &[AccountId],
+    states: &mut BTreeMap<AccountId, AccountState>,
     keys: &[(AccountId, &IdempotencyKey)],
 ) -> Result<Situation, StoreError> {
+    let accounts: Vec<AccountId> = states.keys().copied().collect();
+    let rows = read_rows(connection, READ_STATE, &accounts, keys).await?;
+    into_states(&rows, states)
+}
+
+/// Reads accounts with their open grants and debts, and the situation, in one snapshot and without a lock.
+pub async fn read_unlocked(
+    connection: &mut PgConnection,
+    accounts: &[AccountId],
+) -> Result<(BTreeMap<AccountId, AccountState>, Situation), StoreError> {
+    let rows = read_rows(connection, READ_UNLOCKED, accounts, &[]).await?;
+    let mut states = BTreeMap::new();
+    for row in &rows {
+        if row.try_get::<Option<i64>, _>(HEAD_COLUMN + 1)?.is_some() {
+            let state = head(row, 0, HEAD_COLUMN)?;
+            states.insert(state.id, state);
+        }
+    }
+    let situation = into_states(&rows, &mut states)?;
+    Ok((states, situation))
+}
+
+async fn read_rows(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    accounts: &[AccountId],
+    keys: &[(AccountId, &IdempotencyKey)],
+) -> Result<Vec<PgRow>, StoreError> {
     let of: Vec<Uuid> = keys.iter().map(|(account, _)| account.as_uuid()).collect();
     let operations: Vec<&str> = keys.iter().map(|(_, key)| key.operation).collect();
     let hashes: Vec<&[u8]> = keys.iter().map(|(_, key)| key.key.as_slice()).collect();
-    let (now, catalog_version, used, debts): SituationRow = sqlx::query_as(READ_SITUATION)
-        .bind(uuids(accounts))
-        .bind(of)
-        .bind(operations)
-        .bind(hashes)
-        .fetch_one(connection)
-        .await?;
-    let used = used.map(|json| json.0).unwrap_or_default().into_iter().map(used_key).collect::<Result<_, _>>()?;
-    let debts = debts.map(|json| json.0).unwrap_or_default().into_iter().map(debt).collect();
-    Ok(Situation { now: now.to_jiff(), catalog_version, used, debts })
+    let query = sqlx::query(statement).bind(uuids(accounts)).bind(of).bind(operations).bind(hashes);
+    Ok(query.fetch_all(connection).await?)
+}
+
+/// Open grants and debts into their accounts; what is left is the situation.
+fn into_states(rows: &[PgRow], states: &mut BTreeMap<AccountId, AccountState>) -> Result<Situation, StoreError> {
+    let mut situation = None;
+    for row in rows {
+        if let Some(now) = row.try_get::<Option<jiff_sqlx::Timestamp>, _>(SITUATION_COLUMN)? {
+            let keys: Option<Json<Vec<KeyJson>>> = row.try_get(SITUATION_COLUMN + 2)?;
+            let debts: Option<Json<Vec<DebtJson>>> = row.try_get(SITUATION_COLUMN + 3)?;
+            let used = keys.map(|json| json.0).unwrap_or_default().into_iter().map(used_key);
+            let used = used.collect::<Result<_, StoreError>>()?;
+            let catalog_version = row.try_get(SITUATION_COLUMN + 1)?;
+            for (account, debt) in debts.map(|json| json.0).unwrap_or_default().into_iter().map(debt) {
+                if let Some(state) = states.get_mut(&account) {
+                    state.debts.push(debt);
+                }
+            }
+            situation = Some(Situation { now: now.to_jiff(), catalog_version, used });
+        } else if row.try_get::<Option<Uuid>, _>(1)?.is_some() {
+            let (account, grant) = grant(row)?;
+            if let Some(state) = states.get_mut(&account) {
+                state.grants.push(grant);
+            }
+        }
+    }
+    situation.ok_or(StoreError::LostLease("instance"))
 }
 
 fn used_key(row: KeyJson) -> Result<((AccountId, IdempotencyName), UsedKey), StoreError> {
@@ -209,28 +273,6 @@ fn debt(row: DebtJson) -> (AccountId, Debt) {
         invoiced: row.invoiced,
     };
     (AccountId::from_uuid(row.account), debt)
-}
-
-/// Fills in open grants and debts of the accounts.
-pub async fn read_grants(
-    connection: &mut PgConnection,
-    states: &mut BTreeMap<AccountId, AccountState>,
-    situation: &Situation,
-) -> Result<(), StoreError> {
-    let accounts: Vec<Uuid> = states.keys().map(|account| account.as_uuid()).collect();
-    let rows: Vec<GrantRow> = sqlx::query_as(READ_OPEN_GRANTS).bind(accounts).fetch_all(connection).await?;
-    for row in rows {
-        let (account, grant) = row.into_grant()?;
-        if let Some(state) = states.get_mut(&account) {
-            state.grants.push(grant);
-        }
-    }
-    for (account, debt) in &situation.debts {
-        if let Some(state) = states.get_mut(account) {
-            state.debts.push(debt.clone());
-        }
-    }
-    Ok(())
 }
 
 /// What the commands of a batch name, so that what was done for it before is read.

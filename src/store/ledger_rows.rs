@@ -1,6 +1,7 @@
 //! Rows of the ledger's tables, and the domain types they become.
 
-use rust_decimal::Decimal;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::StoreError;
@@ -12,93 +13,90 @@ use crate::domain::entry::ChainHead;
 use crate::domain::grant::{Category, Grant, Period, Wallet, WalletState};
 use crate::domain::ids::{AccountId, AttachmentId, GrantId, WalletId};
 
-#[derive(sqlx::FromRow)]
-pub(super) struct HeadRow {
-    account_id: Uuid,
-    state: String,
-    entry_seq: i64,
-    chain_head: Vec<u8>,
-    last_entry_at: jiff_sqlx::Timestamp,
-    next_due_at: Option<jiff_sqlx::Timestamp>,
+/// Column of the first fact of the situation, behind those of a grant.
+pub(super) const SITUATION_COLUMN: usize = 20;
+/// Column of the first fact of an account's head, behind those of the situation.
+pub(super) const HEAD_COLUMN: usize = SITUATION_COLUMN + 4;
+
+/// An account as its head tells, its id in one column and the rest from another on. Read by place, not by name: these
+/// rows come with every request.
+pub(super) fn head(columns: &PgRow, id: usize, rest: usize) -> Result<AccountState, StoreError> {
+    let account_id: Uuid = columns.try_get(id)?;
+    let row = account_id.to_string();
+    let state: &str = columns.try_get(rest)?;
+    let head: Option<[u8; 32]> = columns.try_get::<&[u8], _>(rest + 2)?.try_into().ok();
+    let next_due_at: Option<jiff_sqlx::Timestamp> = columns.try_get(rest + 4)?;
+    Ok(AccountState {
+        id: AccountId::from_uuid(account_id),
+        life: word(AccountLife::from_word(state), "accounts", "state", &row)?,
+        seq: columns.try_get(rest + 1)?,
+        head: ChainHead(word(head, "accounts", "chain_head", &row)?),
+        last_entry_at: columns.try_get::<jiff_sqlx::Timestamp, _>(rest + 3)?.to_jiff(),
+        next_due_at: next_due_at.map(jiff_sqlx::Timestamp::to_jiff),
+        grants: Vec::new(),
+        debts: Vec::new(),
+        wallets: Vec::new(),
+        attachments: Vec::new(),
+        bought: std::collections::BTreeMap::new(),
+        renewed: std::collections::BTreeMap::new(),
+        given: std::collections::BTreeMap::new(),
+        bases: std::collections::BTreeMap::new(),
+        complete: false,
+    })
 }
 
-impl HeadRow {
-    pub(super) fn into_state(self) -> Result<AccountState, StoreError> {
-        let row = self.account_id.to_string();
-        let head: Option<[u8; 32]> = self.chain_head.try_into().ok();
-        Ok(AccountState {
-            id: AccountId::from_uuid(self.account_id),
-            life: word(AccountLife::from_word(&self.state), "accounts", "state", &row)?,
-            seq: self.entry_seq,
-            head: ChainHead(word(head, "accounts", "chain_head", &row)?),
-            last_entry_at: self.last_entry_at.to_jiff(),
-            next_due_at: self.next_due_at.map(jiff_sqlx::Timestamp::to_jiff),
-            grants: Vec::new(),
-            debts: Vec::new(),
-            wallets: Vec::new(),
-            attachments: Vec::new(),
-            bought: std::collections::BTreeMap::new(),
-            renewed: std::collections::BTreeMap::new(),
-            given: std::collections::BTreeMap::new(),
-            bases: std::collections::BTreeMap::new(),
-            complete: false,
-        })
+/// An open grant and whose it is, by place.
+pub(super) fn grant(columns: &PgRow) -> Result<(AccountId, Grant), StoreError> {
+    let time = |place: usize| -> Result<Option<jiff::Timestamp>, StoreError> {
+        let at: Option<jiff_sqlx::Timestamp> = columns.try_get(place)?;
+        Ok(at.map(jiff_sqlx::Timestamp::to_jiff))
+    };
+    let id: Uuid = columns.try_get(1)?;
+    let row = || id.to_string();
+    let (attachment, item): (Option<Uuid>, Option<String>) = (columns.try_get(17)?, columns.try_get(18)?);
+    let period = match (attachment, item, time(19)?) {
+        (Some(attachment), Some(item), Some(start)) => {
+            Some(Period { attachment: AttachmentId::from_uuid(attachment), item, start })
+        }
+        _ => None,
+    };
+    let wallet_state = WalletState::from_word(columns.try_get(4)?);
+    let feature = FeatureId::new(columns.try_get(5)?);
+    let category = Category::from_word(columns.try_get(7)?);
+    let grant = Grant {
+        id: GrantId::from_uuid(id),
+        wallet: WalletId::from_uuid(columns.try_get(2)?),
+        wallet_priority: columns.try_get(3)?,
+        wallet_state: wallet_state.map_or_else(|| word(None, "wallets", "state", &row()), Ok)?,
+        feature: feature.map_or_else(|| word(None, "grants", "feature", &row()), Ok)?,
+        entity: columns.try_get(6)?,
+        category: category.map_or_else(|| word(None, "grants", "category", &row()), Ok)?,
+        priority: columns.try_get(8)?,
+        unlimited: columns.try_get(9)?,
+        original: credits(columns.try_get(10)?, "grants", "original")?,
+        remaining: credits(columns.try_get(11)?, "grants", "remaining")?,
+        held: credits(columns.try_get(12)?, "grants", "held")?,
+        frozen: columns.try_get(13)?,
+        starts_at: columns.try_get::<jiff_sqlx::Timestamp, _>(14)?.to_jiff(),
+        expires_at: time(15)?,
+        grace_ends_at: time(16)?,
+        period,
+    };
+    Ok((AccountId::from_uuid(columns.try_get(0)?), grant))
+}
+
+/// A grant as the first columns of a longer row.
+pub(super) struct GrantRow(AccountId, Grant);
+
+impl GrantRow {
+    pub(super) fn into_grant(self) -> (AccountId, Grant) {
+        (self.0, self.1)
     }
 }
 
-#[derive(sqlx::FromRow)]
-pub(super) struct GrantRow {
-    account_id: Uuid,
-    grant_id: Uuid,
-    wallet_id: Uuid,
-    wallet_priority: i32,
-    wallet_state: String,
-    feature: String,
-    entity: String,
-    category: String,
-    priority: i32,
-    unlimited: bool,
-    original: Decimal,
-    remaining: Decimal,
-    held: Decimal,
-    frozen: bool,
-    starts_at: jiff_sqlx::Timestamp,
-    expires_at: Option<jiff_sqlx::Timestamp>,
-    grace_ends_at: Option<jiff_sqlx::Timestamp>,
-    attachment_id: Option<Uuid>,
-    item: Option<String>,
-    period_start: Option<jiff_sqlx::Timestamp>,
-}
-
-impl GrantRow {
-    pub(super) fn into_grant(self) -> Result<(AccountId, Grant), StoreError> {
-        let row = self.grant_id.to_string();
-        let period = match (self.attachment_id, self.item, self.period_start) {
-            (Some(attachment), Some(item), Some(start)) => {
-                Some(Period { attachment: AttachmentId::from_uuid(attachment), item, start: start.to_jiff() })
-            }
-            _ => None,
-        };
-        let grant = Grant {
-            id: GrantId::from_uuid(self.grant_id),
-            wallet: WalletId::from_uuid(self.wallet_id),
-            wallet_priority: self.wallet_priority,
-            wallet_state: word(WalletState::from_word(&self.wallet_state), "wallets", "state", &row)?,
-            feature: word(FeatureId::new(&self.feature), "grants", "feature", &row)?,
-            entity: self.entity,
-            category: word(Category::from_word(&self.category), "grants", "category", &row)?,
-            priority: self.priority,
-            unlimited: self.unlimited,
-            original: credits(self.original, "grants", "original")?,
-            remaining: credits(self.remaining, "grants", "remaining")?,
-            held: credits(self.held, "grants", "held")?,
-            frozen: self.frozen,
-            starts_at: self.starts_at.to_jiff(),
-            expires_at: self.expires_at.map(jiff_sqlx::Timestamp::to_jiff),
-            grace_ends_at: self.grace_ends_at.map(jiff_sqlx::Timestamp::to_jiff),
-            period,
-        };
-        Ok((AccountId::from_uuid(self.account_id), grant))
+impl<'row> sqlx::FromRow<'row, PgRow> for GrantRow {
+    fn from_row(row: &'row PgRow) -> Result<Self, sqlx::Error> {
+        grant(row).map(|(account, grant)| Self(account, grant)).map_err(|error| sqlx::Error::Decode(error.into()))
     }
 }
 

@@ -15,37 +15,40 @@ use crate::domain::account::{AccountState, Changes, GrantMade};
 use crate::domain::attachment::Attachment;
 use crate::domain::command::{IdempotencyKey, Outcome};
 use crate::domain::credits::Credits;
+use crate::domain::entry::{ChainHead, Entry};
 use crate::domain::grant::Grant;
 use crate::domain::ids::AccountId;
 
-const INSERT_ENTRIES: &str = "-- insert_entries
-INSERT INTO entries (account_id, seq, at, event_at, kind, grant_id, wallet_id, debt_id, hold_id, feature, amount, command,
-    used_feature, quantity, shortfall, source, hash)
-SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::uuid[], $7::uuid[],
-    $8::uuid[], $9::uuid[], $10::text[], $11::numeric[], $12::bigint[], $13::text[], $14::numeric[], $15::numeric[],
-    $16::text[], $17::bytea[])";
-
-/// Only open grants are read under the lock, so only open ones change; saying so keeps the update off the closed ones,
-/// of which an old account has many.
-const UPDATE_GRANTS: &str = "-- update_grants
-UPDATE grants g SET remaining = n.remaining, held = n.held, is_open = g.unlimited OR n.remaining > 0,
-    grace_ends_at = n.grace_ends_at
-FROM unnest($1::uuid[], $2::uuid[], $3::numeric[], $4::numeric[], $5::timestamptz[])
-    AS n (account_id, grant_id, remaining, held, grace_ends_at)
-WHERE g.account_id = n.account_id AND g.grant_id = n.grant_id AND g.account_id = ANY($6) AND g.is_open";
-
-const UPDATE_ACCOUNTS: &str = "-- update_accounts
-UPDATE accounts a SET entry_seq = n.entry_seq, chain_head = n.chain_head, last_entry_at = n.last_entry_at,
-    next_due_at = n.next_due_at, state = n.state
-FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::timestamptz[], $5::timestamptz[], $6::text[])
-    AS n (account_id, entry_seq, chain_head, last_entry_at, next_due_at, state)
-WHERE a.account_id = n.account_id AND a.account_id = ANY($1)";
-
-const INSERT_KEYS: &str = "-- insert_idempotency_keys
-INSERT INTO idempotency (account_id, operation, key_hash, slot, request_hash, outcome)
-SELECT account_id, operation, key_hash, $6, request_hash, outcome
-FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::jsonb[])
-    AS n (account_id, operation, key_hash, request_hash, outcome)";
+/// What nearly every batch writes, in one statement: entries, grants, heads, keys. Only open grants are read under the
+/// lock, so only open ones change; saying so keeps the update off the closed ones, of which an old account has many.
+const WRITE_USUAL: &str = "-- write_usual
+WITH new_entries AS (
+    INSERT INTO entries (account_id, seq, at, event_at, kind, grant_id, wallet_id, debt_id, hold_id, feature, amount, command,
+        used_feature, quantity, shortfall, source, hash)
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::uuid[],
+        $7::uuid[], $8::uuid[], $9::uuid[], $10::text[], $11::numeric[], $12::bigint[], $13::text[], $14::numeric[],
+        $15::numeric[], $16::text[], $17::bytea[])
+), changed_grants AS (
+    UPDATE grants g SET remaining = n.remaining, held = n.held, is_open = g.unlimited OR n.remaining > 0,
+        grace_ends_at = n.grace_ends_at
+    FROM unnest($18::uuid[], $19::uuid[], $20::numeric[], $21::numeric[], $22::timestamptz[])
+        AS n (account_id, grant_id, remaining, held, grace_ends_at)
+    WHERE g.account_id = n.account_id AND g.grant_id = n.grant_id AND g.account_id = ANY($18) AND g.is_open
+    RETURNING 1
+), changed_accounts AS (
+    UPDATE accounts a SET entry_seq = n.entry_seq, chain_head = n.chain_head, last_entry_at = n.last_entry_at,
+        next_due_at = n.next_due_at, state = n.state
+    FROM unnest($23::uuid[], $24::bigint[], $25::bytea[], $26::timestamptz[], $27::timestamptz[], $28::text[])
+        AS n (account_id, entry_seq, chain_head, last_entry_at, next_due_at, state)
+    WHERE a.account_id = n.account_id AND a.account_id = ANY($23)
+    RETURNING 1
+), new_keys AS (
+    INSERT INTO idempotency (account_id, operation, key_hash, slot, request_hash, outcome)
+    SELECT account_id, operation, key_hash, $34, request_hash, outcome
+    FROM unnest($29::uuid[], $30::text[], $31::bytea[], $32::bytea[], $33::jsonb[])
+        AS n (account_id, operation, key_hash, request_hash, outcome)
+)
+SELECT (SELECT count(*) FROM changed_grants), (SELECT count(*) FROM changed_accounts)";
 
 const INSERT_WALLETS: &str = "-- insert_wallets
 INSERT INTO wallets (account_id, wallet_id, wallet_key, name, feature, is_default, priority, state, default_expiry_days,
@@ -115,11 +118,8 @@ DELETE FROM account_work w USING unnest($1::smallint[], $2::uuid[]) AS n (bucket
 WHERE w.bucket = n.bucket AND w.account_id = n.account_id";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 14] = [
-    INSERT_ENTRIES,
-    UPDATE_GRANTS,
-    UPDATE_ACCOUNTS,
-    INSERT_KEYS,
+pub const STATEMENTS: [&str; 11] = [
+    WRITE_USUAL,
     INSERT_WALLETS,
     INSERT_WALLET_IDS,
     INSERT_GRANTS,
@@ -168,30 +168,65 @@ pub async fn write(
     insert_wallets(connection, changes, now).await?;
     upsert_attachments(connection, states, changes).await?;
     insert_grants(connection, states, changes, now).await?;
-    insert_entries(connection, changes).await?;
-    update_grants(connection, states, changes).await?;
-    update_rare(connection, states, changes).await?;
-    update_accounts(connection, states, changes).await?;
-    insert_keys(connection, keys, now).await
+    write_usual(connection, states, changes, keys, now).await?;
+    update_rare(connection, states, changes).await
 }
 
-async fn insert_entries(
+async fn write_usual(
     connection: &mut PgConnection,
+    states: &BTreeMap<AccountId, AccountState>,
     changes: &BTreeMap<AccountId, Changes>,
+    keys: &[AppliedKey<'_>],
+    now: Timestamp,
 ) -> Result<(), StoreError> {
-    let lines: Vec<_> = changes
-        .iter()
-        .flat_map(|(account, changes)| changes.entries.iter().map(move |(entry, head)| (account, entry, head)))
-        .collect();
-    if lines.is_empty() {
+    let lines: Vec<Line<'_>> = lines(changes);
+    let grants = touched(states, changes);
+    let changed = changes.iter().filter(|(_, changes)| !changes.entries.is_empty() || changes.head_changed);
+    let heads: Vec<&AccountState> = changed.filter_map(|(account, _)| states.get(account)).collect();
+    if lines.is_empty() && grants.is_empty() && heads.is_empty() && keys.is_empty() {
         return Ok(());
     }
+    let query = sqlx::query_as::<_, (i64, i64)>(WRITE_USUAL);
+    let query = bind_keys(bind_heads(bind_grants(bind_lines(query, &lines), &grants), &heads), keys);
+    let (changed_grants, changed_accounts) = query.bind(slot(now)).fetch_one(connection).await?;
+    expect_rows(changed_grants, grants.len(), "grants")?;
+    expect_rows(changed_accounts, heads.len(), "accounts")
+}
+
+/// An entry of an account, and the chain's head after it.
+type Line<'a> = (&'a AccountId, &'a Entry, &'a ChainHead);
+type Usual<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, (i64, i64), sqlx::postgres::PgArguments>;
+
+fn lines(changes: &BTreeMap<AccountId, Changes>) -> Vec<Line<'_>> {
+    let mut lines = Vec::new();
+    for (account, changes) in changes {
+        lines.extend(changes.entries.iter().map(|(entry, head)| (account, entry, head)));
+    }
+    lines
+}
+
+/// Grants that were there before and changed.
+fn touched<'a>(
+    states: &'a BTreeMap<AccountId, AccountState>,
+    changes: &BTreeMap<AccountId, Changes>,
+) -> Vec<(AccountId, &'a Grant)> {
+    let mut touched = Vec::new();
+    for (account, changes) in changes {
+        let Some(state) = states.get(account) else { continue };
+        let made = |id| changes.grants.iter().any(|made| made.grant.id == id);
+        let changed = |grant: &&Grant| changes.touched_grants.contains(&grant.id) && !made(grant.id);
+        touched.extend(state.grants.iter().filter(changed).map(|grant| (*account, grant)));
+    }
+    touched
+}
+
+fn bind_lines<'q>(query: Usual<'q>, lines: &[Line<'_>]) -> Usual<'q> {
     macro_rules! column {
         ($entry:ident => $value:expr) => {
             lines.iter().map(|(_, $entry, _)| $value).collect::<Vec<_>>()
         };
     }
-    sqlx::query(INSERT_ENTRIES)
+    query
         .bind(lines.iter().map(|(account, _, _)| account.as_uuid()).collect::<Vec<Uuid>>())
         .bind(column!(e => e.seq))
         .bind(column!(e => time(e.at)))
@@ -201,92 +236,46 @@ async fn insert_entries(
         .bind(column!(e => e.wallet.map(crate::domain::ids::WalletId::as_uuid)))
         .bind(column!(e => e.debt.map(crate::domain::ids::DebtId::as_uuid)))
         .bind(column!(e => e.hold.map(crate::domain::ids::HoldId::as_uuid)))
-        .bind(column!(e => e.feature.as_str()))
+        .bind(column!(e => e.feature.as_str().to_owned()))
         .bind(column!(e => numeric(e.amount)))
         .bind(column!(e => e.command))
-        .bind(column!(e => e.used_feature.as_ref().map(crate::domain::catalog::FeatureId::as_str)))
+        .bind(column!(e => e.used_feature.as_ref().map(|feature| feature.as_str().to_owned())))
         .bind(column!(e => e.quantity.map(numeric_quantity)))
         .bind(column!(e => e.shortfall.map(numeric)))
         .bind(column!(e => e.source.word()))
-        .bind(lines.iter().map(|(_, _, head)| head.0.as_slice()).collect::<Vec<&[u8]>>())
-        .execute(connection)
-        .await?;
-    Ok(())
+        .bind(lines.iter().map(|(_, _, head)| head.0.to_vec()).collect::<Vec<Vec<u8>>>())
 }
 
-async fn update_grants(
-    connection: &mut PgConnection,
-    states: &BTreeMap<AccountId, AccountState>,
-    changes: &BTreeMap<AccountId, Changes>,
-) -> Result<(), StoreError> {
-    let mut touched: Vec<(AccountId, &Grant)> = Vec::new();
-    for (account, changes) in changes {
-        let Some(state) = states.get(account) else { continue };
-        let made = |id| changes.grants.iter().any(|made| made.grant.id == id);
-        touched.extend(
-            state
-                .grants
-                .iter()
-                .filter(|grant| changes.touched_grants.contains(&grant.id) && !made(grant.id))
-                .map(|grant| (*account, grant)),
-        );
-    }
-    if touched.is_empty() {
-        return Ok(());
-    }
-    let accounts: Vec<Uuid> = touched.iter().map(|(account, _)| account.as_uuid()).collect();
-    let done = sqlx::query(UPDATE_GRANTS)
-        .bind(&accounts)
-        .bind(touched.iter().map(|(_, grant)| grant.id.as_uuid()).collect::<Vec<Uuid>>())
-        .bind(touched.iter().map(|(_, grant)| numeric(grant.remaining)).collect::<Vec<Decimal>>())
-        .bind(touched.iter().map(|(_, grant)| numeric(grant.held)).collect::<Vec<Decimal>>())
-        .bind(touched.iter().map(|(_, grant)| grant.grace_ends_at.map(time)).collect::<Vec<_>>())
-        .bind(&accounts)
-        .execute(connection)
-        .await?;
-    expect_rows(done.rows_affected(), touched.len(), "grants")
+fn bind_grants<'q>(query: Usual<'q>, grants: &[(AccountId, &Grant)]) -> Usual<'q> {
+    query
+        .bind(grants.iter().map(|(account, _)| account.as_uuid()).collect::<Vec<Uuid>>())
+        .bind(grants.iter().map(|(_, grant)| grant.id.as_uuid()).collect::<Vec<Uuid>>())
+        .bind(grants.iter().map(|(_, grant)| numeric(grant.remaining)).collect::<Vec<Decimal>>())
+        .bind(grants.iter().map(|(_, grant)| numeric(grant.held)).collect::<Vec<Decimal>>())
+        .bind(grants.iter().map(|(_, grant)| grant.grace_ends_at.map(time)).collect::<Vec<_>>())
 }
 
-fn expect_rows(found: u64, wanted: usize, table: &'static str) -> Result<(), StoreError> {
-    if usize::try_from(found) == Ok(wanted) { Ok(()) } else { Err(StoreError::LostLease(table)) }
-}
-
-async fn update_accounts(
-    connection: &mut PgConnection,
-    states: &BTreeMap<AccountId, AccountState>,
-    changes: &BTreeMap<AccountId, Changes>,
-) -> Result<(), StoreError> {
-    let changed = changes.iter().filter(|(_, changes)| !changes.entries.is_empty() || changes.head_changed);
-    let heads: Vec<&AccountState> = changed.filter_map(|(account, _)| states.get(account)).collect();
-    if heads.is_empty() {
-        return Ok(());
-    }
-    let done = sqlx::query(UPDATE_ACCOUNTS)
+fn bind_heads<'q>(query: Usual<'q>, heads: &[&AccountState]) -> Usual<'q> {
+    query
         .bind(heads.iter().map(|state| state.id.as_uuid()).collect::<Vec<Uuid>>())
         .bind(heads.iter().map(|state| state.seq).collect::<Vec<i64>>())
-        .bind(heads.iter().map(|state| state.head.0.as_slice()).collect::<Vec<&[u8]>>())
+        .bind(heads.iter().map(|state| state.head.0.to_vec()).collect::<Vec<Vec<u8>>>())
         .bind(heads.iter().map(|state| time(state.last_entry_at)).collect::<Vec<_>>())
         .bind(heads.iter().map(|state| state.next_due_at.map(time)).collect::<Vec<_>>())
         .bind(heads.iter().map(|state| state.life.word()).collect::<Vec<&str>>())
-        .execute(connection)
-        .await?;
-    expect_rows(done.rows_affected(), heads.len(), "accounts")
 }
 
-async fn insert_keys(connection: &mut PgConnection, keys: &[AppliedKey<'_>], now: Timestamp) -> Result<(), StoreError> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(INSERT_KEYS)
+fn bind_keys<'q>(query: Usual<'q>, keys: &[AppliedKey<'q>]) -> Usual<'q> {
+    query
         .bind(keys.iter().map(|key| key.account.as_uuid()).collect::<Vec<Uuid>>())
         .bind(keys.iter().map(|key| key.key.operation).collect::<Vec<&str>>())
-        .bind(keys.iter().map(|key| key.key.key.as_slice()).collect::<Vec<&[u8]>>())
-        .bind(keys.iter().map(|key| key.key.request.as_slice()).collect::<Vec<&[u8]>>())
+        .bind(keys.iter().map(|key| key.key.key.to_vec()).collect::<Vec<Vec<u8>>>())
+        .bind(keys.iter().map(|key| key.key.request.to_vec()).collect::<Vec<Vec<u8>>>())
         .bind(keys.iter().map(|key| Json(key.outcome)).collect::<Vec<_>>())
-        .bind(slot(now))
-        .execute(connection)
-        .await?;
-    Ok(())
+}
+
+fn expect_rows(found: i64, wanted: usize, table: &'static str) -> Result<(), StoreError> {
+    if usize::try_from(found) == Ok(wanted) { Ok(()) } else { Err(StoreError::LostLease(table)) }
 }
 
 #[derive(Serialize)]
@@ -510,7 +499,7 @@ async fn update_rare(
             .bind(bases.iter().map(|(_, _, basis)| basis.word()).collect::<Vec<&str>>())
             .execute(&mut *connection)
             .await?;
-        expect_rows(done.rows_affected(), bases.len(), "payments")?;
+        expect_rows(done.rows_affected().cast_signed(), bases.len(), "payments")?;
     }
     let owed = |(account, changes): (&AccountId, &Changes)| {
         let state = states.get(account)?;
@@ -525,7 +514,7 @@ async fn update_rare(
             .bind(debts.iter().map(|(_, _, outstanding)| numeric(*outstanding)).collect::<Vec<Decimal>>())
             .execute(&mut *connection)
             .await?;
-        expect_rows(done.rows_affected(), debts.len(), "debts")?;
+        expect_rows(done.rows_affected().cast_signed(), debts.len(), "debts")?;
     }
     let notes: Vec<_> = changes.iter().flat_map(|(a, c)| c.notes.iter().map(move |note| (a, note))).collect();
     if !notes.is_empty() {

@@ -158,7 +158,7 @@ impl TryFrom<GrantLineRow> for GrantLine {
     type Error = StoreError;
 
     fn try_from(row: GrantLineRow) -> Result<Self, StoreError> {
-        let (_, grant) = row.grant.into_grant()?;
+        let (_, grant) = row.grant.into_grant();
         let id = grant.id.to_string();
         let plan = match (row.plan_id, row.plan_version) {
             (Some(plan), Some(version)) => Some((word(PlanId::new(&plan), "grants", "plan_id", &id)?, version)),
