@@ -148,9 +148,8 @@ impl Daemon {
             beat: beat(&ages, "renewal", RENEWAL_LATE),
         };
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
-        let mut app =
-            App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)));
-        app.metrics_public = parts.surface.metrics_public;
+        let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)))
+            .with_metrics_public(parts.surface.metrics_public);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
         tasks.spawn(renewal.clone().run(stop.clone()));

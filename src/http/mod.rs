@@ -27,6 +27,7 @@ pub mod routes;
 pub mod scrape;
 pub mod webhook;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
@@ -59,9 +60,13 @@ impl Default for Surface {
     }
 }
 
-/// What handlers work with. Cheap to clone.
+/// What handlers work with. One pointer: it is cloned several times for every request.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] holds.
+#[derive(Clone)]
+pub struct Parts {
     /// Reads.
     pub store: Store,
     /// The door to the ledger.
@@ -82,6 +87,14 @@ pub struct App {
     pub queues: Queues,
 }
 
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl std::fmt::Debug for App {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("App")
@@ -93,7 +106,14 @@ impl App {
     pub fn new(store: Store, posting: Posting, clock: Clock, workers: WorkerAges, webhook: Arc<dyn Receive>) -> Self {
         let (keys, directory) = (Keys::new(&store), Directory::new(&store));
         let (metrics_public, queues) = (true, Queues::default());
-        Self { store, posting, clock, keys, directory, workers, webhook, metrics_public, queues }
+        let parts = Parts { store, posting, clock, keys, directory, workers, webhook, metrics_public, queues };
+        Self(Arc::new(parts))
+    }
+
+    /// The same with metrics for everyone or for keys of finance and admin only.
+    #[must_use]
+    pub fn with_metrics_public(self, metrics_public: bool) -> Self {
+        Self(Arc::new(Parts { metrics_public, ..(*self.0).clone() }))
     }
 }
 
