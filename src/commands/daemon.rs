@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::test_clock::{MovingClock, Simulated, Wake};
 use crate::clock::Clock;
 use crate::http::health::WorkerAges;
 use crate::http::webhook::{Receive, ReceiveError, Received};
@@ -69,6 +70,12 @@ fn beat(ages: &WorkerAges, name: &'static str, late_after: Duration) -> Beat {
     Arc::new(move || ages.ran(name))
 }
 
+/// What looks again when the test clock has moved: each worker that waits for something to become due.
+fn woken_by_time(inbox: &InboxWorker) -> Wake {
+    let inbox = inbox.wake.clone();
+    Arc::new(move || inbox.notify_one())
+}
+
 /// What a daemon runs on.
 pub struct Parts {
     /// The database, migrated.
@@ -105,6 +112,11 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything; it serves once this returns.
     pub async fn start(parts: Parts) -> anyhow::Result<Self> {
+        Self::start_with(parts, None).await
+    }
+
+    /// The same, with a simulated Stripe whose time goes with the daemon's.
+    pub async fn start_with(parts: Parts, simulated: Option<Simulated>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(parts.listen)
             .await
             .with_context(|| format!("cannot listen on {}: choose another address with --listen", parts.listen))?;
@@ -131,7 +143,9 @@ impl Daemon {
             beat: beat(&ages, "inbox", INBOX_LATE),
         };
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
-        let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)));
+        let test_clock = MovingClock::new(parts.store.clone(), simulated, woken_by_time(&inbox));
+        let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)))
+            .with_test_clock(Arc::new(test_clock));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
         tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));

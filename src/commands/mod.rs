@@ -7,6 +7,7 @@ pub mod export;
 pub mod grant;
 pub mod keys;
 pub mod serve;
+pub mod test_clock;
 pub mod tour;
 pub mod verify;
 

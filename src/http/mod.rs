@@ -20,6 +20,7 @@ pub mod native;
 pub mod problem;
 pub mod read;
 pub mod request;
+pub mod test_clock;
 pub mod webhook;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use self::directory::Directory;
 use self::health::WorkerAges;
 use self::native::{check, customers, entries, grants, stripe_events, track};
 use self::problem::Problem;
+use self::test_clock::{OffsetOnly, TestClock};
 use self::webhook::Receive;
 use crate::clock::Clock;
 use crate::posting::Posting;
@@ -57,6 +59,8 @@ pub struct App {
     pub workers: WorkerAges,
     /// Takes Stripe's deliveries.
     pub webhook: Arc<dyn Receive>,
+    /// Moves the time of a test database.
+    pub test_clock: Arc<dyn TestClock>,
 }
 
 impl std::fmt::Debug for App {
@@ -69,7 +73,15 @@ impl App {
     /// An app on a database, with nothing remembered yet.
     pub fn new(store: Store, posting: Posting, clock: Clock, workers: WorkerAges, webhook: Arc<dyn Receive>) -> Self {
         let (keys, directory) = (Keys::new(&store), Directory::new(&store));
-        Self { store, posting, clock, keys, directory, workers, webhook }
+        let test_clock = Arc::new(OffsetOnly(store.clone()));
+        Self { store, posting, clock, keys, directory, workers, webhook, test_clock }
+    }
+
+    /// The same with another test clock.
+    #[must_use]
+    pub fn with_test_clock(mut self, test_clock: Arc<dyn TestClock>) -> Self {
+        self.test_clock = test_clock;
+        self
     }
 }
 
@@ -104,8 +116,10 @@ fn native_routes(app: &App) -> Router<App> {
         .route("/stripe-events", get(stripe_events::list))
         .route("/stripe-events/{id}", get(stripe_events::get))
         .route_layer(from_fn_with_state(app.clone(), auth::finance_or_admin));
-    let gifts =
-        Router::new().route("/grants", post(grants::give)).route_layer(from_fn_with_state(app.clone(), auth::admin));
+    let gifts = Router::new()
+        .route("/grants", post(grants::give))
+        .route("/test-clock/advance", post(test_clock::advance))
+        .route_layer(from_fn_with_state(app.clone(), auth::admin));
     usage.merge(reads).merge(events).merge(gifts)
 }
 
