@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 mod deliveries;
 mod idempotency;
 mod sdk;
+mod subscriptions;
+mod time;
 
 const ACACIA: &str = "2024-09-30.acacia";
 
