@@ -293,6 +293,7 @@ impl State {
         }
         let Some(record) = self.get(kind, id) else { return };
         let object = self.endpoint_version.render(self, &record.object);
+        let previous = previous.map(|previous| self.endpoint_version.render_previous(self, kind, &previous));
         let event = event::build(self, event_type, &object, previous);
         let event_id = self.insert(Kind::Event, event, Map::new());
         if self.deliver {
@@ -303,9 +304,9 @@ impl State {
         }
     }
 
-    /// Events that still have attempts left.
+    /// Events that still have attempts left, of which no timer knows.
     pub fn waiting(&self) -> impl Iterator<Item = &String> {
-        self.pending.iter().filter(|(_, pending)| !pending.given_up).map(|(id, _)| id)
+        self.pending.iter().filter(|(_, pending)| !pending.given_up && pending.due.is_none()).map(|(id, _)| id)
     }
 }
 

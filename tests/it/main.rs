@@ -33,6 +33,7 @@ mod seeds;
 mod signature;
 mod simulator;
 mod support;
+mod test_clock;
 mod tidy;
 mod transport;
 mod verify;
