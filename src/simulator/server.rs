@@ -166,13 +166,10 @@ pub async fn handle(
     let stopped = account.deliverer.stopped();
     // In a task of its own: like Stripe, the simulator finishes what it began when the caller hangs up.
     let served = tokio::spawn(async move { receive(&account, request).await });
-    let (response, sending) = match served.await {
-        Ok(served) => served,
-        Err(_) => {
-            let refusal = Refusal::api_error("The simulator failed.");
-            (respond(&ids::fresh("req"), &refused(&refusal, "")), Sending::Normal)
-        }
-    };
+    let (response, sending) = served.await.unwrap_or_else(|_| {
+        let refusal = Refusal::api_error("The simulator failed.");
+        (respond(&ids::fresh("req"), &refused(&refusal, "")), Sending::Normal)
+    });
     match sending {
         Sending::Normal => {}
         Sending::Late(wait) => {

@@ -102,7 +102,7 @@ fn decline_payment(state: &mut State, id: &str, decline: &Decline, next: Option<
     let intent = intent(state, id);
     let refusal = payment_intent::fail(state, &intent, decline);
     remember_charge(state, id, &intent);
-    let attempts = state.get(Kind::Invoice, id).map(|record| number(&record.object, "attempt_count")).unwrap_or(0);
+    let attempts = state.get(Kind::Invoice, id).map_or(0, |record| number(&record.object, "attempt_count"));
     let changes = json!({
         "attempted": true, "attempt_count": attempts.saturating_add(1), "next_payment_attempt": next,
         "auto_advance": next.is_some(),

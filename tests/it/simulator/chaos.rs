@@ -51,8 +51,7 @@ async fn arrivals(chaos: &Chaos) -> Vec<String> {
     }
     assert!(account.simulator.wait_until_answered(WAIT).await);
     account.simulator.wait_until_delivered(WAIT).await.unwrap();
-    let got = got.lock().unwrap().clone();
-    got
+    got.lock().unwrap().clone()
 }
 
 fn in_order() -> Vec<String> {

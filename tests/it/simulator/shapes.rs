@@ -1,6 +1,7 @@
 //! Every object in every train's shape, for requests and for endpoints, chosen apart.
 
 use creditd::simulator::{Options, Outcome};
+use reqwest::Method;
 use rstest::rstest;
 use serde_json::Value;
 
@@ -149,5 +150,30 @@ async fn everything_is_in_the_shape_of_its_version(#[values(0, 1, 2, 3, 4, 5)] e
             assert_eq!(answer.status, 200, "{path} in {version}: {}", answer.body);
             check(&answer.body, request, &mut seen);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_request_names_methods_as_its_version_does() {
+    let account = Account::new().await;
+    for (place, version) in TRAINS.iter().enumerate() {
+        let headers = [("stripe-version", *version)];
+        let (known, unknown) = if place < 5 {
+            ("payment_method_types", "allowed_payment_method_types")
+        } else {
+            ("allowed_payment_method_types", "payment_method_types")
+        };
+        let send = |name: &'static str, value: &'static str| {
+            let form = format!("amount=5&currency=eur&{name}[0]={value}");
+            let (account, headers) = (&account, &headers);
+            async move { account.send(Method::POST, "/v1/payment_intents", &form, headers).await }
+        };
+        assert_eq!(send(known, "card").await.status, 200, "{version}");
+        assert_eq!(send(known, "sepa_debit").await.body["error"]["param"], known, "refused, not ignored");
+        let refused = send(unknown, "card").await;
+        assert_eq!((refused.status, &refused.body["error"]["code"]), (400, &Value::from("parameter_unknown")));
+    }
+    for version in ["2025-03-30.basil", "2025-09-30.basil", "2026-09-30.dahlia", "2026-10-28.fern", "endive"] {
+        assert_eq!(account.get_in(version, "/v1/customers", "").await.status, 400, "{version}");
     }
 }
