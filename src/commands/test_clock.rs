@@ -15,6 +15,11 @@ use crate::store::instance::Instance;
 /// What one call waits for steps of the simulated Stripe; the caller asks again for the rest.
 const PATIENCE: Duration = Duration::from_mins(5);
 
+/// What each step waits for the inbox to work through what was delivered; what takes longer is worked through later.
+const INBOX_PATIENCE: Duration = Duration::from_secs(3);
+/// How often the inbox is looked at meanwhile.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
 /// Called after each move: what waits for time looks again.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
@@ -27,8 +32,11 @@ pub struct Simulated {
     pub clock: Clock,
 }
 
-/// Moves everything that lives by the test clock.
-pub struct MovingClock {
+/// Moves everything that lives by the test clock. Each move runs in a task of its own: a client that hangs up leaves
+/// no clock behind.
+pub struct MovingClock(Arc<Parts>);
+
+struct Parts {
     offset: OffsetOnly,
     simulated: Option<Simulated>,
     wake: Wake,
@@ -38,9 +46,12 @@ pub struct MovingClock {
 impl MovingClock {
     /// A test clock of a database, perhaps with a simulated Stripe.
     pub fn new(store: Store, simulated: Option<Simulated>, wake: Wake) -> Self {
-        Self { offset: OffsetOnly(store), simulated, wake, one_at_a_time: tokio::sync::Mutex::default() }
+        let one_at_a_time = tokio::sync::Mutex::default();
+        Self(Arc::new(Parts { offset: OffsetOnly(store), simulated, wake, one_at_a_time }))
     }
+}
 
+impl Parts {
     async fn move_all(&self, advance: Advance) -> Result<Instance, AdvanceError> {
         let moved = match &self.simulated {
             None => self.offset.move_offset(advance).await,
@@ -71,7 +82,6 @@ impl MovingClock {
             let seconds = seconds_up(now, next);
             now = self.reach(simulated, Advance::By(seconds), next).await?.now;
             left = left.saturating_sub(seconds);
-            (self.wake)();
         }
         let rest = match advance {
             Advance::By(_) => Advance::By(left),
@@ -93,7 +103,20 @@ impl MovingClock {
         if !simulated.clock.raise_offset(SignedDuration::from_secs(moved.test_offset_seconds)) {
             return Err(AdvanceError::Simulator("its clock is not a shifted one".to_owned()));
         }
-        simulated.simulator.advance_to(to).await.map_err(|error| AdvanceError::Simulator(error.to_string()))
+        let went = simulated.simulator.advance_to(to).await;
+        went.map_err(|error| AdvanceError::Simulator(error.to_string()))?;
+        (self.wake)();
+        self.wait_for_inbox().await
+    }
+
+    /// Waits, within a bound, until what was delivered is worked through: at the time at which it happened, and while
+    /// Stripe still answers as it did then.
+    async fn wait_for_inbox(&self) -> Result<(), AdvanceError> {
+        let started = clock::instant();
+        while self.offset.0.count_due_events().await? > 0 && started.elapsed() < INBOX_PATIENCE {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        Ok(())
     }
 }
 
@@ -106,7 +129,11 @@ fn seconds_up(from: Timestamp, to: Timestamp) -> i64 {
 
 impl TestClock for MovingClock {
     fn advance(&self, advance: Advance) -> BoxFuture<'_, Result<Instance, AdvanceError>> {
-        Box::pin(self.move_all(advance))
+        let parts = self.0.clone();
+        Box::pin(async move {
+            let moving = tokio::spawn(async move { parts.move_all(advance).await });
+            moving.await.unwrap_or_else(|_| Err(AdvanceError::Simulator("the moving task ended".to_owned())))
+        })
     }
 }
 

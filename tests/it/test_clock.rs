@@ -189,6 +189,7 @@ async fn stripe_and_the_daemon_go_along_and_each_event_is_delivered_at_its_time(
     }
     let instance = both.store.instance().await.unwrap().unwrap();
     assert_eq!(instance.test_offset_seconds, offset);
+    assert_eq!(both.store.count_due_events().await.unwrap(), 0, "and worked through on the way");
     let to = (instance.now + SignedDuration::from_hours(24 * 40)).to_string();
     both.advance(json!({ "to": to })).await;
     assert_eq!(both.simulator.event_ids("invoice.paid").len(), 5);
