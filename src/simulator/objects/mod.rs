@@ -14,6 +14,7 @@ pub mod session;
 pub mod session_payment;
 pub mod subscription;
 pub mod subscription_life;
+pub mod terms;
 
 use serde_json::{Map, Value, json};
 

@@ -7,7 +7,8 @@ use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, facts, number, text, with_fields, with_nulls};
 use super::price::{self, PriceData};
-use super::subscription::{self, QUANTITY_MAX, Seat, Trial};
+use super::subscription::{self, QUANTITY_MAX, Seat};
+use super::terms::Trial;
 use super::{AMOUNT_MAX, read_methods};
 
 /// Parameters of a creation in every version.

@@ -103,6 +103,7 @@ async fn a_body_is_cut_at_any_byte() {
     let all = Fault::CutBody { at: whole.len() + 1_000 };
     account.simulator.set_fault_rules(vec![rule(all)]).unwrap();
     assert!(matches!(call(&account, "all").await, Seen::Answer(200, ..)), "nothing was left to cut");
+    assert!(matches!(call(&account, "after").await, Seen::Answer(200, ..)), "and the next answer is whole");
 }
 
 #[tokio::test]
