@@ -285,6 +285,14 @@ impl State {
         self.emit_change(event_type, kind, id, None);
     }
 
+    /// Whether an event of a type about an object is on its way and was not taken yet.
+    pub fn is_untaken(&self, event_type: &str, id: &str) -> bool {
+        self.auto_deliver
+            && self.pending.keys().filter_map(|event| self.get(Kind::Event, event)).any(|record| {
+                text(&record.object, "type") == event_type && text(&record.object["data"]["object"], "id") == id
+            })
+    }
+
     /// The same, with the values that changed as they were before.
     pub fn emit_change(&mut self, event_type: &str, kind: Kind, id: &str, previous: Option<Value>) {
         if event_type.starts_with("invoice_payment.") && self.endpoint_version.train() == Train::Acacia {

@@ -217,3 +217,24 @@ async fn disorder_is_ordered_through_the_control_endpoint_or_refused() {
     let entries = account.simulator.log().entries();
     assert!(entries.iter().any(|entry| matches!(entry, Entry::Control { action, .. } if action == "chaos")));
 }
+
+#[tokio::test]
+async fn a_draft_waits_three_days_for_an_endpoint_that_does_not_take_it() {
+    for (mended_after_hours, expected) in [(10, 18), (1_000, 72)] {
+        let failing = Arc::new(Mutex::new(false));
+        let (url, _) = endpoint(failing.clone()).await;
+        let account = Account::start(options(&url, RetryPlan::stripe())).await;
+        account.subscription("").await;
+        account.simulator.wait_until_delivered(WAIT).await.unwrap();
+        *failing.lock().unwrap() = true;
+        let end = account.simulator.next_timer().unwrap();
+        let mended = end + SignedDuration::from_hours(mended_after_hours.min(80));
+        account.simulator.advance_to(mended).await.unwrap();
+        *failing.lock().unwrap() = mended_after_hours > 80;
+        account.simulator.advance_to(end + SignedDuration::from_hours(90)).await.unwrap();
+        let finalized = account.events("invoice.finalized").last().unwrap()["created"].as_i64().unwrap();
+        let hours = (finalized - end.as_second()) / 3_600;
+        // Mended after ten hours, the repeat at 17.6 hours is taken; the draft looks each hour.
+        assert_eq!(hours, expected, "finalized {hours} hours after the period's end");
+    }
+}
