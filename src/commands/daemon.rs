@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use super::test_clock::{MovingClock, Simulated, Wake};
 use crate::clock::Clock;
 use crate::http::health::WorkerAges;
 use crate::http::webhook::{Receive, ReceiveError, Received};
@@ -77,6 +78,15 @@ fn beat(ages: &WorkerAges, name: &'static str, late_after: Duration) -> Beat {
     Arc::new(move || ages.ran(name))
 }
 
+/// What looks again when the test clock has moved: each worker that waits for something to become due.
+fn woken_by_time(inbox: &InboxWorker, renewal: &RenewalWorker) -> Wake {
+    let (inbox, renewal) = (inbox.wake.clone(), renewal.wake.clone());
+    Arc::new(move || {
+        inbox.notify_one();
+        renewal.notify_one();
+    })
+}
+
 /// What a daemon runs on.
 pub struct Parts {
     /// The database, migrated.
@@ -116,6 +126,11 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything; it serves once this returns.
     pub async fn start(parts: Parts) -> anyhow::Result<Self> {
+        Self::start_with(parts, None).await
+    }
+
+    /// The same, with a simulated Stripe whose time goes with the daemon's.
+    pub async fn start_with(parts: Parts, simulated: Option<Simulated>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(parts.listen)
             .await
             .with_context(|| format!("cannot listen on {}: choose another address with --listen", parts.listen))?;
@@ -148,8 +163,10 @@ impl Daemon {
             beat: beat(&ages, "renewal", RENEWAL_LATE),
         };
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
+        let test_clock = MovingClock::new(parts.store.clone(), simulated, woken_by_time(&inbox, &renewal));
         let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)))
-            .with_metrics_public(parts.surface.metrics_public);
+            .with_metrics_public(parts.surface.metrics_public)
+            .with_test_clock(Arc::new(test_clock));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
         tasks.spawn(renewal.clone().run(stop.clone()));

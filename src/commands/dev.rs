@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::daemon::{Daemon, Parts, told_to_stop};
+use super::test_clock::Simulated;
 use super::{Usage, keys, serve, tour};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -115,8 +117,10 @@ async fn run_on(
         Some(path) => super::catalog::apply_at_start(store, path).await?,
         None => super::catalog::apply_text_at_start(store, "the sample catalogue", SAMPLE_CATALOG).await?,
     }
-    let clock = Clock::system();
-    let simulator = start_simulator(args, data_dir, &clock, &secrets).await?;
+    let instance = store.instance().await?.context("the database lost its instance")?;
+    // A kept data directory goes on at the time it had reached.
+    let clock = Clock::shifted(SignedDuration::from_secs(instance.test_offset_seconds));
+    let simulator = Arc::new(start_simulator(args, data_dir, &clock, &secrets).await?);
     for price in seeds(&store.catalog().await?.catalog) {
         simulator
             .seed_price(&price)
@@ -126,7 +130,8 @@ async fn run_on(
     settings.base_url = simulator.base_url().to_owned();
     let mut webhook_secrets = config.stripe.webhook_secrets.clone();
     webhook_secrets.push(Secret::new(&secrets.webhook)?);
-    let daemon = Daemon::start(Parts {
+    let simulated = Simulated { simulator: simulator.clone(), clock: clock.clone() };
+    let parts = Parts {
         store: store.clone(),
         clock,
         listen: args.listen.unwrap_or(config.listen),
@@ -138,8 +143,8 @@ async fn run_on(
         grant_free_checkouts: config.stripe.grant_free_checkouts,
         park_unknown_prices: config.stripe.park_unknown_prices,
         surface: config.surface(),
-    })
-    .await?;
+    };
+    let daemon = Daemon::start_with(parts, Some(simulated)).await?;
     let base = format!("http://{}", daemon.address());
     simulator.set_webhook(Some(format!("{base}/webhooks/stripe")), vec![secrets.webhook.clone()])?;
     writeln!(out, "stripe     simulated on {}", simulator.base_url())?;

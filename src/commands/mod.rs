@@ -9,6 +9,7 @@ pub mod health;
 pub mod keys;
 pub mod openapi;
 pub mod serve;
+pub mod test_clock;
 pub mod tour;
 pub mod verify;
 

@@ -25,6 +25,7 @@ pub mod read;
 pub mod request;
 pub mod routes;
 pub mod scrape;
+pub mod test_clock;
 pub mod webhook;
 
 use std::ops::Deref;
@@ -40,6 +41,7 @@ use self::health::WorkerAges;
 use self::listener::Limits;
 use self::request::Measured;
 use self::scrape::Queues;
+use self::test_clock::{OffsetOnly, TestClock};
 use self::webhook::Receive;
 use crate::clock::Clock;
 use crate::posting::Posting;
@@ -85,6 +87,8 @@ pub struct Parts {
     pub metrics_public: bool,
     /// What the metrics say of the database.
     pub queues: Queues,
+    /// Moves the time of a test database.
+    pub test_clock: Arc<dyn TestClock>,
 }
 
 impl Deref for App {
@@ -105,9 +109,25 @@ impl App {
     /// An app on a database, with nothing remembered yet.
     pub fn new(store: Store, posting: Posting, clock: Clock, workers: WorkerAges, webhook: Arc<dyn Receive>) -> Self {
         let (keys, directory) = (Keys::new(&store), Directory::new(&store));
-        let (metrics_public, queues) = (true, Queues::default());
-        let parts = Parts { store, posting, clock, keys, directory, workers, webhook, metrics_public, queues };
-        Self(Arc::new(parts))
+        let test_clock = Arc::new(OffsetOnly(store.clone()));
+        Self(Arc::new(Parts {
+            store,
+            posting,
+            clock,
+            keys,
+            directory,
+            workers,
+            webhook,
+            metrics_public: true,
+            queues: Queues::default(),
+            test_clock,
+        }))
+    }
+
+    /// The same with another test clock.
+    #[must_use]
+    pub fn with_test_clock(self, test_clock: Arc<dyn TestClock>) -> Self {
+        Self(Arc::new(Parts { test_clock, ..(*self.0).clone() }))
     }
 
     /// The same with metrics for everyone or for keys of finance and admin only.

@@ -100,11 +100,13 @@ pub struct Queue {
     drawn: usize,
     lanes: usize,
     outstanding: usize,
+    taken: u64,
 }
 
 impl Queue {
-    /// Takes an event and its copies; some that waited become ready.
-    pub fn hold(&mut self, event: &str, copies: u32) {
+    /// Takes an event and its copies; some that waited become ready. Gives the number of the taking if any still wait.
+    pub fn hold(&mut self, event: &str, copies: u32) -> Option<u64> {
+        self.taken += 1;
         for copy in 0..=copies {
             self.held.push(Sending { event: event.to_owned(), copy });
             self.outstanding += 1;
@@ -112,6 +114,14 @@ impl Queue {
         let window = self.chaos.as_ref().map_or(0, |chaos| chaos.window);
         while self.held.len() > window.saturating_sub(1) {
             self.draw();
+        }
+        (!self.held.is_empty()).then_some(self.taken)
+    }
+
+    /// Everything that waits becomes ready, if nothing was taken since.
+    pub fn flush_since(&mut self, taken: u64) {
+        if self.taken == taken {
+            self.flush();
         }
     }
 
@@ -152,11 +162,6 @@ impl Queue {
         self.outstanding = self.outstanding.saturating_sub(1);
     }
 
-    /// Whether events wait to be put in order.
-    pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     /// Sendings not answered yet.
     pub fn outstanding(&self) -> usize {
         self.outstanding
@@ -170,7 +175,7 @@ mod tests {
     fn order_of(chaos: &Chaos) -> Vec<Sending> {
         let mut queue = Queue { chaos: Some(chaos.clone()), ..Queue::default() };
         for place in 0..30 {
-            queue.hold(&format!("evt_{place}"), chaos.decide(place).0);
+            let _waiting = queue.hold(&format!("evt_{place}"), chaos.decide(place).0);
         }
         queue.flush();
         assert!(queue.open_lane());

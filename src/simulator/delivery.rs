@@ -21,7 +21,7 @@ const REPEATS_MAX: usize = 64;
 /// Microseconds of a millisecond.
 const MILLI: i64 = 1_000;
 /// Nothing was emitted for so long: events held back to be put in another order go out.
-const QUIET: Duration = Duration::from_millis(30);
+const QUIET: Duration = Duration::from_millis(100);
 
 /// The delays before each repeat of a failed delivery.
 #[derive(Clone, Debug)]
@@ -182,15 +182,14 @@ impl Deliverer {
     /// Hands an event to the disorder; what it holds back goes out when nothing follows for a while.
     fn hold(account: &Arc<Account>, event: &str, copies: u32) {
         let mut queue = account.deliverer.queue();
-        queue.hold(event, copies);
-        let holding = queue.is_holding();
+        let held = queue.hold(event, copies);
         drop(queue);
         Self::open_lanes(account);
-        if holding {
+        if let Some(taken) = held {
             let sender = Arc::clone(account);
             Self::spawn(account, async move {
                 tokio::time::sleep(QUIET).await;
-                sender.deliverer.queue().flush();
+                sender.deliverer.queue().flush_since(taken);
                 Self::open_lanes(&sender);
             });
         }

@@ -372,6 +372,12 @@ impl Simulator {
         of_type.map(|record| state::text(&record.object, "id").to_owned()).collect()
     }
 
+    /// Ids of all events, oldest first.
+    pub fn all_event_ids(&self) -> Vec<String> {
+        let state = self.account.state();
+        state.all(state::Kind::Event).map(|record| state::text(&record.object, "id").to_owned()).collect()
+    }
+
     /// Sends later events elsewhere, signed with these secrets.
     pub fn set_webhook(&self, url: Option<String>, secrets: Vec<String>) -> Result<(), SimulatorError> {
         control::set_webhook(&self.account, Webhook { url, secrets })

@@ -15,6 +15,9 @@ use super::shapes::{Train, Version};
 use super::state::{Kind, State};
 
 const EXPAND: &[&str] = &["expand[]"];
+/// The methods a buyer is offered, as they are named up to dahlia, and since endive.
+const METHODS_BEFORE: &[&str] = &["payment_method_types[]"];
+const METHODS: &[&str] = &["allowed_payment_method_types[]"];
 
 /// A request that was authorised and decoded.
 #[derive(Debug)]
@@ -30,6 +33,11 @@ pub struct Call<'request> {
 }
 
 impl Call<'_> {
+    /// The name under which this version offers methods.
+    fn methods(&self) -> &'static [&'static str] {
+        if self.version.train() < Train::Endive { METHODS_BEFORE } else { METHODS }
+    }
+
     fn params(&self, patterns: &[&[&str]]) -> Result<Params, Refusal> {
         Params::accepting(self.pairs, patterns)
     }
@@ -129,12 +137,14 @@ fn write(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<Value,
         ["products", id] => product::update(state, id, &call.params(&[product::UPDATE])?),
         ["prices"] => price::create(state, &call.params(&[price::ACCEPTED])?),
         ["prices", id] => price::update(state, id, &call.params(&[price::UPDATE])?),
-        ["checkout", "sessions"] => session::create(state, &call.params(&[session::ACCEPTED])?),
+        ["checkout", "sessions"] => session::create(state, &call.params(&[session::ACCEPTED, call.methods()])?),
         ["checkout", "sessions", id, "expire"] => {
             call.params(&[EXPAND])?;
             session_payment::expire(state, id)
         }
-        ["payment_intents"] => payment_intent::create(state, &call.params(&[payment_intent::ACCEPTED])?),
+        ["payment_intents"] => {
+            payment_intent::create(state, &call.params(&[payment_intent::ACCEPTED, call.methods()])?)
+        }
         ["invoices", id, "finalize"] => collection::finalize_now(state, id, &call.params(&[collection::FINALIZE])?),
         ["invoices", id, "pay"] => collection::pay_now(state, id, &call.params(&[collection::PAY])?),
         ["invoices", id, "void"] => {

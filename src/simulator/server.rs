@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State as Shared};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use base64::Engine as _;
 use serde_json::Value;
@@ -166,13 +166,10 @@ pub async fn handle(
     let stopped = account.deliverer.stopped();
     // In a task of its own: like Stripe, the simulator finishes what it began when the caller hangs up.
     let served = tokio::spawn(async move { receive(&account, request).await });
-    let (response, sending) = match served.await {
-        Ok(served) => served,
-        Err(_) => {
-            let refusal = Refusal::api_error("The simulator failed.");
-            (respond(&ids::fresh("req"), &refused(&refusal, "")), Sending::Normal)
-        }
-    };
+    let (mut response, sending) = served.await.unwrap_or_else(|_| {
+        let refusal = Refusal::api_error("The simulator failed.");
+        (respond(&ids::fresh("req"), &refused(&refusal, "")), Sending::Normal)
+    });
     match sending {
         Sending::Normal => {}
         Sending::Late(wait) => {
@@ -182,7 +179,11 @@ pub async fn handle(
             let _left_or_stopped = tokio::time::timeout(HANG_MAX, stopped.cancelled()).await;
             connection.break_next(Break::Close);
         }
-        Sending::Broken(how) => connection.break_next(how),
+        Sending::Broken(how) => {
+            connection.break_next(how);
+            // A body shorter than its cut leaves nothing broken for the next answer on this connection.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
     }
     response
 }

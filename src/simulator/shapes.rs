@@ -78,6 +78,17 @@ impl Version {
         if self.train == Train::Endive { object.clone() } else { self.older(state, object) }
     }
 
+    /// What an object was before a change, in this version's shape; what moved with it is told too.
+    pub fn render_previous(&self, state: &State, kind: Kind, previous: &Value) -> Value {
+        let mut rendered = self.render(state, previous);
+        if self.train == Train::Acacia && kind == Kind::Subscription && previous["items"].is_object() {
+            let (start, end) = period(previous);
+            rendered["current_period_start"] = json!(start);
+            rendered["current_period_end"] = json!(end);
+        }
+        rendered
+    }
+
     fn older(&self, state: &State, value: &Value) -> Value {
         match value {
             Value::Array(values) => Value::Array(values.iter().map(|inner| self.older(state, inner)).collect()),
@@ -219,10 +230,18 @@ fn line(state: &State, newest: &Value, older: &mut Map<String, Value>) {
     }
 }
 
+/// The period of a subscription, told by its items.
+fn period(subscription: &Value) -> (Option<i64>, Option<i64>) {
+    let of_items = |field: &str| {
+        let items = subscription["items"]["data"].as_array().into_iter().flatten();
+        items.map(|item| number(item, field)).max()
+    };
+    (of_items("current_period_start"), of_items("current_period_end"))
+}
+
 fn subscription(newest: &Value, older: &mut Map<String, Value>) {
     let items = newest["items"]["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let start = items.iter().map(|item| number(item, "current_period_start")).max();
-    let end = items.iter().map(|item| number(item, "current_period_end")).max();
+    let (start, end) = period(newest);
     // Only a subscription of one item has a plan and quantity of its own.
     let single = if let [item] = items { (item["plan"].clone(), item["quantity"].clone()) } else { Default::default() };
     put(

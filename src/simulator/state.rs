@@ -285,6 +285,14 @@ impl State {
         self.emit_change(event_type, kind, id, None);
     }
 
+    /// Whether an event of a type about an object is on its way and was not taken yet.
+    pub fn is_untaken(&self, event_type: &str, id: &str) -> bool {
+        self.auto_deliver
+            && self.pending.keys().filter_map(|event| self.get(Kind::Event, event)).any(|record| {
+                text(&record.object, "type") == event_type && text(&record.object["data"]["object"], "id") == id
+            })
+    }
+
     /// The same, with the values that changed as they were before.
     pub fn emit_change(&mut self, event_type: &str, kind: Kind, id: &str, previous: Option<Value>) {
         if event_type.starts_with("invoice_payment.") && self.endpoint_version.train() == Train::Acacia {
@@ -293,6 +301,7 @@ impl State {
         }
         let Some(record) = self.get(kind, id) else { return };
         let object = self.endpoint_version.render(self, &record.object);
+        let previous = previous.map(|previous| self.endpoint_version.render_previous(self, kind, &previous));
         let event = event::build(self, event_type, &object, previous);
         let event_id = self.insert(Kind::Event, event, Map::new());
         if self.deliver {
@@ -303,9 +312,9 @@ impl State {
         }
     }
 
-    /// Events that still have attempts left.
+    /// Events that still have attempts left, of which no timer knows.
     pub fn waiting(&self) -> impl Iterator<Item = &String> {
-        self.pending.iter().filter(|(_, pending)| !pending.given_up).map(|(id, _)| id)
+        self.pending.iter().filter(|(_, pending)| !pending.given_up && pending.due.is_none()).map(|(id, _)| id)
     }
 }
 

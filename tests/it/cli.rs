@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use creditd::clock::Clock;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -312,6 +313,34 @@ async fn ctrl_c_ends_dev_with_0_and_its_postgres_with_it() {
     assert_eq!(answer.send().await.unwrap().status().as_u16(), 201);
     assert_eq!(running.end(Signal::SIGINT).await, Some(0));
     assert_eq!(at_work_in(&dev.data()), [""; 0]);
+}
+
+#[tokio::test]
+async fn dev_on_a_kept_folder_goes_on_at_the_time_it_had_reached() {
+    let dev = Dev::new();
+    let mut offset = 0;
+    for round in 1..=2 {
+        let (listen, stripe) = (free_address(), free_address());
+        let mut command = bare(&["dev", "--no-tour", "--listen"]);
+        command.args([listen.to_string(), "--stripe-listen".to_owned(), stripe.to_string(), "--data-dir".to_owned()]);
+        command.arg(dev.data()).current_dir(dev.folder.path());
+        let running = Running::start(command, &dev.folder.path().join("log")).until_it_answers(listen).await;
+        let key = std::fs::read_to_string(dev.data().join("api-key")).unwrap();
+        let stripe_time = || async {
+            let made = client().post(format!("http://{stripe}/v1/customers")).bearer_auth("sk_test_creditd_dev");
+            let made: Value = made.send().await.unwrap().json().await.unwrap();
+            made["created"].as_i64().unwrap()
+        };
+        let real = Clock::system().now().as_second();
+        assert!((offset..offset + 60).contains(&(stripe_time().await - real)), "round {round} begins {offset} s ahead");
+        let url = format!("http://{listen}/api/v1/test-clock/advance");
+        let moved = client().post(url).bearer_auth(key.trim()).json(&json!({ "seconds": 3_000_000 }));
+        let moved: Value = moved.send().await.unwrap().json().await.unwrap();
+        offset += 3_000_000;
+        assert_eq!(moved["offset_seconds"], json!(offset), "round {round}");
+        assert!((offset..offset + 60).contains(&(stripe_time().await - real)), "round {round}");
+        assert_eq!(running.end(Signal::SIGINT).await, Some(0));
+    }
 }
 
 #[tokio::test]

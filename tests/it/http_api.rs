@@ -126,7 +126,11 @@ pub fn catalog() -> Catalog {
 
 impl Api {
     pub async fn start() -> Self {
-        let store = fresh_store().await;
+        Self::on(fresh_store().await).await
+    }
+
+    /// On a database that may have been started before.
+    pub async fn on(store: Store) -> Self {
         store.ensure_instance(false, None).await.unwrap();
         let _: Applied = store.apply_catalog(&catalog(), [7; 32], false).await.unwrap();
         let mut keys = BTreeMap::new();

@@ -8,7 +8,7 @@ use creditd::store::keys::{KeyImport, Revocation};
 use crate::http_api::Api;
 
 /// Method, path, and the scopes that get past the door.
-const ROUTES: [(&str, &str, &[Scope]); 9] = [
+const ROUTES: [(&str, &str, &[Scope]); 10] = [
     ("POST", "/api/v1/check", &[Scope::App, Scope::Admin]),
     ("POST", "/api/v1/track", &[Scope::App, Scope::Admin]),
     ("POST", "/api/v1/track/batch", &[Scope::App, Scope::Admin]),
@@ -18,6 +18,7 @@ const ROUTES: [(&str, &str, &[Scope]); 9] = [
     ("GET", "/api/v1/customers/ada/entries", &Scope::ALL),
     ("GET", "/api/v1/stripe-events", &[Scope::Finance, Scope::Admin]),
     ("POST", "/api/v1/grants", &[Scope::Admin]),
+    ("POST", "/api/v1/test-clock/advance", &[Scope::Admin]),
 ];
 
 fn random(seed: u8) -> [u8; 30] {

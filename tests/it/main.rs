@@ -42,6 +42,7 @@ mod signature;
 mod simulator;
 mod subscription_laws;
 mod support;
+mod test_clock;
 mod tidy;
 mod transport;
 mod verify;

@@ -10,9 +10,14 @@ use creditd::simulator::{Entry, InvoiceOrder, Options, Outcome, Simulator, Simul
 use reqwest::Method;
 use serde_json::{Value, json};
 
+mod chaos;
 mod deliveries;
+mod faults;
 mod idempotency;
 mod sdk;
+mod shapes;
+mod subscriptions;
+mod time;
 
 const ACACIA: &str = "2024-09-30.acacia";
 

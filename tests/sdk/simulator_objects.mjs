@@ -160,8 +160,24 @@ await assert.rejects(
   (error) => error instanceof Stripe.errors.StripeIdempotencyError,
 );
 const events = [];
-for await (const event of stripe.events.list({ limit: 4, created: { gte: customer.created } })) events.push(event);
+for await (const event of stripe.events.list({ limit: 100 })) events.push(event);
 events.forEach(checkAll);
+for (const service of [stripe.invoices, stripe.paymentIntents, stripe.charges, stripe.invoicePayments]) {
+  const found = [];
+  for await (const one of service.list({ limit: 100 })) found.push(one);
+  assert.ok(found.length > 3);
+  found.forEach(checkAll);
+}
+const statuses = new Set();
+for await (const one of stripe.subscriptions.list({ limit: 100, status: 'all' })) {
+  checkAll(one);
+  statuses.add(one.status);
+}
+for (const status of ['active', 'canceled', 'incomplete_expired']) assert.ok(statuses.has(status), status);
+const told = new Set(events.map((event) => event.type));
+for (const type of ['customer.subscription.trial_will_end', 'invoice.voided', 'invoice.payment_failed', 'customer.deleted']) {
+  assert.ok(told.has(type), type);
+}
 for (let turn = 0; turn < 100 && received.length < 20; turn += 1) await new Promise((done) => { setTimeout(done, 20); });
 const types = new Set();
 for (const [body, signature] of received) {

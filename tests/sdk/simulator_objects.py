@@ -127,14 +127,27 @@ def main():
         raise AssertionError("a customer that is not there was found")
     except stripe.InvalidRequestError as error:
         assert error.http_status == 404 and error.request_id
-    events = list(v1.events.list({"limit": 5}).auto_paging_iter())
+    events = list(v1.events.list({"limit": 100}).auto_paging_iter())
+    since = [event for event in events if event.created >= customer.created]
     assert len(events) > 10
     for event in events:
         check(event, "event " + event.type)
     for _ in range(100):
-        if len(Endpoint.received) >= len(events):
+        if len(Endpoint.received) >= len(since):
             break
         threading.Event().wait(0.05)
+    lived = {"customer": v1.customers, "invoice": v1.invoices, "payment intent": v1.payment_intents, "charge": v1.charges,
+             "invoice payment": v1.invoice_payments, "subscription": v1.subscriptions}
+    for name, service in lived.items():
+        params = {"limit": 100} | ({"status": "all"} if name == "subscription" else {})
+        found = list(service.list(params).auto_paging_iter())
+        assert len(found) > 3, f"only {len(found)} {name}"
+        for one in found:
+            check(one, name)
+    assert {"canceled", "active", "incomplete_expired"} <= {one.status for one in found}
+    assert {"draft", "paid", "void", "uncollectible", "open"} >= {one.status for one in v1.invoices.list({"limit": 100}).data}
+    told = {event.type for event in events}
+    assert {"customer.subscription.trial_will_end", "invoice.voided", "invoice.payment_failed"} <= told, told
     types = set()
     for body, signature in Endpoint.received:
         event = stripe.Webhook.construct_event(body, signature, SECRET)

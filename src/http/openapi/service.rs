@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::schema::{Schemas, answer, list, shown, shown_or_null, words};
+use super::super::test_clock::ADVANCE_SECONDS_MAX;
+use super::schema::{Schemas, answer, list, request, shown, shown_or_null, words};
 use super::{Answer, Operation};
 
 fn operation(id: &'static str, summary: &'static str, description: &'static str, answers: Vec<Answer>) -> Operation {
@@ -74,6 +75,21 @@ pub fn webhook() -> Operation {
     }
 }
 
+/// `POST /api/v1/test-clock/advance`.
+pub fn advance() -> Operation {
+    Operation {
+        id: "advance_test_clock",
+        tag: "service",
+        summary: "Moves the time of a test database forward",
+        description: "By `seconds` or to a time, one of the two; in `dev` the simulated Stripe goes along, from one thing \
+            it has to do to the next. A live database has no test clock.",
+        parameters: Vec::new(),
+        body: Some("Advance"),
+        answers: vec![Answer::json(200, "The time it is now.", "TestClock")],
+        refusals: &[(400, &["bad_request", "not_supported"]), (503, &["test_clock_unfinished"])],
+    }
+}
+
 pub(super) fn schemas() -> Schemas {
     let worker = answer(&json!({
         "name": shown("string", "Its name."),
@@ -89,6 +105,24 @@ pub(super) fn schemas() -> Schemas {
                 "database": words(&["ok", "unreachable"], "Does it answer?"),
                 "migrations_pending": shown_or_null("integer", "Migrations to be run; null: the database does not answer."),
                 "workers": list(&worker, "Every worker."),
+            })),
+        ),
+        (
+            "Advance".to_owned(),
+            request(
+                &[],
+                &json!({
+                    "seconds": { "type": "integer", "minimum": 1, "maximum": ADVANCE_SECONDS_MAX,
+                        "description": "How far, in seconds; ten years at most." },
+                    "to": { "type": "string", "format": "date-time", "description": "Up to when, later than now." },
+                }),
+            ),
+        ),
+        (
+            "TestClock".to_owned(),
+            answer(&json!({
+                "now": shown("string", "Ledger time now."),
+                "offset_seconds": { "type": "integer", "minimum": 0, "description": "Seconds it is ahead of real time." },
             })),
         ),
         ("Received".to_owned(), answer(&json!({ "received": { "const": true } }))),

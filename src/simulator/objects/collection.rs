@@ -16,6 +16,8 @@ pub const PAY: &[&str] = &["off_session", "paid_out_of_band", "payment_method", 
 
 /// How long a cycle invoice stays a draft.
 pub const DRAFT_SECONDS: i64 = 60 * 60;
+/// How long a draft waits for an endpoint that does not take its `invoice.created`.
+const UNTAKEN_SECONDS_MAX: i64 = 72 * 60 * 60;
 /// Seconds of a day.
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// Days after the first attempt at which a charge is tried again.
@@ -32,8 +34,13 @@ pub fn due(invoice: &Value) -> Option<i64> {
 
 /// What is due happens: a draft is finalized and charged, an open invoice is charged again.
 pub fn fire(state: &mut State, id: &str) {
-    let status = state.get(Kind::Invoice, id).map(|record| text(&record.object, "status").to_owned());
-    if status.as_deref() == Some("draft") {
+    let Some(record) = state.get(Kind::Invoice, id) else { return };
+    let patience = number(&record.object, "created").saturating_add(UNTAKEN_SECONDS_MAX);
+    if text(&record.object, "status") == "draft" {
+        if state.now < patience && state.is_untaken("invoice.created", id) {
+            let later = state.now.saturating_add(DRAFT_SECONDS).min(patience);
+            return state.set(Kind::Invoice, id, json!({ "automatically_finalizes_at": later }));
+        }
         finalize(state, id);
     }
     if is_open(state, id) {
@@ -102,7 +109,7 @@ fn decline_payment(state: &mut State, id: &str, decline: &Decline, next: Option<
     let intent = intent(state, id);
     let refusal = payment_intent::fail(state, &intent, decline);
     remember_charge(state, id, &intent);
-    let attempts = state.get(Kind::Invoice, id).map(|record| number(&record.object, "attempt_count")).unwrap_or(0);
+    let attempts = state.get(Kind::Invoice, id).map_or(0, |record| number(&record.object, "attempt_count"));
     let changes = json!({
         "attempted": true, "attempt_count": attempts.saturating_add(1), "next_payment_attempt": next,
         "auto_advance": next.is_some(),

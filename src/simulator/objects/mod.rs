@@ -14,6 +14,7 @@ pub mod session;
 pub mod session_payment;
 pub mod subscription;
 pub mod subscription_life;
+pub mod terms;
 
 use serde_json::{Map, Value, json};
 
@@ -23,6 +24,21 @@ use super::state::{Kind, State};
 
 /// The largest amount Stripe takes, in minor units: eight digits.
 pub const AMOUNT_MAX: i64 = 99_999_999;
+
+/// The methods a buyer is offered, if they are named: the simulator knows cards, so anything else is refused.
+fn read_methods(params: &Params) -> Result<Option<Vec<String>>, Refusal> {
+    for name in ["payment_method_types", "allowed_payment_method_types"] {
+        let named = params.strings(name)?;
+        if named.iter().any(|method| method != "card") {
+            let message = "The simulator takes payments by `card` only.";
+            return Err(Refusal::invalid(message).with("param", json!(name)));
+        }
+        if !named.is_empty() {
+            return Ok(Some(named));
+        }
+    }
+    Ok(None)
+}
 
 /// A list object as it is embedded in another.
 pub fn embedded_list(entries: &[Value], url: &str) -> Value {

@@ -6,7 +6,7 @@ use super::super::ids;
 use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, facts, text, with_nulls};
-use super::{AMOUNT_MAX, charge, customer};
+use super::{AMOUNT_MAX, charge, customer, read_methods};
 
 /// Parameters of a creation.
 pub const ACCEPTED: &[&str] = &[
@@ -94,6 +94,8 @@ pub struct Purpose {
     pub setup_future_usage: Option<String>,
     /// How it is paid.
     pub payment_method: Option<String>,
+    /// The methods named.
+    pub methods: Option<Vec<String>>,
     /// The invoice it pays, which only older shapes tell.
     pub invoice: Option<String>,
 }
@@ -114,6 +116,7 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
         receipt_email: params.string("receipt_email")?,
         setup_future_usage: params.one_of("setup_future_usage", &["off_session", "on_session"])?,
         payment_method: params.string("payment_method")?,
+        methods: read_methods(params)?,
         invoice: None,
     };
     if let Some(customer) = &purpose.customer {
@@ -143,7 +146,7 @@ pub fn open(state: &mut State, amount: i64, currency: &str, purpose: &Purpose) -
     let waiting = if purpose.payment_method.is_some() { "requires_confirmation" } else { "requires_payment_method" };
     let intent = with_nulls(
         json!({
-            "id": id, "object": "payment_intent", "amount": amount, "amount_capturable": 0, "amount_received": 0,
+            "id": id, "object": "payment_intent", "allowed_payment_method_types": purpose.methods, "amount": amount, "amount_capturable": 0, "amount_received": 0,
             "capture_method": "automatic", "client_secret": secret, "confirmation_method": "automatic",
             "created": state.now, "currency": currency, "customer": purpose.customer,
             "description": purpose.description, "livemode": false, "metadata": purpose.metadata,
@@ -152,7 +155,6 @@ pub fn open(state: &mut State, amount: i64, currency: &str, purpose: &Purpose) -
             "setup_future_usage": purpose.setup_future_usage, "status": waiting,
         }),
         &[
-            "allowed_payment_method_types",
             "application",
             "application_fee_amount",
             "automatic_payment_methods",

@@ -6,9 +6,10 @@ use super::super::ids;
 use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, facts, number, text, with_fields, with_nulls};
-use super::AMOUNT_MAX;
 use super::price::{self, PriceData};
-use super::subscription::{self, QUANTITY_MAX, Seat, Trial};
+use super::subscription::{self, QUANTITY_MAX, Seat};
+use super::terms::Trial;
+use super::{AMOUNT_MAX, read_methods};
 
 /// Parameters of a creation in every version.
 pub const ACCEPTED: &[&str] = &[
@@ -108,6 +109,7 @@ fn read_fields(state: &State, params: &Params, mode: &str) -> Result<Value, Refu
     };
     Ok(json!({
         "customer": customer, "customer_email": email, "customer_creation": creation,
+        "allowed_payment_method_types": read_methods(params)?,
         "client_reference_id": params.string("client_reference_id")?,
         "success_url": params.required("success_url")?, "cancel_url": params.string("cancel_url")?,
         "metadata": params.metadata("metadata", &Value::Null)?,
@@ -330,7 +332,6 @@ fn insert(
         &[
             "after_expiration",
             "allow_promotion_codes",
-            "allowed_payment_method_types",
             "billing_address_collection",
             "client_secret",
             "collected_information",

@@ -6,7 +6,8 @@ use super::super::refusal::Refusal;
 use super::super::state::{Kind, Origin, State, facts, number, text};
 use super::customer;
 use super::payment_intent::{self, Decline, Purpose};
-use super::subscription::{self, Seat, Terms, Trial};
+use super::subscription::{self, Seat};
+use super::terms::{Terms, Trial};
 
 /// What the buyer, or their bank, does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

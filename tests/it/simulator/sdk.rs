@@ -4,20 +4,71 @@ use std::path::Path;
 use std::process::Command;
 
 use creditd::clock::Clock;
-use creditd::simulator::Options;
+use creditd::simulator::{CardOrder, Options};
+use jiff::SignedDuration;
+use reqwest::Method;
 
-use super::Account;
+use super::{Account, id};
+
+/// Three weeks in which everything happens that can happen to a subscription and its invoices.
+async fn live(account: &Account) {
+    let price = account.price("&recurring[interval]=day").await;
+    let mut subscriptions = Vec::new();
+    for more in ["&trial_period_days=4", "", "&cancel_at_period_end=true", "", ""] {
+        let customer = id(&account.post("/v1/customers", "email=a@example.com&name=A").await);
+        let form = format!("customer={customer}&items[0][price]={price}{more}");
+        subscriptions.push((customer, id(&account.post("/v1/subscriptions", &form).await)));
+    }
+    let declined = CardOrder::declined("card_declined", Some("insufficient_funds"));
+    account.simulator.set_card(&subscriptions[1].0, &declined).unwrap();
+    let never = id(&account.post("/v1/customers", "").await);
+    account.simulator.set_card(&never, &declined).unwrap();
+    account.post("/v1/subscriptions", &format!("customer={never}&items[0][price]={price}")).await;
+    let start = account.simulator.now();
+    account.simulator.advance_to(start + SignedDuration::from_hours(24 * 10)).await.unwrap();
+    let gone = account.send(Method::DELETE, &format!("/v1/customers/{}", subscriptions[3].0), "", &[]).await;
+    assert_eq!(gone.status, 200);
+    for end in ["void", "mark_uncollectible"] {
+        let hour = SignedDuration::from_mins(90);
+        let path = format!("/v1/subscriptions/{}", subscriptions[4].1);
+        let mut latest = account.get(&path, "").await["latest_invoice"].as_str().unwrap().to_owned();
+        let paid = latest.clone();
+        for _ in 0..48 {
+            if latest != paid {
+                break;
+            }
+            account.simulator.advance_to(account.simulator.now() + SignedDuration::from_mins(30)).await.unwrap();
+            account.get(&path, "").await["latest_invoice"].as_str().unwrap().clone_into(&mut latest);
+        }
+        account.post(&format!("/v1/invoices/{latest}/finalize"), "auto_advance=false").await;
+        account.post(&format!("/v1/invoices/{latest}/{end}"), "").await;
+        account.simulator.advance_to(account.simulator.now() + hour).await.unwrap();
+    }
+    for event_type in [
+        "customer.deleted",
+        "customer.subscription.deleted",
+        "customer.subscription.trial_will_end",
+        "customer.subscription.updated",
+        "invoice.marked_uncollectible",
+        "invoice.payment_failed",
+        "invoice.voided",
+        "payment_intent.canceled",
+    ] {
+        assert!(!account.events(event_type).is_empty(), "no {event_type}");
+    }
+}
 
 /// Both official SDKs read what is emitted. `CREDITD_TEST_PYTHON` names an interpreter with `stripe` 16.1.0 and
 /// `CREDITD_TEST_NODE_MODULES` a folder with `stripe` 23.1.0; without them the test says that it skipped.
 #[tokio::test]
 async fn sdk_reads_what_the_simulator_emits() {
     let account = Account::start({
-        let mut options = Options::new(Clock::system());
+        let mut options = Options::new(Clock::shifted(SignedDuration::ZERO));
         options.webhook_secrets = vec!["whsec_sdk".to_owned()];
         options
     })
     .await;
+    live(&account).await;
     let base = account.simulator.base_url().to_owned();
     for (program, script, variable, version) in [
         (setting("CREDITD_TEST_PYTHON"), "simulator_objects.py", "CREDITD_TEST_PYTHON", "16.1.0"),
