@@ -134,6 +134,10 @@ fn every_route_that_is_named_exists() {
         }
         for (method, rest) in named {
             let path = rest.split(|c: char| c.is_whitespace() || "`'\"?)".contains(c)).next().unwrap();
+            // The simulated Stripe's own, which its tests know.
+            if path.starts_with("/control/") {
+                continue;
+            }
             let parts: Vec<&str> = path.split('/').collect();
             let fits = |template: &str| {
                 let template: Vec<&str> = template.split('/').collect();

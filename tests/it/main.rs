@@ -40,6 +40,7 @@ mod seeds;
 mod serving;
 mod signature;
 mod simulator;
+mod story;
 mod subscription_laws;
 mod support;
 mod test_clock;

@@ -239,6 +239,9 @@ impl Checked<'_> {
         self.call(200, "GET", "/api/v1/customers/ada/grants", None).await;
         self.call(404, "GET", "/api/v1/stripe-events/evt_none", None).await;
         self.call(400, "GET", "/api/v1/stripe-events?state=lost", None).await;
+        let clock = format!("{api}/test-clock/advance");
+        self.call(200, "POST", &clock, Some(json!({ "seconds": 60 }))).await;
+        self.call(400, "POST", &clock, Some(json!({}))).await;
         for path in ["/healthz", "/readyz", "/openapi.json"] {
             self.call(200, "GET", path, None).await;
         }

@@ -97,16 +97,20 @@ async fn callers_who_race_are_all_counted() {
 }
 
 /// A daemon and a simulated Stripe that share a clock, as `creditd dev` runs them.
-struct Both {
-    store: Store,
-    simulator: Arc<Simulator>,
-    daemon: Daemon,
-    key: String,
-    client: reqwest::Client,
+pub(crate) struct Both {
+    pub store: Store,
+    pub simulator: Arc<Simulator>,
+    pub daemon: Daemon,
+    pub key: String,
+    pub client: reqwest::Client,
 }
 
 impl Both {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let store = fresh_store().await;
         let instance = store.ensure_instance(false, None).await.unwrap();
         let catalog = creditd::domain::catalog::file::read(CATALOG).unwrap();
@@ -115,16 +119,15 @@ impl Both {
         let mut options = Options::new(clock.clone());
         options.api_key = Some(STRIPE_KEY.to_owned());
         options.webhook_secrets = vec![WEBHOOK_SECRET.to_owned()];
+        change(&mut options);
         let simulator = Arc::new(Simulator::start(options).await.unwrap());
-        let price = SeedPrice {
-            id: "price_pro".to_owned(),
-            product: "Pro".to_owned(),
-            currency: "usd".to_owned(),
-            unit_amount: 1_000,
-            recurring: Some(("month".to_owned(), 1)),
-            lookup_key: None,
-        };
-        simulator.seed_price(&price).unwrap();
+        for (id, unit_amount, recurring) in
+            [("price_pro", 1_000, Some(("month".to_owned(), 1))), ("price_usd_credit", 100, None)]
+        {
+            let (id, currency) = (id.to_owned(), "usd".to_owned());
+            let price = SeedPrice { product: id.clone(), id, currency, unit_amount, recurring, lookup_key: None };
+            simulator.seed_price(&price).unwrap();
+        }
         let mut parts = parts(&store, &simulator);
         parts.clock = clock.clone();
         parts.listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -137,7 +140,7 @@ impl Both {
         Self { store, simulator, daemon, key: made.0.expose().to_owned(), client }
     }
 
-    async fn advance(&self, body: Value) -> Value {
+    pub async fn advance(&self, body: Value) -> Value {
         let url = format!("http://{}{PATH}", self.daemon.address());
         let sent = self.client.post(url).bearer_auth(&self.key).json(&body).send().await.unwrap();
         assert_eq!(sent.status().as_u16(), 200);
