@@ -59,6 +59,7 @@ pub async fn run(places: &Places<'_>, store: &Store, simulator: &Simulator, out:
     guide.messages(&customer).await?;
     guide.runs_dry(&customer).await?;
     guide.same_webhook_again(&customer, simulator).await?;
+    guide.subscription(&customer, store).await?;
     guide.export(store).await?;
     writeln!(guide.out, "\nThat was the whole job. Try the curls above with your own numbers.")?;
     Ok(())
@@ -116,7 +117,6 @@ impl Guide<'_> {
 
     async fn buy(&mut self, customer: &str) -> anyhow::Result<String> {
         self.title("Your app opens a Stripe Checkout for 20 USD of credits")?;
-        let url = format!("{}/v1/checkout/sessions", self.places.stripe);
         let form = [
             ("mode", "payment"),
             ("success_url", "https://example.com/thanks"),
@@ -124,6 +124,13 @@ impl Guide<'_> {
             ("line_items[0][quantity]", "20"),
             ("metadata[creditd_customer_id]", customer),
         ];
+        let session = self.stripe("/v1/checkout/sessions", &form, &["id", "amount_total", "url"]).await?;
+        session["id"].as_str().map(str::to_owned).with_context(|| format!("no session: {session}"))
+    }
+
+    /// One request to the simulated Stripe, shown as curl with some members of its answer.
+    async fn stripe(&mut self, path: &str, form: &[(&str, &str)], members: &[&str]) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.places.stripe);
         let shown: Vec<String> = form.iter().map(|(name, value)| format!("-d '{name}={value}'")).collect();
         writeln!(
             self.out,
@@ -131,11 +138,97 @@ impl Guide<'_> {
             self.places.stripe_key,
             shown.join(" \\\n       ")
         )?;
-        let answer = self.client.post(url).basic_auth(self.places.stripe_key, Some("")).form(&form).send().await?;
-        let (status, session): (u16, Value) = (answer.status().as_u16(), answer.json().await?);
-        let picked = json!({ "id": session["id"], "amount_total": session["amount_total"], "url": session["url"] });
+        let answer = self.client.post(url).basic_auth(self.places.stripe_key, Some("")).form(form).send().await?;
+        let (status, object): (u16, Value) = (answer.status().as_u16(), answer.json().await?);
+        let picked: serde_json::Map<String, Value> =
+            members.iter().map(|name| ((*name).to_owned(), object[*name].clone())).collect();
+        self.show(status, &Value::Object(picked))?;
+        ensure!(status == 200, "the simulated Stripe refused: {object}");
+        Ok(object)
+    }
+
+    /// Pro from its first day to its last. Time goes forward once for a data folder: what else is in it would age by two
+    /// months with every start.
+    async fn subscription(&mut self, customer: &str, store: &Store) -> anyhow::Result<()> {
+        let moved = store.instance().await?.is_some_and(|instance| instance.test_offset_seconds > 0);
+        if moved {
+            self.title("Pro, its renewals and its end were shown when this data folder was new")?;
+            let clock = format!("{}/api/v1/test-clock/advance", self.places.creditd);
+            writeln!(self.out, "   Move time yourself, Stripe goes along: POST {clock} {{\"seconds\": 3600}}")?;
+            return Ok(());
+        }
+        let subscription = self.subscribe(customer).await?;
+        self.a_month_passes(customer).await?;
+        self.cancel(customer, &subscription).await
+    }
+
+    async fn subscribe(&mut self, customer: &str) -> anyhow::Result<String> {
+        self.title("The customer takes Pro for 10 USD a month: 10 credits beside what was bought")?;
+        let form = [
+            ("mode", "subscription"),
+            ("success_url", "https://example.com/thanks"),
+            ("line_items[0][price]", "price_pro"),
+            ("line_items[0][quantity]", "1"),
+            ("subscription_data[metadata][creditd_customer_id]", customer),
+        ];
+        let session = self.stripe("/v1/checkout/sessions", &form, &["id", "amount_total", "url"]).await?;
+        let id = session["id"].as_str().context("no session")?;
+        let url = format!("{}/control/pay/{id}", self.places.stripe);
+        let paid = self.client.post(url).json(&json!({ "outcome": "paid" })).send().await?;
+        ensure!(paid.status().is_success(), "the simulated Stripe refused: {}", paid.text().await?);
+        let paid: Value = paid.json().await?;
+        self.wait_for(customer, "10.08").await?;
+        self.plan(customer).await?;
+        let usage =
+            json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "quantity": "20" });
+        let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/track", Some(usage)).await?;
+        self.show(status, &answer)?;
+        ensure!(answer["available"] == "8.08", "expected 8.08: {answer}");
+        paid["subscription"].as_str().map(str::to_owned).context("the session made no subscription")
+    }
+
+    /// Shows the plan in force and when what is paid for ends.
+    async fn plan(&mut self, customer: &str) -> anyhow::Result<jiff::Timestamp> {
+        let (status, answer) = self.ask(reqwest::Method::GET, &format!("/api/v1/customers/{customer}"), None).await?;
+        let plan = &answer["plans"][0];
+        let picked = json!({ "plan": plan["plan"], "state": plan["state"], "paid_through": plan["paid_through"],
+            "cancel_at": plan["cancel_at"], "available": pool(&answer)["available"] });
         self.show(status, &picked)?;
-        session["id"].as_str().map(str::to_owned).with_context(|| format!("no session: {session}"))
+        let end = plan["paid_through"].as_str().or(plan["started_at"].as_str());
+        end.and_then(|end| end.parse().ok()).with_context(|| format!("no plan in {answer}"))
+    }
+
+    async fn advance(&mut self, to: jiff::Timestamp) -> anyhow::Result<()> {
+        let order = json!({ "to": to.to_string() });
+        let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/test-clock/advance", Some(order)).await?;
+        self.show(status, &answer)?;
+        ensure!(status == 200, "the test clock stands still: {answer}");
+        Ok(())
+    }
+
+    async fn a_month_passes(&mut self, customer: &str) -> anyhow::Result<()> {
+        self.title("A month passes: Stripe drafts the renewal for an hour, and nobody runs dry meanwhile")?;
+        let end = self.plan(customer).await?;
+        self.advance(end.checked_add(jiff::SignedDuration::from_mins(30))?).await?;
+        let balance = self.balance(customer).await?;
+        ensure!(balance == "8.08", "expected 8.08 in the hour of the draft, not {balance}");
+        writeln!(self.out, "   balance while the invoice is a draft: {balance}")?;
+        self.advance(end.checked_add(jiff::SignedDuration::from_hours(2))?).await?;
+        self.wait_for(customer, "10.08").await?;
+        writeln!(self.out, "   balance once it is paid: 10 anew + 0.08 bought = 10.08 credits")?;
+        Ok(())
+    }
+
+    async fn cancel(&mut self, customer: &str, subscription: &str) -> anyhow::Result<()> {
+        self.title("Cancelled: Pro stays until the end of what is paid, then Free is back; bought credits stay")?;
+        let path = format!("/v1/subscriptions/{subscription}");
+        self.stripe(&path, &[("cancel_at_period_end", "true")], &["id", "status", "cancel_at_period_end"]).await?;
+        self.wait_for_end(customer).await?;
+        let end = self.plan(customer).await?;
+        self.advance(end.checked_add(jiff::SignedDuration::from_mins(5))?).await?;
+        self.wait_for(customer, "5.08").await?;
+        self.plan(customer).await?;
+        Ok(())
     }
 
     async fn pay(&mut self, customer: &str, session: &str, simulator: &Simulator) -> anyhow::Result<()> {
@@ -169,6 +262,21 @@ impl Guide<'_> {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Waits until Stripe has told that the subscription is set to end.
+    async fn wait_for_end(&mut self, customer: &str) -> anyhow::Result<()> {
+        let url = format!("{}/api/v1/customers/{customer}", self.places.creditd);
+        let started = instant();
+        while started.elapsed() < PATIENCE {
+            let answer = self.client.get(&url).bearer_auth(self.places.api_key).send().await?;
+            let answer: Value = answer.json().await?;
+            if answer["plans"][0]["cancel_at"].is_string() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the plan is not set to end after {} s", PATIENCE.as_secs())
     }
 
     async fn messages(&mut self, customer: &str) -> anyhow::Result<()> {

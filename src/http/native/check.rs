@@ -2,17 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::super::cursor::value;
 use super::super::json::JsonBody;
 use super::super::problem::Problem;
 use super::super::{App, read};
-use crate::domain::check::{self, CheckAnswer, Question};
-use crate::domain::credits::Quantity;
+use crate::domain::catalog::FeatureId;
+use crate::domain::check::{self, CheckAnswer, Lot, Question, Reason};
+use crate::domain::credits::{Credits, Quantity};
 
 /// Answers a check.
-pub async fn check(State(app): State<App>, JsonBody(mut body): JsonBody) -> Result<Json<Value>, Problem> {
+pub async fn check(State(app): State<App>, JsonBody(mut body): JsonBody) -> Result<Json<Checked>, Problem> {
     let customer = body.required("customer", read::external_id)?;
     let question = Question {
         feature: body.required("feature", read::feature)?,
@@ -23,22 +23,26 @@ pub async fn check(State(app): State<App>, JsonBody(mut body): JsonBody) -> Resu
     body.done()?;
     let (_, reading) = app.reading(&customer, false).await?;
     let answer = check::check(&reading.state, &reading.catalog, &question, reading.now)?;
-    Ok(Json(render(&answer, explain)))
+    Ok(Json(render(answer, explain)))
 }
 
-fn render(answer: &CheckAnswer, explain: bool) -> Value {
-    let mut shown = json!({
-        "allowed": answer.allowed,
-        "reason": answer.reason,
-        "feature": answer.feature,
-        "pool": answer.pool,
-        "required": answer.required,
-        "available": answer.available,
-        "held": answer.held,
-        "unlimited": answer.unlimited,
-    });
-    if explain && let Value::Object(members) = &mut shown {
-        members.insert("lots".to_owned(), value(&answer.lots));
-    }
-    shown
+/// What a check answers, its members in the order of their names as everywhere; the lots only when they are asked for.
+#[derive(Debug, Serialize)]
+pub struct Checked {
+    allowed: bool,
+    available: Credits,
+    feature: FeatureId,
+    held: Credits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lots: Option<Vec<Lot>>,
+    pool: Option<FeatureId>,
+    reason: Reason,
+    required: Credits,
+    unlimited: bool,
+}
+
+fn render(answer: CheckAnswer, explain: bool) -> Checked {
+    let CheckAnswer { allowed, reason, feature, pool, required, available, held, unlimited, lots } = answer;
+    let lots = explain.then_some(lots);
+    Checked { allowed, available, feature, held, lots, pool, reason, required, unlimited }
 }

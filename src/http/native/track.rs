@@ -4,14 +4,17 @@ use axum::Json;
 use axum::extract::State;
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::super::cursor::value;
 use super::super::fields::Fields;
 use super::super::json::{Json as Input, JsonBody};
 use super::super::problem::Problem;
 use super::super::{App, read};
-use crate::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejection, Track, WhenShort};
-use crate::domain::credits::Quantity;
+use crate::domain::catalog::FeatureId;
+use crate::domain::command::{Command, Decision, DrawOutcome, IdempotencyKey, Outcome, Rejection, Track, WhenShort};
+use crate::domain::credits::{Credits, Quantity};
 use crate::posting::PostError;
 
 /// Most events of one batch.
@@ -31,10 +34,10 @@ struct Usage {
 }
 
 /// Books one event.
-pub async fn track(State(app): State<App>, JsonBody(body): JsonBody) -> Result<Json<Value>, Problem> {
+pub async fn track(State(app): State<App>, JsonBody(body): JsonBody) -> Result<Json<Tracked>, Problem> {
     let usage = read_usage(&app, body).await?;
     let (status, outcome) = book(&app, &usage).await?;
-    Ok(Json(render(status, &usage.key, outcome)))
+    render(status, usage.key, outcome).map(Json)
 }
 
 /// Books many events, each on its own.
@@ -62,7 +65,7 @@ async fn batch_item(app: &App, place: usize, event: Input) -> Value {
     let booked = async {
         let usage = read_usage(app, Fields::new(path, members)).await?;
         let (status, outcome) = book(app, &usage).await?;
-        Ok(render(status, &usage.key, outcome))
+        render(status, usage.key, outcome).map(|tracked| value(&tracked))
     };
     booked.await.unwrap_or_else(|problem| refused(key.as_deref(), &problem))
 }
@@ -132,23 +135,30 @@ async fn book(app: &App, usage: &Usage) -> Result<(&'static str, Outcome), Probl
     Err(Problem::unknown_customer())
 }
 
-fn render(status: &str, key: &str, outcome: Outcome) -> Value {
-    let mut answer = json!({ "status": status, "key": key });
-    if let (Outcome::Tracked { cost, drawn, shortfall, available, unlimited, pool, draws }, Value::Object(members)) =
-        (outcome, &mut answer)
-    {
-        let facts = json!({
-            "cost": cost,
-            "drawn": drawn,
-            "shortfall": shortfall,
-            "available": available,
-            "unlimited": unlimited,
-            "pool": pool,
-            "draws": draws,
-        });
-        if let Value::Object(facts) = facts {
-            members.extend(facts);
+/// What a track answers, its members in the order of their names as everywhere. Written straight into the body: it is
+/// the busiest answer of all.
+#[derive(Debug, Serialize)]
+pub struct Tracked {
+    available: Credits,
+    cost: Credits,
+    drawn: Credits,
+    draws: Vec<DrawOutcome>,
+    key: String,
+    pool: FeatureId,
+    shortfall: Credits,
+    status: &'static str,
+    unlimited: bool,
+}
+
+fn render(status: &'static str, key: String, outcome: Outcome) -> Result<Tracked, Problem> {
+    match outcome {
+        Outcome::Tracked { cost, drawn, shortfall, available, unlimited, pool, draws } => {
+            Ok(Tracked { available, cost, drawn, draws, key, pool, shortfall, status, unlimited })
         }
+        Outcome::Opened
+        | Outcome::Granted { .. }
+        | Outcome::PlanPaid { .. }
+        | Outcome::Followed { .. }
+        | Outcome::Settled => Err(Problem::internal("a track was answered with another command's outcome")),
     }
-    answer
 }
