@@ -76,7 +76,7 @@
 //! | `tokio` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `simulator`, `store`, `stripe::transport`, `workers` |
 //! | `tracing` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `simulator`, `store`, `stripe::transport`, `workers` |
 //! | `rand` | `commands`, `simulator`, `stripe::transport` |
-//! | `nix` | `devdb` |
+//! | `nix` | `devdb`, `commands::bench` |
 //! | `metrics`, `metrics_exporter_prometheus` | `meters` |
 //! | `sd_notify` | `commands` |
 //! | `anyhow` | `commands` |

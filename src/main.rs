@@ -44,6 +44,8 @@ enum Command {
     Verify(VerifyArgs),
     /// Asks the daemon on this machine (`CREDITD_LISTEN`) how it is; exit code 1 when it is not well.
     Health(commands::health::HealthArgs),
+    /// Measures this machine side by side with what creditd replaces; exit code 3 when a count does not agree.
+    Bench(commands::bench::BenchArgs),
     /// Prints the API as `OpenAPI` 3.1.
     Openapi,
 }
@@ -124,6 +126,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<Exit> {
             return Ok(if matches!(verdict, Verdict::Holds) { Exit::Done } else { Exit::Differences });
         }
         Command::Health(args) => commands::health::run(config.listen, args, &mut out)?,
+        Command::Bench(args) => return commands::bench::run(config, args, &mut out).await,
         Command::Openapi => commands::openapi::run(&mut out)?,
     }
     Ok(Exit::Done)

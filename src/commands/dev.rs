@@ -24,7 +24,7 @@ use crate::stripe::signature::Secret;
 use crate::stripe::transport::{Transport, TransportSettings};
 
 /// The catalogue of seed plans that `dev` starts with.
-const SAMPLE_CATALOG: &str = include_str!("../../deploy/catalog.toml");
+pub(super) const SAMPLE_CATALOG: &str = include_str!("../../deploy/catalog.toml");
 /// Where `dev` keeps its data unless told otherwise.
 const DEFAULT_DATA_DIR: &str = ".creditd";
 /// Where the simulated Stripe listens unless told otherwise.

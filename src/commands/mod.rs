@@ -1,5 +1,6 @@
 //! What the binary can do, one file each. Each takes what it needs and writes what it says; `main.rs` parses and exits.
 
+pub mod bench;
 pub mod catalog;
 pub mod daemon;
 pub mod dev;

@@ -9,6 +9,7 @@
 
 pub mod accounts;
 pub mod catalog;
+pub mod census;
 pub mod customers;
 mod error;
 pub mod event_listings;

@@ -28,7 +28,9 @@ fn file(site: &Site, name: &str, text: &str) -> String {
 #[tokio::test]
 async fn help_names_every_command_and_mistakes_end_with_2() {
     let help = Ended::of(bare(&["--help"])).await.ok();
-    for command in ["dev", "serve", "migrate", "catalog", "keys", "grant", "export", "verify", "health", "openapi"] {
+    for command in
+        ["dev", "serve", "migrate", "catalog", "keys", "grant", "export", "verify", "health", "bench", "openapi"]
+    {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {help}");
     }
     assert!(Ended::of(bare(&["--version"])).await.ok().starts_with("creditd "));
