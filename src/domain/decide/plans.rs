@@ -58,12 +58,19 @@ impl Draft<'_> {
             .iter()
             .find(|known| known.plan == paid.plan && known.origin.subscription() == Some(paid.subscription.as_str()))
             .map(|known| known.id);
-        let (attachment, mut changed) = match found {
-            Some(id) if self.was_left_before(id, paid) => (self.take_up_again(id, paid)?, true),
-            Some(id) => (id, self.extend(id, paid)),
-            None => (self.attach_paid(paid)?, true),
+        let successor = self.successor_of(paid);
+        if successor.is_none() && found.is_none_or(|id| self.was_left_before(id, paid)) {
+            self.make_room_for(&paid.plan, &paid.subscription)?;
+        }
+        let (attachment, mut changed, late) = match found {
+            Some(id) if self.was_left_before(id, paid) => (self.take_up_again(id, paid)?, true, successor),
+            Some(id) => (id, self.extend(id, paid), None),
+            None => (self.attach_paid(paid)?, true, successor),
         };
         let grants = self.renew(attachment, Some(paid))?;
+        if let Some((began, same_subscription)) = late {
+            self.end_attachment(attachment, began, !same_subscription)?;
+        }
         changed |= !grants.is_empty();
         if changed {
             return Ok(Decision::Applied(Outcome::PlanPaid { attachment, grants }));
@@ -80,10 +87,18 @@ impl Draft<'_> {
             && known.and_then(|known| known.paid_through).is_none_or(|through| paid.period_end > through)
     }
 
+    /// When the plan began that has replaced this one since, if one has, and whether the same subscription pays for it:
+    /// an invoice that is told late ends with what came after it, as if both had been told in order.
+    fn successor_of(&self, paid: &PlanPaid) -> Option<(Timestamp, bool)> {
+        let rivals = self.rivals_of(&paid.plan).into_iter();
+        let newer = rivals.filter(|known| known.origin.subscription().is_some() && known.anchor > paid.period_start);
+        let first = newer.min_by_key(|known| known.anchor)?;
+        Some((first.anchor, first.origin.subscription() == Some(paid.subscription.as_str())))
+    }
+
     /// A plan the subscription comes back to goes on under its old id, counted from the period that was paid.
     fn take_up_again(&mut self, id: AttachmentId, paid: &PlanPaid) -> Result<AttachmentId, Rejection> {
         let plan_version = self.current_version(&paid.plan)?;
-        self.make_room_for(&paid.plan, &paid.subscription)?;
         if let Some(known) = self.state.attachments.iter_mut().find(|known| known.id == id) {
             known.state = AttachmentState::Active;
             known.plan_version = plan_version;
@@ -97,13 +112,14 @@ impl Draft<'_> {
         Ok(id)
     }
 
-    /// `paid_through` only moves forward; an ended attachment stays ended.
+    /// `paid_through` only moves forward, and the seats are those last paid for; an ended attachment stays ended.
     fn extend(&mut self, id: AttachmentId, paid: &PlanPaid) -> bool {
         let Some(known) = self.state.attachments.iter_mut().find(|known| known.id == id) else { return false };
         if known.paid_through.is_some_and(|through| through >= paid.period_end) {
             return false;
         }
         known.paid_through = Some(paid.period_end);
+        known.quantity = paid.quantity;
         if matches!(known.state, AttachmentState::PastDue | AttachmentState::Trialing) {
             known.state = AttachmentState::Active;
         }
@@ -113,7 +129,6 @@ impl Draft<'_> {
 
     fn attach_paid(&mut self, paid: &PlanPaid) -> Result<AttachmentId, Rejection> {
         let plan_version = self.current_version(&paid.plan)?;
-        self.make_room_for(&paid.plan, &paid.subscription)?;
         let attachment = Attachment {
             id: AttachmentId::from_uuid(self.ids.fresh()),
             plan: paid.plan.clone(),
@@ -137,23 +152,28 @@ impl Draft<'_> {
     /// Plans of one group exclude each other: a new one ends the others, and with them the period grants they gave,
     /// unless the change happens inside one subscription (rule 16).
     fn make_room_for(&mut self, plan: &PlanId, subscription: &str) -> Result<(), Rejection> {
-        let catalog = &self.context.catalog.catalog;
-        let group_of = |id: &PlanId| catalog.plans.get(id).and_then(|plan| plan.group.as_ref());
-        let Some(group) = group_of(plan) else { return Ok(()) };
-        if catalog.plans.get(plan).is_some_and(|plan| plan.add_on) {
-            return Ok(());
-        }
         let others: Vec<(AttachmentId, bool)> = self
-            .state
-            .attachments
-            .iter()
-            .filter(|known| known.is_live() && known.plan != *plan && group_of(&known.plan) == Some(group))
+            .rivals_of(plan)
+            .into_iter()
             .map(|known| (known.id, known.origin.subscription() == Some(subscription)))
             .collect();
         for (other, same_subscription) in others {
             self.end_attachment(other, self.context.now, !same_subscription)?;
         }
         Ok(())
+    }
+
+    /// The plans in force that exclude this one. A plan that the catalogue dropped keeps the group its terms say.
+    fn rivals_of(&self, plan: &PlanId) -> Vec<&Attachment> {
+        let version = self.context.catalog;
+        let Some(wanted) = version.catalog.plans.get(plan).filter(|wanted| !wanted.add_on) else { return Vec::new() };
+        let Some(group) = wanted.group.as_ref() else { return Vec::new() };
+        let group_of = |known: &Attachment| {
+            let pinned = || version.terms.get(&(known.plan.clone(), known.plan_version));
+            version.catalog.plans.get(&known.plan).or_else(pinned).and_then(|terms| terms.group.as_ref())
+        };
+        let excluded = |known: &&Attachment| known.is_live() && known.plan != *plan && group_of(known) == Some(group);
+        self.state.attachments.iter().filter(excluded).collect()
     }
 
     /// Ends an attachment, and the unspent part of its period grants when they go with it.
