@@ -216,7 +216,7 @@ fn from_lines(
                 if line.kind == Some(LineKind::InvoiceItem) {
                     continue;
                 }
-                plans.push(plan_of(line, invoice, plan, money)?);
+                plans.extend(plan_of(line, invoice, plan, money)?);
             }
         }
     }
@@ -243,20 +243,24 @@ fn money_of(line: &InvoiceLine) -> Result<(GrantMoney, Option<Money>), Stop> {
     Ok((money, net))
 }
 
+/// The period a line pays; none when it is of no seats at all, which Stripe bills with nothing.
 fn plan_of(
     line: &InvoiceLine,
     invoice: &Invoice,
     plan: &crate::domain::catalog::PlanId,
     money: GrantMoney,
-) -> Result<WishedPlan, Stop> {
+) -> Result<Option<WishedPlan>, Stop> {
     let subscription = line.subscription.clone().or_else(|| invoice.subscription.clone());
     let period = needed(line.period, "lines.period")?;
     if period.end <= period.start {
         return Err(Why::new("unreadable", "lines.period ends before it starts").into());
     }
     let seats = count(line.quantity, line.quantity_decimal.as_deref(), "lines.quantity")?;
+    if seats.is_zero() {
+        return Ok(None);
+    }
     let quantity = seats.nanos().checked_div(Credits::whole(1).nanos()).and_then(|seats| i64::try_from(seats).ok());
-    Ok(WishedPlan {
+    Ok(Some(WishedPlan {
         subscription: needed(subscription, "lines.subscription")?,
         plan: plan.clone(),
         quantity: quantity.unwrap_or(1).max(1),
@@ -265,5 +269,5 @@ fn plan_of(
         money,
         stripe_price: line.price.clone(),
         stripe_line: line.id.clone(),
-    })
+    }))
 }

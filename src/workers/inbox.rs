@@ -29,7 +29,8 @@ const LEASE_SECONDS: i32 = 180;
 const IDLE: Duration = Duration::from_secs(1);
 /// Questions asked for one event: pages of lines, an intent, a charge; more is a loop.
 const QUESTIONS_MAX: usize = 120;
-/// Times an event is worked on before it is given up: about ten days with the delays below.
+/// Times an event is tried before it is given up: about ten days with the delays below. What is parked waits for a
+/// person and is never given up: it is money, and its cause may go after a month.
 const ATTEMPTS_MAX: i32 = 40;
 /// Delays after each attempt, in seconds; the last one repeats.
 const DELAYS: [i64; 8] = [2, 10, 60, 300, 1_800, 3_600, 10_800, 21_600];
@@ -138,7 +139,7 @@ impl InboxWorker {
         why: Why,
         account: Option<AccountId>,
     ) -> Result<(), StoreError> {
-        if event.attempts >= ATTEMPTS_MAX {
+        if !parked && event.attempts >= ATTEMPTS_MAX {
             tracing::error!(event.id = %event.id, reason = why.code, detail = %why.detail, "an event was given up");
             return self.store.close_event(event, Closed::Dead, Some(&stored(why)), account).await;
         }
@@ -155,7 +156,8 @@ impl InboxWorker {
             Err(error) => return Ok(Step::Park(Why::new("unreadable", error.to_string()), None)),
         };
         let mut answers = Answers::new(self.stripe.is_some());
-        for input in self.store.inputs(&leased.id).await? {
+        // What Stripe did not know at the last try is asked again: it may have been the key of another account.
+        for input in self.store.inputs(&leased.id).await?.into_iter().filter(|input| input.status == 200) {
             answers.add(input.request, input.status, input.body);
         }
         let catalog = self.store.catalog().await?;
@@ -222,6 +224,7 @@ impl InboxWorker {
     }
 }
 
+/// No column holds a NUL, and words about what Stripe sent may quote one.
 fn stored(why: Why) -> StoredWhy {
-    StoredWhy { reason: why.code.to_owned(), detail: why.detail }
+    StoredWhy { reason: why.code.to_owned(), detail: why.detail.replace('\0', "\u{fffd}") }
 }

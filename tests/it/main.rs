@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod amounts;
+mod attack_inbox;
 mod attack_plans;
 mod burn_order;
 mod catalog_apply;
