@@ -3,6 +3,7 @@
 
 mod amounts;
 mod attack_inbox;
+mod attack_ledger;
 mod attack_plans;
 mod burn_order;
 mod catalog_apply;

@@ -68,6 +68,7 @@ pub fn decide(
         Command::PlanPaid(paid) => draft.plan_paid(paid),
     }?;
     if command.needs_all() {
+        draft.expire_what_came_late()?;
         draft.reckon_next_due()?;
     }
     *state = draft.state;
