@@ -36,9 +36,10 @@ UPDATE stripe_events SET state = $3, reason = $4, detail = $5, account_id = coal
     due_at = (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds + $7::bigint) FROM instance i),
     lease_token = NULL, leased_until = NULL
 WHERE event_id = $1 AND lease_token = $2";
-/// One cause that goes wakes all that wait for one like it, so a try that follows counts from the start.
+/// One cause that goes wakes all that wait for one like it, so a try that follows counts from the start. A worker that
+/// looked before loses its lease: what it saw is older than what woke the event.
 const WAKE_PARKED: &str = "-- wake_parked_stripe_events
-UPDATE stripe_events SET attempts = 0,
+UPDATE stripe_events SET attempts = 0, lease_token = NULL, leased_until = NULL,
     due_at = (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i)
 WHERE state = 'parked' AND reason = ANY($1) AND due_at IS NOT NULL";
 const INSERT_INPUT: &str = "-- insert_stripe_input

@@ -226,5 +226,6 @@ impl InboxWorker {
 
 /// No column holds a NUL, and words about what Stripe sent may quote one.
 fn stored(why: Why) -> StoredWhy {
-    StoredWhy { reason: why.code.to_owned(), detail: why.detail.replace('\0', "\u{fffd}") }
+    let detail = if why.detail.contains('\0') { why.detail.replace('\0', "\u{fffd}") } else { why.detail };
+    StoredWhy { reason: why.code.to_owned(), detail }
 }

@@ -2,6 +2,8 @@
 
 use creditd::commands::daemon::Daemon;
 use creditd::simulator::{Outcome, Simulator};
+use creditd::store::StoreError;
+use creditd::store::events::{WAITING_FOR_CUSTOMER, Why};
 use rstest::rstest;
 use serde_json::{Value, json};
 use sqlx::Executor;
@@ -149,5 +151,30 @@ async fn a_nul_in_what_cannot_be_read_parks() {
     let object: Value = json!({ "id": "cs_nul", "object": "checkout.session", "metadata": { "a\u{0}b": 5 } });
     app.send(&event("evt_nul", COMPLETED, &object)).await;
     app.until("evt_nul", "parked", "unreadable").await;
+    app.finish().await;
+}
+
+/// A link that comes while the event is being looked at takes the look's lease: its outcome is older than the link.
+#[tokio::test]
+async fn a_wake_is_not_lost_to_a_worker_that_looked_before_it() {
+    let app = TestApp::start().await;
+    let (_, invoice) = app.nobodys_subscription().await;
+    // No round of the daemon comes in between: it has nobody to take the event from.
+    app.sql("UPDATE stripe_events SET due_at = clock_timestamp() + interval '1 day' WHERE state = 'parked'").await;
+    let slow = app.store.lease_event(&invoice, 600).await.unwrap().expect("it is free");
+    assert_eq!(app.store.wake_parked(&WAITING_FOR_CUSTOMER).await.unwrap(), 1);
+    let why = Why { reason: "unknown_customer".to_owned(), detail: "as it was before".to_owned() };
+    let late = app.store.delay_event(&slow, true, &why, None, 21_600).await;
+    assert!(matches!(late, Err(StoreError::LostLease(_))), "{late:?}");
+    app.settle().await;
+    app.finish().await;
+}
+
+/// Tokens are sold by the billion.
+#[tokio::test]
+async fn a_pack_of_billions_can_be_bought() {
+    let app = TestApp::with_catalog(&CATALOG.replace("credits = \"1\"", "credits = \"5000000000\"")).await;
+    app.bought_with(&PACKS, "processed", "").await;
+    assert_eq!(app.available("ada", "usd_credits").await, "100000000005");
     app.finish().await;
 }

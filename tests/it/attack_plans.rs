@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use creditd::domain::burn::{Holdings, balance};
 use creditd::domain::catalog::{FeatureId, PlanId};
-use creditd::domain::command::{Command, Decision, PlanPaid};
+use creditd::domain::command::{Command, Decision, Outcome, PlanPaid};
 use creditd::domain::grant::GrantMoney;
 use creditd::domain::ids::AccountId;
 use creditd::posting::Posting;
@@ -77,13 +77,24 @@ impl Story {
 
     /// An invoice of a plan's period of some months is paid.
     async fn paid(&self, subscription: &str, plan: &str, seats: i64, start: Timestamp, months: i64) -> Decision {
+        self.paid_until(subscription, plan, seats, start, after(start, months)).await
+    }
+
+    async fn paid_until(
+        &self,
+        subscription: &str,
+        plan: &str,
+        seats: i64,
+        period_start: Timestamp,
+        period_end: Timestamp,
+    ) -> Decision {
         let command = Command::PlanPaid(PlanPaid {
             payment: None,
             subscription: subscription.to_owned(),
             plan: PlanId::new(plan).unwrap(),
             quantity: seats,
-            period_start: start,
-            period_end: after(start, months),
+            period_start,
+            period_end,
             money: GrantMoney::default(),
             stripe_price: None,
             stripe_line: None,
@@ -134,6 +145,37 @@ async fn seats_of_an_older_invoice_change_nothing() {
     story.ends_with(&["small"], "15").await;
 }
 
+/// After a trial Stripe counts its periods anew: what is paid then is granted then, with its money, and so is each month
+/// after it (rule 13: a reset anchor).
+#[tokio::test]
+async fn a_period_paid_off_the_grid_moves_the_grid() {
+    let story = Story::begin().await;
+    let (trial, first) = (story.ago(40), story.ago(33));
+    let _: Decision = story.paid_until("sub_1", "small", 1, trial, first).await;
+    let _: Decision = story.paid("sub_1", "small", 1, first, 1).await;
+    let told = story.paid("sub_1", "small", 1, after(first, 1), 1).await;
+    let Decision::Applied(Outcome::PlanPaid { grants, .. }) = told else { panic!("{told:?}") };
+    assert_eq!(grants.len(), 1, "the paid period's own grant, which carries its money");
+    let again = story.paid("sub_1", "small", 1, after(first, 1), 1).await;
+    assert!(matches!(again, Decision::AlreadyApplied(_)), "{again:?}");
+    story.ends_with(&["small"], "5").await;
+}
+
+/// Day 31 stays day 31: periods on the grid do not move it.
+#[tokio::test]
+async fn a_period_on_the_grid_does_not_move_it() {
+    let story = Story::begin().await;
+    let january: Timestamp = "2026-01-31T10:00:00Z".parse().unwrap();
+    for months in 0..3 {
+        let (start, end) = (after(january, months), after(january, months + 1));
+        let _: Decision = story.paid_until("sub_1", "small", 1, start, end).await;
+    }
+    let state = story.posting.read_complete(story.account).await.unwrap().state;
+    let small = state.attachments.iter().find(|known| known.plan.as_str() == "small").unwrap();
+    assert_eq!((small.anchor, small.paid_through), (january, Some(after(january, 3))));
+    story.ends_with(&["small"], "0").await;
+}
+
 /// In order: small, then large replaces it by another subscription and small's unspent credits end.
 #[tokio::test]
 async fn a_late_invoice_of_the_replaced_subscription_does_not_end_the_newer_plan() {
@@ -181,6 +223,17 @@ async fn a_late_renewal_of_a_plan_that_was_left_does_not_bring_it_back() {
         }
         story.ends_with(&["large"], calls).await;
     }
+}
+
+/// Leaving a plan and coming back to it does not bring what it gives once a second time.
+#[tokio::test]
+async fn what_a_plan_gives_once_does_not_come_again_with_its_anchor() {
+    let story = Story::begin().await;
+    story.apply(&CATALOG.replace("included = \"5\"\nreset = \"month\"", "included = \"5\""), 2).await;
+    for (plan, days) in [("small", 20), ("large", 10), ("small", 1)] {
+        let _: Decision = story.paid("sub_1", plan, 1, story.ago(days), 1).await;
+    }
+    story.ends_with(&["small"], "14").await;
 }
 
 /// A plan that the catalogue dropped still belongs to its group: it makes room like any other.

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::account::{AccountLife, Line};
 use super::super::attachment::{Attachment, AttachmentOrigin, AttachmentState};
-use super::super::catalog::{Interval, Item, Plan, PlanId, RevenuePolicy};
+use super::super::catalog::{Interval, IntervalUnit, Item, Plan, PlanId, ResetAnchor, RevenuePolicy};
 use super::super::command::{Decision, Outcome, PlanPaid, Rejection, WalletRef};
 use super::super::credits::{AmountError, Credits};
 use super::super::entry::{EntryKind, Source};
@@ -64,7 +64,7 @@ impl Draft<'_> {
         }
         let (attachment, mut changed, late) = match found {
             Some(id) if self.was_left_before(id, paid) => (self.take_up_again(id, paid)?, true, successor),
-            Some(id) => (id, self.extend(id, paid), None),
+            Some(id) => (id, self.extend(id, paid)?, None),
             None => (self.attach_paid(paid)?, true, successor),
         };
         let grants = self.renew(attachment, Some(paid))?;
@@ -113,10 +113,15 @@ impl Draft<'_> {
     }
 
     /// `paid_through` only moves forward, and the seats are those last paid for; an ended attachment stays ended.
-    fn extend(&mut self, id: AttachmentId, paid: &PlanPaid) -> bool {
-        let Some(known) = self.state.attachments.iter_mut().find(|known| known.id == id) else { return false };
+    fn extend(&mut self, id: AttachmentId, paid: &PlanPaid) -> Result<bool, Rejection> {
+        let counts_anew = self.is_off_the_grid(id, paid)?;
+        let Some(known) = self.state.attachments.iter_mut().find(|known| known.id == id) else { return Ok(false) };
         if known.paid_through.is_some_and(|through| through >= paid.period_end) {
-            return false;
+            return Ok(false);
+        }
+        // Stripe counts anew after a trial: later periods are counted from the first one it did so for (rule 13).
+        if counts_anew && known.is_live() && known.paid_through.is_none_or(|through| through <= paid.period_start) {
+            known.anchor = paid.period_start;
         }
         known.paid_through = Some(paid.period_end);
         known.quantity = paid.quantity;
@@ -124,7 +129,22 @@ impl Draft<'_> {
             known.state = AttachmentState::Active;
         }
         self.changes.touched_attachments.insert(id);
-        true
+        Ok(true)
+    }
+
+    /// Does the paid period begin where no period counted from the anchor does, by the month or by the price's interval?
+    fn is_off_the_grid(&self, id: AttachmentId, paid: &PlanPaid) -> Result<bool, Rejection> {
+        let Some(known) = self.state.attachments.iter().find(|known| known.id == id) else { return Ok(false) };
+        let terms = self.context.catalog.terms.get(&(known.plan.clone(), known.plan_version));
+        let month = Interval { unit: IntervalUnit::Month, count: 1 };
+        let fee = terms.and_then(|plan| fee_interval(plan, paid.stripe_price.as_deref()));
+        for every in [Some(month), fee].into_iter().flatten() {
+            let span = period::containing(known.anchor, &ResetAnchor::Anniversary, every, paid.period_start)?;
+            if span.start == paid.period_start {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn attach_paid(&mut self, paid: &PlanPaid) -> Result<AttachmentId, Rejection> {
@@ -242,7 +262,8 @@ impl Draft<'_> {
             None => (attachment.anchor, period::expiry(attachment.anchor, item.expires_after)?),
         };
         let key = (attachment.id, item.id.clone());
-        let done = self.state.renewed.get(&key).is_some_and(|(newest, _)| *newest >= start);
+        // What does not renew comes once with its attachment, whatever moves the anchor.
+        let done = self.state.renewed.get(&key).is_some_and(|(newest, _)| item.reset.is_none() || *newest >= start);
         if done || !attachment.covers(start) {
             return Ok(None);
         }
