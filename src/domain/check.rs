@@ -146,8 +146,9 @@ fn metered(
     let mut held = Credits::ZERO;
     for (of, balance) in &balances {
         if of.feature == pool || paid.draws.iter().any(|draw| draw.pool == of.feature) {
-            available = available.checked_add(balance.available)?;
-            held = held.checked_add(balance.held)?;
+            // What is shown is capped like each pool's own sum: a customer with more than can be said has enough.
+            available = available.checked_add(balance.available).unwrap_or(Credits::MAX);
+            held = held.checked_add(balance.held).unwrap_or(Credits::MAX);
         }
     }
     let lots = lots(holdings, &pools, &paid);

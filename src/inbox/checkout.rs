@@ -296,8 +296,13 @@ pub(super) fn pack_grant(
     })
 }
 
-/// `credits * count`, exact or nothing: packs are whole, so a product with more than nine places is no purchase.
+/// `credits * count`; parts of a pack are bought in packs of at most 10^9 credits.
 fn times(credits: Credits, count: Credits) -> Option<Credits> {
+    let one = Credits::whole(1).nanos();
+    if count.nanos().checked_rem(one) == Some(0) {
+        let packs = count.nanos().checked_div(one)?;
+        return credits.nanos().checked_mul(packs).and_then(|nanos| Credits::from_nanos(nanos).ok());
+    }
     let rate: crate::domain::credits::Rate = credits.to_string().parse().ok()?;
     rate.cost(crate::domain::credits::Quantity::from_nanos(count.nanos()).ok()?).ok()
 }

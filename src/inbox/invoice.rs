@@ -226,7 +226,7 @@ fn from_lines(
                 if line.kind == Some(LineKind::InvoiceItem) {
                     continue;
                 }
-                let wished = plan_of(line, invoice, plan, money)?;
+                let Some(wished) = plan_of(line, invoice, plan, money)? else { continue };
                 let is_trial = match trial_end {
                     Some(trial_end) => trial_end == Some(wished.period_end),
                     None => looks_like_trial(line),
@@ -266,20 +266,24 @@ fn looks_like_trial(line: &InvoiceLine) -> bool {
         && line.unit_amount_decimal.as_deref().is_some_and(|unit| !is_zero(unit))
 }
 
+/// The period a line pays; none when it is of no seats at all, which Stripe bills with nothing.
 fn plan_of(
     line: &InvoiceLine,
     invoice: &Invoice,
     plan: &crate::domain::catalog::PlanId,
     money: GrantMoney,
-) -> Result<WishedPlan, Stop> {
+) -> Result<Option<WishedPlan>, Stop> {
     let subscription = line.subscription.clone().or_else(|| invoice.subscription.clone());
     let period = needed(line.period, "lines.period")?;
     if period.end <= period.start {
         return Err(Why::new("unreadable", "lines.period ends before it starts").into());
     }
     let seats = count(line.quantity, line.quantity_decimal.as_deref(), "lines.quantity")?;
+    if seats.is_zero() {
+        return Ok(None);
+    }
     let quantity = seats.nanos().checked_div(Credits::whole(1).nanos()).and_then(|seats| i64::try_from(seats).ok());
-    Ok(WishedPlan {
+    Ok(Some(WishedPlan {
         subscription: needed(subscription, "lines.subscription")?,
         plan: plan.clone(),
         quantity: quantity.unwrap_or(1).max(1),
@@ -289,5 +293,5 @@ fn plan_of(
         money,
         stripe_price: line.price.clone(),
         stripe_line: line.id.clone(),
-    })
+    }))
 }

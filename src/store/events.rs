@@ -32,17 +32,24 @@ const FINISH: &str = "-- finish_stripe_event
 UPDATE stripe_events SET state = $3, reason = $4, detail = $5, account_id = coalesce($6, account_id), due_at = NULL,
     done_at = clock_timestamp(), lease_token = NULL, leased_until = NULL
 WHERE event_id = $1 AND lease_token = $2";
+/// What waits for a person may wait long: its tries are counted to the longest delay and no further, so that they do not
+/// use up those it has left when its cause is gone and Stripe cannot be reached for a moment.
 const DELAY: &str = "-- delay_stripe_event
 UPDATE stripe_events SET state = $3, reason = $4, detail = $5, account_id = coalesce($6, account_id),
+    attempts = CASE WHEN $3 = 'parked' THEN least(attempts, 8) ELSE attempts END,
     due_at = (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds + $7::bigint) FROM instance i),
     lease_token = NULL, leased_until = NULL
 WHERE event_id = $1 AND lease_token = $2";
+/// One cause that goes wakes all that wait for one like it, so a try that follows counts from the start. A worker that
+/// looked before loses its lease: what it saw is older than what woke the event.
 const WAKE_PARKED: &str = "-- wake_parked_stripe_events
-UPDATE stripe_events SET due_at = (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i)
+UPDATE stripe_events SET attempts = 0, lease_token = NULL, leased_until = NULL,
+    due_at = (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i)
 WHERE state = 'parked' AND reason = ANY($1) AND due_at IS NOT NULL";
 const INSERT_INPUT: &str = "-- insert_stripe_input
 INSERT INTO stripe_inputs (event_id, request, status, body, fetched_at) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT ON CONSTRAINT stripe_inputs_pkey DO NOTHING";
+ON CONFLICT ON CONSTRAINT stripe_inputs_pkey DO UPDATE SET status = excluded.status, body = excluded.body,
+    fetched_at = excluded.fetched_at WHERE stripe_inputs.status <> 200";
 const READ_INPUTS: &str = "-- read_stripe_inputs
 SELECT request, status, body, fetched_at FROM stripe_inputs WHERE event_id = $1 ORDER BY request";
 const COUNT_DUE: &str = "-- count_due_stripe_events
@@ -261,7 +268,7 @@ impl Store {
         })
     }
 
-    /// Keeps an answer of Stripe beside its event; the first one stays.
+    /// Keeps an answer of Stripe beside its event; the first one that found something stays.
     pub async fn keep_input(&self, event: &str, input: &StoredInput) -> Result<(), StoreError> {
         transaction!(self, "keep_input", |connection| {
             sqlx::query(INSERT_INPUT)

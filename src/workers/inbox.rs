@@ -31,7 +31,8 @@ const LEASE_EXTENDED_EVERY: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(1);
 /// Questions asked for one event: pages of lines, an intent, a charge; more is a loop.
 const QUESTIONS_MAX: usize = 120;
-/// Times an event is worked on before it is given up: about ten days with the delays below.
+/// Times an event is tried before it is given up: about ten days with the delays below. What is parked waits for a
+/// person and is never given up: it is money, and its cause may go after a month.
 const ATTEMPTS_MAX: i32 = 40;
 /// Delays after each attempt, in seconds; the last one repeats.
 const DELAYS: [i64; 8] = [2, 10, 60, 300, 1_800, 3_600, 10_800, 21_600];
@@ -159,7 +160,7 @@ impl InboxWorker {
         why: Why,
         account: Option<AccountId>,
     ) -> Result<(), StoreError> {
-        if event.attempts >= ATTEMPTS_MAX {
+        if !parked && event.attempts >= ATTEMPTS_MAX {
             crate::meters::STRIPE_EVENTS_WORKED.add(&[Closed::Dead.word()]);
             tracing::error!(event.id = %event.id, reason = why.code, detail = %why.detail, "an event was given up");
             return self.store.close_event(event, Closed::Dead, Some(&stored(why)), account).await;
@@ -178,7 +179,8 @@ impl InboxWorker {
             Err(error) => return Ok(Step::Park(Why::new("unreadable", error.to_string()), None)),
         };
         let mut answers = Answers::new(self.stripe.is_some());
-        for input in self.store.inputs(&leased.id).await? {
+        // What Stripe did not know at the last try is asked again: it may have been the key of another account.
+        for input in self.store.inputs(&leased.id).await?.into_iter().filter(|input| input.status == 200) {
             answers.add(input.request, input.status, input.body, input.asked_at);
         }
         let catalog = self.store.catalog().await?;
@@ -259,6 +261,8 @@ const fn how_asked<T>(asked: &Result<T, StripeError>) -> &'static str {
     }
 }
 
+/// No column holds a NUL, and words about what Stripe sent may quote one.
 fn stored(why: Why) -> StoredWhy {
-    StoredWhy { reason: why.code.to_owned(), detail: why.detail }
+    let detail = if why.detail.contains('\0') { why.detail.replace('\0', "\u{fffd}") } else { why.detail };
+    StoredWhy { reason: why.code.to_owned(), detail }
 }

@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod amounts;
+mod attack_inbox;
+mod attack_ledger;
+mod attack_plans;
 mod bench;
 mod burn_order;
 mod catalog_apply;

@@ -80,8 +80,15 @@ impl Draft<'_> {
         if basis.is_some_and(|basis| basis != purchase.basis) {
             return Ok(Decision::AlreadyApplied(Outcome::Granted { grants: known(&self.state) }));
         }
-        let is_new =
-            |bought: &&PurchasedGrant| !self.state.bought.contains_key(&(purchase.payment, bought.item_key.clone()));
+        // The catalogue may have given the item of a price another name between two events of one payment.
+        let price_is_known = |bought: &PurchasedGrant| {
+            let Some(price) = &bought.stripe_price else { return false };
+            let of_price = |key: &str| key.strip_prefix(price.as_str()).is_some_and(|rest| rest.starts_with(':'));
+            self.state.bought.keys().any(|(payment, key)| *payment == purchase.payment && of_price(key))
+        };
+        let is_new = |bought: &&PurchasedGrant| {
+            !self.state.bought.contains_key(&(purchase.payment, bought.item_key.clone())) && !price_is_known(bought)
+        };
         let missing: Vec<&PurchasedGrant> = purchase.grants.iter().filter(is_new).collect();
         if missing.is_empty() {
             return Ok(Decision::AlreadyApplied(Outcome::Granted { grants: known(&self.state) }));

@@ -72,6 +72,7 @@ pub fn decide(
         Command::Settle => Ok(draft.settle()),
     }?;
     if command.needs_all() {
+        draft.expire_what_came_late()?;
         draft.reckon_next_due()?;
     }
     *state = draft.state;

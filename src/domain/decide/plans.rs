@@ -74,15 +74,18 @@ impl Draft<'_> {
         Ok(id)
     }
 
-    fn group_of(&self, plan: &PlanId) -> Option<&str> {
-        let plan = self.context.catalog.catalog.plans.get(plan).filter(|plan| !plan.add_on)?;
+    /// The group whose plans exclude an attachment's. A plan that the catalogue dropped keeps the group its terms say.
+    fn group_of(&self, known: &Attachment) -> Option<&str> {
+        let version = self.context.catalog;
+        let pinned = || version.terms.get(&(known.plan.clone(), known.plan_version));
+        let plan = version.catalog.plans.get(&known.plan).or_else(pinned).filter(|plan| !plan.add_on)?;
         plan.group.as_deref()
     }
 
     /// Attachments of other plans that exclude this one, over or not.
     pub(super) fn group_mates(&self, of: &Attachment) -> Vec<Attachment> {
-        let Some(group) = self.group_of(&of.plan) else { return Vec::new() };
-        let is_mate = |known: &&Attachment| known.plan != of.plan && self.group_of(&known.plan) == Some(group);
+        let Some(group) = self.group_of(of) else { return Vec::new() };
+        let is_mate = |known: &&Attachment| known.plan != of.plan && self.group_of(known) == Some(group);
         self.state.attachments.iter().filter(is_mate).cloned().collect()
     }
 
@@ -113,9 +116,9 @@ impl Draft<'_> {
     /// What everyone gets comes back when the plan that took its place is over: from then on, and until the next one
     /// that took it, which may have been worked on before.
     pub(super) fn resume_automatic(&mut self, after: &Attachment, at: Timestamp) -> Result<(), Rejection> {
-        let Some(group) = self.group_of(&after.plan).map(str::to_owned) else { return Ok(()) };
+        let Some(group) = self.group_of(after).map(str::to_owned) else { return Ok(()) };
         let in_group = |known: &&Attachment| {
-            self.group_of(&known.plan) == Some(group.as_str()) && (known.paid_through.is_none() || known.is_paid())
+            self.group_of(known) == Some(group.as_str()) && (known.paid_through.is_none() || known.is_paid())
         };
         let held = |known: &Attachment| known.started_at <= at && known.ended_at.is_none_or(|ended| ended > at);
         if self.state.attachments.iter().filter(in_group).any(held) {

@@ -60,6 +60,10 @@ impl Draft<'_> {
         let plan_version = if came_back { self.current_version(&paid.plan)? } else { known.plan_version };
         let Some(known) = self.attachment_mut(id) else { return Ok(false) };
         known.paid_through = Some(paid.period_end);
+        if known.seen_at.is_none() {
+            // Without a view of the subscription its seats are those last paid for.
+            known.quantity = paid.quantity;
+        }
         if paid.is_trial {
             known.trial_ends_at = known.trial_ends_at.or(Some(paid.period_end));
         }

@@ -70,6 +70,13 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Books what a command brought that was over before it came: nothing later would look at it again.
+    pub(super) fn expire_what_came_late(&mut self) -> Result<(), Rejection> {
+        self.source = Source::Time;
+        self.first = None;
+        self.expire_ended_grants()
+    }
+
     /// When this account has to be looked at next.
     pub(super) fn reckon_next_due(&mut self) -> Result<(), Rejection> {
         if !self.state.complete {

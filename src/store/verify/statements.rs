@@ -39,7 +39,7 @@ const GRANT_BALANCES: &str = check!(
     ) s ON s.account_id = g.account_id AND s.grant_id = g.grant_id
     WHERE g.held <> coalesce(s.held, 0)
         OR NOT g.unlimited AND (g.remaining <> coalesce(s.remaining, 0) OR g.original <> coalesce(s.original, 0))
-        OR g.unlimited AND g.remaining <> 0"
+        OR g.unlimited AND (g.remaining <> 0 OR coalesce(s.remaining, 0) <> 0 OR coalesce(s.original, 0) <> 0)"
 );
 
 const DEBT_BALANCES: &str = check!(
