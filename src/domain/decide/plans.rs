@@ -356,7 +356,7 @@ fn revenue_of(plan: &Plan) -> Option<RevenuePolicy> {
     (!plan.prices.is_empty()).then_some(plan.revenue)
 }
 
-fn fee_interval(plan: &Plan, stripe_price: Option<&str>) -> Option<Interval> {
+pub(super) fn fee_interval(plan: &Plan, stripe_price: Option<&str>) -> Option<Interval> {
     let is_it = |price: &&super::super::catalog::Price| {
         stripe_price.is_some_and(|id| price.stripe_price.as_deref() == Some(id) || price.also.iter().any(|a| a == id))
     };

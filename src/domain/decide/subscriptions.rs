@@ -7,14 +7,15 @@
 use jiff::Timestamp;
 
 use super::super::attachment::{Attachment, AttachmentOrigin, AttachmentState};
-use super::super::catalog::PlanId;
+use super::super::catalog::{Interval, IntervalUnit, PlanId, ResetAnchor};
 use super::super::command::{Decision, Outcome, PlanPaid, Rejection};
 use super::super::entry::Source;
 use super::super::grant::Grant;
 use super::super::ids::{AttachmentId, GrantId};
+use super::super::period;
 use super::super::subscription::{RenewalLost, SubscribedPlan, SubscriptionLife, SubscriptionSeen};
 use super::Draft;
-use super::plans::replaces;
+use super::plans::{fee_interval, replaces};
 
 impl Draft<'_> {
     fn attachment_of(&self, subscription: &str, plan: &PlanId) -> Option<AttachmentId> {
@@ -57,12 +58,20 @@ impl Draft<'_> {
             return Ok(false);
         }
         let came_back = known.seen_at.is_none() && known.ended_at.is_some_and(|ended| paid.period_end > ended);
+        // Stripe counts anew after a trial or a change: later periods are counted from the first one it did so for (rule 13).
+        let counts_anew = known.seen_at.is_none()
+            && known.is_live()
+            && known.paid_through.is_none_or(|through| through <= paid.period_start)
+            && self.is_off_the_grid(&known, paid)?;
         let plan_version = if came_back { self.current_version(&paid.plan)? } else { known.plan_version };
         let Some(known) = self.attachment_mut(id) else { return Ok(false) };
         known.paid_through = Some(paid.period_end);
         if known.seen_at.is_none() {
             // Without a view of the subscription its seats are those last paid for.
             known.quantity = paid.quantity;
+        }
+        if counts_anew {
+            known.anchor = paid.period_start;
         }
         if paid.is_trial {
             known.trial_ends_at = known.trial_ends_at.or(Some(paid.period_end));
@@ -77,6 +86,20 @@ impl Draft<'_> {
             known.ended_at = None;
         } else if !paid.is_trial && matches!(known.state, AttachmentState::PastDue | AttachmentState::Trialing) {
             known.state = AttachmentState::Active;
+        }
+        Ok(true)
+    }
+
+    /// Does a paid period begin where no period counted from the anchor does, by the month or by the price's interval?
+    fn is_off_the_grid(&self, known: &Attachment, paid: &PlanPaid) -> Result<bool, Rejection> {
+        let terms = self.context.catalog.terms.get(&(known.plan.clone(), known.plan_version));
+        let month = Interval { unit: IntervalUnit::Month, count: 1 };
+        let fee = terms.and_then(|plan| fee_interval(plan, paid.stripe_price.as_deref()));
+        for every in [Some(month), fee].into_iter().flatten() {
+            let span = period::containing(known.anchor, &ResetAnchor::Anniversary, every, paid.period_start)?;
+            if span.start == paid.period_start {
+                return Ok(false);
+            }
         }
         Ok(true)
     }
