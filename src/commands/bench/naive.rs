@@ -18,7 +18,7 @@ const SPREAD: &str = include_str!("../../../benches/naive/spread.sql");
 const HOT: &str = include_str!("../../../benches/naive/hot.sql");
 const COMMIT: &str = include_str!("../../../benches/naive/commit.sql");
 /// Longest that a run may take beyond its own time: 64 transactions waiting for one row take less than a second.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_mins(1);
 /// More threads only take processors from Postgres.
 const THREADS_MAX: usize = 2;
 

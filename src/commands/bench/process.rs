@@ -76,7 +76,8 @@ impl Serving {
     fn spawn(mut command: Command, log: PathBuf, address: SocketAddr, out: Stdio) -> anyhow::Result<Self> {
         let file = fs::File::create(&log)?;
         command.stdin(Stdio::null()).stdout(out).stderr(file).kill_on_drop(true);
-        let child = command.spawn().with_context(|| format!("cannot start {:?}", command.as_std().get_program()))?;
+        let child =
+            command.spawn().with_context(|| format!("cannot start {}", command.as_std().get_program().display()))?;
         let pid = child.id().context("the child has ended already")?;
         Ok(Self { child, address, pid, log })
     }

@@ -20,6 +20,7 @@ pub(super) struct Report {
 
 /// Where it was measured.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that are told, not states of anything")]
 pub(super) struct Machine {
     pub(super) cores: usize,
     pub(super) kernel: Option<String>,
@@ -91,7 +92,10 @@ impl Report {
             on(machine.synchronous_commit),
         )?;
         writeln!(out, "{}\n", self.figures_table())?;
-        writeln!(out, "{}\n", self.ratios_table())?;
+        // A quick run compares nothing.
+        if !self.ratios.is_empty() {
+            writeln!(out, "{}\n", self.ratios_table())?;
+        }
         for skipped in &self.skipped {
             writeln!(out, "skipped {}: {}", skipped.what, skipped.why)?;
         }
@@ -156,8 +160,8 @@ impl Report {
     }
 }
 
-fn right(value: impl ToString) -> Cell {
-    Cell::new(value.to_string()).set_alignment(CellAlignment::Right)
+fn right(value: impl std::fmt::Display) -> Cell {
+    Cell::new(value).set_alignment(CellAlignment::Right)
 }
 
 fn or_dash(value: Option<u64>) -> String {

@@ -58,12 +58,11 @@ impl Stage {
     /// Starts and prepares everything that the measures need.
     pub(super) async fn set(config: &Config, args: &BenchArgs, measures: &[Measure]) -> anyhow::Result<Self> {
         let folder = folder()?;
-        let (url, database) = match &args.database_url {
-            Some(url) => (url.clone(), None),
-            None => {
-                let database = embedded(config, folder.path().join("data")).await?;
-                (database.url(), Some(database))
-            }
+        let (url, database) = if let Some(url) = &args.database_url {
+            (url.clone(), None)
+        } else {
+            let database = embedded(config, folder.path().join("data")).await?;
+            (database.url(), Some(database))
         };
         let store = Store::connect(&url, OWN_CONNECTIONS).await.context("cannot connect to the database")?;
         refuse_used(&store).await?;
