@@ -32,6 +32,7 @@ mod schema;
 mod seeds;
 mod signature;
 mod simulator;
+mod stripe_writes;
 mod support;
 mod tidy;
 mod transport;

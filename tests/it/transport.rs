@@ -105,7 +105,7 @@ async fn ask(server: &Server) -> Result<Fetched, StripeError> {
     Transport::new(&settings(&server.url)).unwrap().fetch(&charge()).await
 }
 
-fn every_fetch() -> Vec<(Fetch, &'static str)> {
+pub fn every_fetch() -> Vec<(Fetch, &'static str)> {
     let created_gte = Timestamp::from_second(1_790_000_000).unwrap();
     vec![
         (

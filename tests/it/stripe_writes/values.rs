@@ -1,0 +1,177 @@
+//! Writes as values: what is encoded, what is refused before anything is sent, and that bytes stay what they are.
+
+use creditd::stripe::frozen::{Frozen, IdempotencyKey, Metadata, WriteError};
+use creditd::stripe::write::{
+    AfterLast, Charge, CheckoutLine, InvoiceItem, ItemCharge, PaymentBehavior, Proration, Purpose, Refund,
+    SubscriptionChange, Write,
+};
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::samples::{charge, checkout, every_write, frozen, id, line, money};
+
+/// The bytes of every kind of write. A change here is a change of what is sent under keys that are in use.
+#[test]
+fn every_write_is_these_bytes() {
+    let listing: Vec<String> = every_write()
+        .iter()
+        .map(|(name, write)| {
+            let frozen = frozen(write);
+            let form = frozen.body().replace('&', "\n  ");
+            format!("{name}: {} {}\n  {form}", frozen.method().as_str(), frozen.path())
+        })
+        .collect();
+    insta::assert_snapshot!(listing.join("\n"));
+}
+
+/// Maps of the same pairs differ in their order from one to the next; what is sent does not.
+#[test]
+fn equal_writes_are_equal_bytes() {
+    let metadata = (0..50).fold(Metadata::new(), |made, number| made.with(&format!("k{number}"), "v").unwrap());
+    let write = Write::Charge(Charge { metadata, ..charge() });
+    let first = frozen(&write);
+    for _ in 0..20 {
+        assert_eq!(frozen(&write).body(), first.body());
+    }
+}
+
+#[test]
+fn bytes_come_back_as_they_were_kept() {
+    for (name, write) in every_write() {
+        let kept = frozen(&write);
+        let back = Frozen::restore(kept.method().as_str(), kept.path(), kept.body()).unwrap();
+        assert_eq!(back, kept, "{name}");
+        assert_eq!(back.body(), kept.body());
+    }
+    // The order of a row's bytes is kept even where we would write another one today.
+    let older = Frozen::restore("POST", "/v1/refunds", "payment_intent=pi_1&amount=5").unwrap();
+    assert_eq!(older.body(), "payment_intent=pi_1&amount=5");
+}
+
+#[rstest]
+#[case("GET", "/v1/refunds", "", WriteError::Method)]
+#[case("post", "/v1/refunds", "", WriteError::Method)]
+#[case("POST", "/v1/", "", WriteError::Path)]
+#[case("POST", "/v2/refunds", "", WriteError::Path)]
+#[case("POST", "//evil.example/v1/x", "", WriteError::Path)]
+#[case("POST", "/v1/../v2/x", "", WriteError::Path)]
+#[case("POST", "/v1/refunds?x=1", "", WriteError::Path)]
+#[case("POST", "/v1/refunds#", "", WriteError::Path)]
+#[case("POST", "/v1/refunds", "a=b c", WriteError::Body)]
+#[case("POST", "/v1/refunds", "a=b\r\nx: y", WriteError::Body)]
+#[case("POST", "/v1/refunds", "a=ü", WriteError::Body)]
+fn bytes_that_are_no_write_are_refused(
+    #[case] method: &str,
+    #[case] path: &str,
+    #[case] body: &str,
+    #[case] error: WriteError,
+) {
+    assert_eq!(Frozen::restore(method, path, body), Err(error));
+}
+
+#[test]
+fn a_body_beyond_any_form_is_refused() {
+    assert!(Frozen::restore("POST", "/v1/refunds", &"a".repeat(256 * 1024)).is_ok());
+    assert_eq!(Frozen::restore("POST", "/v1/refunds", &"a".repeat(256 * 1024 + 1)), Err(WriteError::Body));
+    assert_eq!(Frozen::restore("POST", &format!("/v1/{}", "a".repeat(600)), ""), Err(WriteError::Path));
+}
+
+#[rstest]
+#[case("")]
+#[case(" ")]
+#[case("a b")]
+#[case("a\n")]
+#[case("ü")]
+#[case("a\u{7f}")]
+fn a_key_no_header_can_carry_is_refused(#[case] text: &str) {
+    assert_eq!(IdempotencyKey::new(text), Err(WriteError::Key));
+}
+
+#[test]
+fn a_key_has_1_to_255_characters() {
+    assert_eq!(IdempotencyKey::new("a").unwrap().as_str(), "a");
+    assert!(IdempotencyKey::new(&"a".repeat(255)).is_ok());
+    assert_eq!(IdempotencyKey::new(&"a".repeat(256)), Err(WriteError::Key));
+}
+
+#[test]
+fn metadata_keeps_to_stripes_limits() {
+    let with = |key: &str, value: &str| Metadata::new().with(key, value);
+    assert!(with(&"k".repeat(40), &"ü".repeat(500)).is_ok());
+    for (key, value) in [("", "v"), (&"k".repeat(41), "v"), ("a[b]", "v"), ("k", ""), ("k", &"v".repeat(501))] {
+        assert!(matches!(with(key, value), Err(WriteError::Metadata { .. })), "{key}={value}");
+    }
+    let full = (0..50).fold(Metadata::new(), |made, number| made.with(&format!("k{number}"), "v").unwrap());
+    assert!(full.clone().with("k0", "other").is_ok(), "one that is there may change");
+    assert!(full.with("k50", "v").is_err());
+}
+
+#[test]
+fn an_amount_that_is_none_is_refused_before_anything_is_sent() {
+    let charge = |minor| Write::Charge(Charge { amount: money(minor), ..charge() });
+    let line = |minor| {
+        let lines = vec![CheckoutLine::Amount { product: id("prod_1"), amount: money(minor) }];
+        Write::CreateSession(checkout(Purpose::Payment { lines, save_card: false }))
+    };
+    let refund = |minor| {
+        Write::Refund(Refund {
+            payment_intent: id("pi_1"),
+            amount: Some(money(minor)),
+            reason: None,
+            metadata: Metadata::new(),
+        })
+    };
+    for write in [charge(0), charge(-1), line(0), line(-5), refund(0), refund(-5)] {
+        assert!(matches!(write.freeze(), Err(WriteError::NotPositive { .. })), "{write:?}");
+    }
+    let item = |minor| {
+        Write::AddInvoiceItem(InvoiceItem {
+            customer: id("cus_1"),
+            invoice: id("in_1"),
+            charge: ItemCharge::Amount(money(minor)),
+            description: None,
+            metadata: Metadata::new(),
+        })
+    };
+    assert!(item(0).freeze().is_err());
+    assert!(item(-5).freeze().is_ok(), "a credit");
+}
+
+#[test]
+fn a_list_that_is_empty_or_too_long_is_refused() {
+    let payment =
+        |count| Purpose::Payment { lines: vec![CheckoutLine::Price(line("price_1", 1)); count], save_card: false };
+    let subscription = |count| Purpose::Subscription { lines: vec![line("price_1", 1); count], trial_days: None };
+    let session = |purpose| Write::CreateSession(checkout(purpose)).freeze();
+    assert!(session(payment(100)).is_ok() && session(subscription(20)).is_ok());
+    for refused in [session(payment(0)), session(payment(101)), session(subscription(0)), session(subscription(21))] {
+        assert!(matches!(refused, Err(WriteError::Count { .. })));
+    }
+    let change = SubscriptionChange {
+        subscription: id("sub_1"),
+        items: vec![],
+        proration: Proration::None,
+        payment: PaymentBehavior::ErrorIfIncomplete,
+        proration_date: None,
+    };
+    assert!(matches!(Write::ChangeSubscription(change).freeze(), Err(WriteError::Count { found: 0, .. })));
+    let phases = Write::SetPhases { schedule: id("s"), phases: vec![], after_last: AfterLast::Cancel };
+    assert!(matches!(phases.freeze(), Err(WriteError::Count { found: 0, .. })));
+}
+
+proptest! {
+    /// Whatever stands in a value arrives as it was, as its own parameter, and touches no other.
+    #[test]
+    fn no_value_bends_the_form(value in "\\PC{1,60}", key in "[^\\[\\]\\p{C}]{1,20}", email in "\\PC{1,40}") {
+        let metadata = Metadata::new().with(&key, &value).unwrap();
+        let write = Write::Charge(Charge { receipt_email: Some(email.clone()), metadata, ..charge() });
+        let form = frozen(&write);
+        let pairs: Vec<(String, String)> =
+            reqwest::Url::parse(&format!("http://127.0.0.1/?{}", form.body())).unwrap().query_pairs().into_owned().collect();
+        let value_of = |name: &str| pairs.iter().filter(|(found, _)| found == name).map(|(_, value)| value.clone()).collect::<Vec<_>>();
+        prop_assert_eq!(value_of(&format!("metadata[{key}]")), [value]);
+        prop_assert_eq!(value_of("receipt_email"), [email]);
+        prop_assert_eq!(value_of("amount"), ["2000"]);
+        prop_assert_eq!(pairs.len(), frozen(&Write::Charge(charge())).body().split('&').count() + 1);
+    }
+}
