@@ -185,11 +185,13 @@ impl Frozen {
         Ok(Self { method, path: path.to_owned(), body: body.to_owned() })
     }
 
-    /// Freezes a request just built: its pairs are put in the order of their names, which a hash map leaves to chance.
+    /// Freezes a request just built: the pairs of its metadata, whose order a hash map leaves to chance, are put in the
+    /// order of their names. All others keep their places, for those of a list are told apart by them.
     pub(super) fn new(method: WriteMethod, path: &str, form: &str) -> Result<Self, WriteError> {
         let mut pairs: Vec<&str> = form.split('&').filter(|pair| !pair.is_empty()).collect();
-        // Stable, so that the entries of a list without numbers (`expand[]`) keep theirs.
-        pairs.sort_by_key(|pair| pair.split('=').next());
+        for run in pairs.chunk_by_mut(|one, next| metadata_of(one).is_some() && metadata_of(one) == metadata_of(next)) {
+            run.sort_unstable();
+        }
         Self::restore(method.as_str(), path, &pairs.join("&"))
     }
 
@@ -207,6 +209,13 @@ impl Frozen {
     pub fn body(&self) -> &str {
         &self.body
     }
+}
+
+/// Whose metadata a pair is part of: its name up to the key.
+fn metadata_of(pair: &str) -> Option<&str> {
+    const OPEN: &str = "metadata[";
+    let name = pair.split('=').next()?;
+    name.find(OPEN).and_then(|start| name.get(..start.saturating_add(OPEN.len())))
 }
 
 /// Without the body, which may hold an e-mail address.

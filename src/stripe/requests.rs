@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use stripe_billing::SubscriptionScheduleEndBehavior;
 use stripe_billing::billing_portal_session::CreateBillingPortalSession;
 use stripe_billing::invoice::{
@@ -123,33 +124,32 @@ fn off_session(charge: &Charge) -> Result<CreatePaymentIntent, WriteError> {
         .confirm(true)
         .off_session(CreatePaymentIntentOffSession::Bool(true))
         .customer(customer.as_str())
-        .payment_method(payment_method.as_str())
-        .metadata(map(metadata));
+        .payment_method(payment_method.as_str());
+    let request = set(request, map(metadata), CreatePaymentIntent::metadata);
     let request = set(request, description.clone(), CreatePaymentIntent::description);
     let request = set(request, receipt_email.clone(), CreatePaymentIntent::receipt_email);
-    Ok(match return_url {
-        Some(url) => request.return_url(url.as_str()),
-        None => {
-            let mut methods = CreatePaymentIntentAutomaticPaymentMethods::new(true);
-            methods.allow_redirects = Some(CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects::Never);
-            request.automatic_payment_methods(methods)
-        }
-    })
+    if let Some(url) = return_url {
+        return Ok(request.return_url(url.as_str()));
+    }
+    let mut methods = CreatePaymentIntentAutomaticPaymentMethods::new(true);
+    methods.allow_redirects = Some(CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects::Never);
+    Ok(request.automatic_payment_methods(methods))
 }
 
 fn new_customer(customer: &NewCustomer) -> CreateCustomer {
     let NewCustomer { email, name, metadata } = customer;
-    let request = CreateCustomer::new().metadata(map(metadata));
+    let request = set(CreateCustomer::new(), map(metadata), CreateCustomer::metadata);
     let request = set(request, email.clone(), CreateCustomer::email);
     set(request, name.clone(), CreateCustomer::name)
 }
 
 fn checkout(session: &Checkout) -> Result<CreateCheckoutSession, WriteError> {
     let Checkout { purpose, buyer, success_url, cancel_url, client_reference_id, expires_at, metadata } = session;
-    let request = CreateCheckoutSession::new().success_url(success_url.as_str()).metadata(map(metadata));
+    let request = CreateCheckoutSession::new().success_url(success_url.as_str());
+    let request = set(request, map(metadata), CreateCheckoutSession::metadata);
     let request = set(request, cancel_url.clone(), CreateCheckoutSession::cancel_url);
     let request = set(request, client_reference_id.clone(), CreateCheckoutSession::client_reference_id);
-    let request = set(request, expires_at.map(|at| at.as_second()), CreateCheckoutSession::expires_at);
+    let request = set(request, expires_at.map(Timestamp::as_second), CreateCheckoutSession::expires_at);
     // Only a payment leaves its buyer without a customer unless it is told otherwise; the other modes make one.
     let is_payment = matches!(purpose, Purpose::Payment { .. });
     let request = match buyer {
@@ -165,7 +165,7 @@ fn checkout(session: &Checkout) -> Result<CreateCheckoutSession, WriteError> {
             count("lines of a checkout", lines.len(), SESSION_LINES_MAX)?;
             let lines = lines.iter().map(checkout_line).collect::<Result<Vec<_>, _>>()?;
             let mut intent = CreateCheckoutSessionPaymentIntentData::new();
-            intent.metadata = Some(map(metadata));
+            intent.metadata = map(metadata);
             intent.setup_future_usage =
                 save_card.then_some(CreateCheckoutSessionPaymentIntentDataSetupFutureUsage::OffSession);
             request.mode(CheckoutSessionMode::Payment).line_items(lines).payment_intent_data(intent)
@@ -174,13 +174,13 @@ fn checkout(session: &Checkout) -> Result<CreateCheckoutSession, WriteError> {
             count("lines of a subscription", lines.len(), ITEMS_MAX)?;
             let lines: Vec<_> = lines.iter().map(session_line).collect();
             let mut subscription = CreateCheckoutSessionSubscriptionData::new();
-            subscription.metadata = Some(map(metadata));
+            subscription.metadata = map(metadata);
             subscription.trial_period_days = *trial_days;
             request.mode(CheckoutSessionMode::Subscription).line_items(lines).subscription_data(subscription)
         }
         Purpose::Setup { currency: later } => {
             let mut setup = CreateCheckoutSessionSetupIntentData::new();
-            setup.metadata = Some(map(metadata));
+            setup.metadata = map(metadata);
             request.mode(CheckoutSessionMode::Setup).currency(currency(*later)).setup_intent_data(setup)
         }
     })
@@ -215,8 +215,8 @@ fn new_invoice(invoice: &NewInvoice) -> CreateInvoice {
         .currency(currency(*of))
         .pending_invoice_items_behavior(CreateInvoicePendingInvoiceItemsBehavior::Exclude)
         // Otherwise Stripe finalizes, charges and retries behind our back.
-        .auto_advance(false)
-        .metadata(map(metadata));
+        .auto_advance(false);
+    let request = set(request, map(metadata), CreateInvoice::metadata);
     let request = set(request, payment_method.as_ref().map(StripeId::to_string), CreateInvoice::default_payment_method);
     let request = set(request, description.clone(), CreateInvoice::description);
     let tax = automatic_tax.then(|| CreateInvoiceAutomaticTax::new(true));
@@ -225,8 +225,8 @@ fn new_invoice(invoice: &NewInvoice) -> CreateInvoice {
 
 fn invoice_item(item: &InvoiceItem) -> Result<CreateInvoiceItem, WriteError> {
     let InvoiceItem { customer, invoice, charge, description, metadata } = item;
-    let request =
-        CreateInvoiceItem::new().customer(customer.as_str()).invoice(invoice.as_str()).metadata(map(metadata));
+    let request = CreateInvoiceItem::new().customer(customer.as_str()).invoice(invoice.as_str());
+    let request = set(request, map(metadata), CreateInvoiceItem::metadata);
     let request = set(request, description.clone(), CreateInvoiceItem::description);
     Ok(match charge {
         ItemCharge::Amount(amount) => {
@@ -260,7 +260,7 @@ fn change_subscription(change: &SubscriptionChange) -> Result<UpdateSubscription
             PaymentBehavior::AllowIncomplete => UpdateSubscriptionPaymentBehavior::AllowIncomplete,
             PaymentBehavior::ErrorIfIncomplete => UpdateSubscriptionPaymentBehavior::ErrorIfIncomplete,
         });
-    Ok(set(request, proration_date.map(|at| at.as_second()), UpdateSubscription::proration_date))
+    Ok(set(request, proration_date.map(Timestamp::as_second), UpdateSubscription::proration_date))
 }
 
 fn item_change(change: &ItemChange) -> UpdateSubscriptionItems {
@@ -285,7 +285,8 @@ fn item_change(change: &ItemChange) -> UpdateSubscriptionItems {
 
 fn refund(back: &Refund) -> Result<CreateRefund, WriteError> {
     let Refund { payment_intent, amount, reason, metadata } = back;
-    let request = CreateRefund::new().payment_intent(payment_intent.as_str()).metadata(map(metadata));
+    let request = CreateRefund::new().payment_intent(payment_intent.as_str());
+    let request = set(request, map(metadata), CreateRefund::metadata);
     let amount = amount.map(|amount| positive(amount, "a refund")).transpose()?;
     let request = set(request, amount, CreateRefund::amount);
     let reason = reason.map(|reason| match reason {
@@ -324,7 +325,7 @@ fn phase(phase: &Phase) -> Result<UpdateSubscriptionSchedulePhases, WriteError> 
     let mut made = UpdateSubscriptionSchedulePhases::new(items);
     made.start_date = starts_at.map(|at| UpdateSubscriptionSchedulePhasesStartDate::Timestamp(at.as_second()));
     made.end_date = ends_at.map(|at| UpdateSubscriptionSchedulePhasesEndDate::Timestamp(at.as_second()));
-    made.metadata = (!metadata.is_empty()).then(|| map(metadata));
+    made.metadata = map(metadata);
     made.proration_behavior = Some(match proration {
         Proration::None => UpdateSubscriptionSchedulePhasesProrationBehavior::None,
         Proration::NextInvoice => UpdateSubscriptionSchedulePhasesProrationBehavior::CreateProrations,
@@ -349,8 +350,10 @@ fn currency(currency: Currency) -> CurrencyParam {
     }
 }
 
-fn map(metadata: &Metadata) -> HashMap<String, String> {
-    metadata.pairs().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+/// Absent without pairs, for an empty map is sent as a clearing of what is there.
+fn map(metadata: &Metadata) -> Option<HashMap<String, String>> {
+    let pairs = metadata.pairs().map(|(key, value)| (key.to_owned(), value.to_owned()));
+    (!metadata.is_empty()).then(|| pairs.collect())
 }
 
 fn positive(amount: Money, what: &'static str) -> Result<i64, WriteError> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use hyper::body::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -204,6 +204,8 @@ impl Transport {
         let request = request
             .header(IDEMPOTENCY_KEY, key.as_str())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            // Written out, for the client leaves it away from an empty body, which some proxies refuse.
+            .header(CONTENT_LENGTH, write.body().len())
             .body(write.body().to_owned());
         let response = match request.send().await {
             Ok(response) => response,

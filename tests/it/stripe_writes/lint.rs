@@ -55,7 +55,8 @@ fn the_official_sdk_knows_every_parameter_we_send() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk/lint_requests.py");
     let (ours, wrong) = (ours(), wrong());
     assert!(ours.len() > 40, "{} requests", ours.len());
-    let input: String = ours.iter().chain(&wrong).map(|request| format!("{request}\n")).collect();
+    let lines: Vec<String> = ours.iter().chain(&wrong).map(Value::to_string).collect();
+    let input = lines.join("\n");
     let mut child = Command::new(program).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     // Written from beside, for the script answers while it reads.
     let mut stdin = child.stdin.take().unwrap();

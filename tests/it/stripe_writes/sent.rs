@@ -91,25 +91,20 @@ async fn where_nobody_listens_is_tried_again_and_never_called_refused() {
     // Someone listens before the second sending: the write gets through after all.
     let late = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let listener = TcpListener::bind(address).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.readable().await.unwrap();
-        let mut request = vec![0_u8; 8192];
-        let count = stream.try_read(&mut request).unwrap();
-        stream.try_write(&answer(200, &[("connection", "close")], DONE)).unwrap();
-        String::from_utf8_lossy(&request[..count]).into_owned()
+        Server::start_on(TcpListener::bind(address).await.unwrap(), vec![plain(200, DONE)])
     });
     assert!(matches!(send_by(&transport).await, WriteOutcome::Answered(_)));
-    assert_eq!(header(&late.await.unwrap(), "idempotency-key").as_deref(), Some("topup:1"));
+    let seen = late.await.unwrap().seen();
+    assert_eq!((seen.len(), header(&seen[0], "idempotency-key").as_deref()), (1, Some("topup:1")));
 }
 
 /// What listens but speaks no TLS is a connection never made: the key went nowhere.
 #[tokio::test]
 async fn a_failed_handshake_is_no_connection() {
-    let server = Server::start(vec![plain(200, DONE); 3]).await;
+    let server = Server::start(vec![Reply::Unread; 5]).await;
     let outcome = send(&server.url.replace("http://", "https://")).await;
     assert_eq!(why(&outcome), UnknownReason::NotConnected);
-    assert!(server.seen().iter().all(|bytes| !bytes.contains(API_KEY)));
+    assert_eq!(server.connections(), usize::try_from(ATTEMPTS_MAX).unwrap());
 }
 
 #[tokio::test]
@@ -166,14 +161,21 @@ async fn the_log_names_the_exchange_and_neither_secrets_nor_bodies() {
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false);
     let _guard = tracing::subscriber::set_default(subscriber.with_writer(move || sink.clone()).finish());
     let declined = r#"{"error":{"type":"card_error","code":"card_declined","message":"Ada's card"}}"#;
-    let server = Server::start(vec![plain(200, DONE), plain(402, declined), plain(500, "Ada's page")]).await;
+    let replies = [plain(200, DONE), plain(402, declined), plain(500, "Ada's page")];
+    let server = Server::start([replies.clone(), replies].concat()).await;
     let transport = transport(&server.url);
-    for (_, write) in every_write().into_iter().filter(|(name, _)| *name == "charge, all of it") {
-        for _ in 0..3 {
-            let outcome = transport.send(&frozen(&write), &key("topup:7")).await;
-            assert!(!format!("{outcome:?}").contains("Ada"), "an outcome may be logged");
-        }
-        assert!(!format!("{:?}", frozen(&write)).contains("example"), "bytes may be logged");
+    // Whether a place in the code is heard is settled once, and other tests pass it at the same time: after a first round
+    // all places are known, and are asked anew.
+    for _ in 0..3 {
+        drop(send_by(&transport).await);
+    }
+    tracing::callsite::rebuild_interest_cache();
+    lines.0.lock().unwrap().clear();
+    let (_, write) = every_write().into_iter().find(|(name, _)| *name == "charge, all of it").unwrap();
+    assert!(!format!("{:?}", frozen(&write)).contains("example"), "bytes may be logged");
+    for _ in 0..3 {
+        let outcome = transport.send(&frozen(&write), &key("topup:7")).await;
+        assert!(!format!("{outcome:?}").contains("Ada"), "an outcome may be logged");
     }
     let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     for told in ["req_1", "topup:7", "POST /v1/payment_intents", "card_declined", "Stripe did", "refused", "unknown"] {

@@ -36,8 +36,10 @@ pub enum Reply {
 
 /// A whole answer as a server writes it, with the length of its body.
 pub fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    let mut lines = vec![format!("HTTP/1.1 {status} X")];
+    lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
+    lines.push(format!("content-length: {}\r\n\r\n{body}", body.len()));
+    lines.join("\r\n").into_bytes()
 }
 
 pub fn plain(status: u16, body: &str) -> Reply {
@@ -53,7 +55,10 @@ pub struct Server {
 
 impl Server {
     pub async fn start(replies: Vec<Reply>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), replies)
+    }
+
+    pub fn start_on(listener: TcpListener, replies: Vec<Reply>) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = Self { url, seen: Arc::default(), connections: Arc::default() };
         tokio::spawn(serve(listener, replies, Arc::clone(&server.seen), Arc::clone(&server.connections)));
@@ -113,7 +118,7 @@ async fn serve(
     }
     // Silent connections stay open until the test ends, which ends this task; the wait is bounded for all that.
     if !hanging.is_empty() {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use creditd::clock::Clock;
 use creditd::simulator::{Options, SeedPrice, Simulator};
 use creditd::stripe::client::{Fetch, StripeClient, StripeId};
-use creditd::stripe::frozen::Metadata;
+use creditd::stripe::frozen::{Frozen, Metadata};
 use creditd::stripe::outcome::{Answered, RefusalClass, Refused, UnknownReason, WriteOutcome};
 use creditd::stripe::transport::{Transport, TransportSettings};
 use creditd::stripe::write::{Buyer, Charge, Checkout, CheckoutLine, NewCustomer, Purpose, Write};
@@ -209,4 +209,18 @@ async fn a_checkout_is_opened_with_metadata_that_leads_home_and_closed() {
     // Closing what is closed is refused for certain, under another key.
     let refused = refused(account.send(&close, "expire:2").await);
     assert_eq!(refused.class, RefusalClass::Invalid);
+}
+
+/// Stripe confirms no intent that might redirect into nowhere: a charge either allows no redirect or says where to.
+#[tokio::test]
+async fn a_charge_leads_nobody_into_nowhere() {
+    let account = Account::new().await;
+    let form = "amount=5&currency=usd&confirm=true&payment_method=pm_card_visa&automatic_payment_methods[enabled]=true";
+    let lost = Frozen::restore("POST", "/v1/payment_intents", form).unwrap();
+    let refused = refused(account.transport.send(&lost, &key("a")).await);
+    assert_eq!((&refused.class, refused.param.as_deref()), (&RefusalClass::Invalid, Some("return_url")));
+    let Write::Charge(charge) = account.charge("pm_card_visa", 5) else { unreachable!("a charge was made") };
+    let back = Some("https://app.example/paid".to_owned());
+    drop(answered(account.send(&Write::Charge(Charge { return_url: back, ..charge }), "b").await));
+    drop(answered(account.send(&account.charge("pm_card_visa", 5), "c").await));
 }

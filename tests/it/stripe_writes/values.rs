@@ -1,6 +1,9 @@
 //! Writes as values: what is encoded, what is refused before anything is sent, and that bytes stay what they are.
 
+use creditd::stripe::client::StripeClient;
+use creditd::stripe::fake::RecordingFake;
 use creditd::stripe::frozen::{Frozen, IdempotencyKey, Metadata, WriteError};
+use creditd::stripe::outcome::{UnknownReason, WriteOutcome};
 use creditd::stripe::write::{
     AfterLast, Charge, CheckoutLine, InvoiceItem, ItemCharge, PaymentBehavior, Proration, Purpose, Refund,
     SubscriptionChange, Write,
@@ -8,7 +11,7 @@ use creditd::stripe::write::{
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::samples::{charge, checkout, every_write, frozen, id, line, money};
+use super::samples::{charge, checkout, every_write, frozen, id, key, line, money};
 
 /// The bytes of every kind of write. A change here is a change of what is sent under keys that are in use.
 #[test]
@@ -33,6 +36,28 @@ fn equal_writes_are_equal_bytes() {
     for _ in 0..20 {
         assert_eq!(frozen(&write).body(), first.body());
     }
+}
+
+/// Entries of a list stand in their order, beyond the tenth too, however Stripe reads their numbers.
+#[test]
+fn lines_keep_their_order() {
+    let lines = (0..12).map(|number| CheckoutLine::Price(line(&format!("price_{number}"), 1))).collect();
+    let session = frozen(&Write::CreateSession(checkout(Purpose::Payment { lines, save_card: false })));
+    let prices: Vec<&str> = session
+        .body()
+        .split('&')
+        .filter(|pair| pair.contains("[price]"))
+        .map(|pair| pair.split('=').nth(1).unwrap())
+        .collect();
+    let wanted: Vec<String> = (0..12).map(|number| format!("price_{number}")).collect();
+    assert_eq!(prices, wanted);
+}
+
+/// `metadata=` would clear what is there.
+#[test]
+fn no_metadata_is_no_parameter() {
+    let write = Write::Charge(Charge { metadata: Metadata::new(), ..charge() });
+    assert!(!frozen(&write).body().contains("metadata"));
 }
 
 #[test]
@@ -174,4 +199,22 @@ proptest! {
         prop_assert_eq!(value_of("amount"), ["2000"]);
         prop_assert_eq!(pairs.len(), frozen(&Write::Charge(charge())).body().split('&').count() + 1);
     }
+}
+
+#[tokio::test]
+async fn the_fake_gives_its_outcomes_in_order_and_remembers() {
+    let fake = RecordingFake::new();
+    fake.lose_write("/v1/refunds", UnknownReason::Timeout);
+    fake.answer_write("/v1/refunds", 200, r#"{"id":"re_1","object":"refund"}"#);
+    let write = Frozen::restore("POST", "/v1/refunds", "payment_intent=pi_1").unwrap();
+    let under = key("refund:1");
+    assert!(matches!(fake.send(&write, &under).await, WriteOutcome::Unknown(_)));
+    for _ in 0..2 {
+        assert!(matches!(fake.send(&write, &under).await, WriteOutcome::Answered(_)));
+    }
+    let elsewhere = Frozen::restore("POST", "/v1/customers", "").unwrap();
+    let WriteOutcome::Unknown(unknown) = fake.send(&elsewhere, &under).await else { panic!("nobody answers there") };
+    assert_eq!(unknown.why, UnknownReason::NotConnected);
+    assert_eq!(fake.writes().len(), 4);
+    assert_eq!(fake.writes()[0], (write, under));
 }
