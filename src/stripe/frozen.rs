@@ -211,11 +211,13 @@ impl Frozen {
     }
 }
 
-/// Whose metadata a pair is part of: its name up to the key.
+/// Whose metadata a pair is part of: its name up to the key, `metadata[` or `...[metadata][`.
 fn metadata_of(pair: &str) -> Option<&str> {
-    const OPEN: &str = "metadata[";
     let name = pair.split('=').next()?;
-    name.find(OPEN).and_then(|start| name.get(..start.saturating_add(OPEN.len())))
+    // A key has no brackets, so what stands before the last one is never a key.
+    let owner = name.get(..name.rfind('[')?)?;
+    let is_metadata = owner == "metadata" || owner.ends_with("[metadata]");
+    is_metadata.then_some(owner)
 }
 
 /// Without the body, which may hold an e-mail address.

@@ -5,13 +5,13 @@ use creditd::stripe::fake::RecordingFake;
 use creditd::stripe::frozen::{Frozen, IdempotencyKey, Metadata, WriteError};
 use creditd::stripe::outcome::{UnknownReason, WriteOutcome};
 use creditd::stripe::write::{
-    AfterLast, Charge, CheckoutLine, InvoiceItem, ItemCharge, PaymentBehavior, Proration, Purpose, Refund,
-    SubscriptionChange, Write,
+    AfterLast, Charge, Checkout, CheckoutLine, InvoiceItem, ItemCharge, PaymentBehavior, Phase, Proration, Purpose,
+    Refund, SubscriptionChange, Write,
 };
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::samples::{charge, checkout, every_write, frozen, id, key, line, money};
+use super::samples::{charge, checkout, every_write, frozen, id, key, line, money, usd};
 
 /// The bytes of every kind of write. A change here is a change of what is sent under keys that are in use.
 #[test]
@@ -27,14 +27,31 @@ fn every_write_is_these_bytes() {
     insta::assert_snapshot!(listing.join("\n"));
 }
 
-/// Maps of the same pairs differ in their order from one to the next; what is sent does not.
+/// Maps of the same pairs differ in their order from one to the next; what is sent does not, on any level.
 #[test]
 fn equal_writes_are_equal_bytes() {
     let metadata = (0..50).fold(Metadata::new(), |made, number| made.with(&format!("k{number}"), "v").unwrap());
-    let write = Write::Charge(Charge { metadata, ..charge() });
-    let first = frozen(&write);
-    for _ in 0..20 {
-        assert_eq!(frozen(&write).body(), first.body());
+    let lines = vec![CheckoutLine::Price(line("price_1", 1))];
+    let phase = Phase {
+        lines: vec![line("price_1", 1)],
+        starts_at: None,
+        ends_at: None,
+        proration: Proration::None,
+        metadata: metadata.clone(),
+    };
+    let session = |purpose| Write::CreateSession(Checkout { metadata: metadata.clone(), ..checkout(purpose) });
+    let full = [
+        Write::Charge(Charge { metadata: metadata.clone(), ..charge() }),
+        session(Purpose::Payment { lines, save_card: true }),
+        session(Purpose::Subscription { lines: vec![line("price_1", 1)], trial_days: None }),
+        session(Purpose::Setup { currency: usd() }),
+        Write::SetPhases { schedule: id("s_1"), phases: vec![phase.clone(), phase], after_last: AfterLast::GoOn },
+    ];
+    for write in full.into_iter().chain(every_write().into_iter().map(|(_, write)| write)) {
+        let first = frozen(&write);
+        for _ in 0..20 {
+            assert_eq!(frozen(&write).body(), first.body());
+        }
     }
 }
 
