@@ -48,13 +48,13 @@
 //! | [`meters`] | what is counted and timed, each metric described once | `clock` |
 //! | [`config`] | environment and file, typed and checked | `store`, `http`, `stripe::signature`, `stripe::transport`, `devdb` |
 //! | [`domain`] | what is true of credits; pure | nothing |
-//! | [`stripe`] | signatures, lenient shapes, the client | nothing |
+//! | [`stripe`] | signatures, lenient shapes, the client | `domain::money` |
 //! | [`inbox`] | a stored event becomes commands; pure | `domain`, `stripe::wire`, `stripe::client` |
 //! | [`inbox::receive`] | a delivery is verified and stored | `store`, `stripe::signature`, `stripe::wire`, `stripe::client`, `clock`, `meters` |
 //! | [`store`] | all SQL | `domain`, `clock` |
 //! | [`posting`] | the only door to the ledger | `domain`, `store`, `clock`, `meters` |
 //! | [`http`] | the outside surface | `posting`, `store`, `stripe::client::StripeId`, `domain`, `clock`, `meters` |
-//! | [`workers`] | what is due gets done | `posting`, `inbox`, `stripe::client`, `stripe::wire`, `store`, `domain`, `clock`, `meters` |
+//! | [`workers`] | what is due gets done | `posting`, `inbox`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `store`, `domain`, `clock`, `meters` |
 //! | [`exports`] | rows finance reads | `domain`, `store::reports` |
 //! | [`simulator`] | a stateful Stripe on loopback | `clock`, `domain::money` |
 //! | [`devdb`] | an embedded Postgres for `dev` and the tests | `clock` |
@@ -71,7 +71,7 @@
 //! | `axum` | `http`, `simulator`, `commands::daemon` |
 //! | `tower_http` | `http` |
 //! | `hyper` | `stripe`, `http`, `simulator` |
-//! | `stripe_billing`, `stripe_checkout`, `stripe_client_core`, `stripe_core`, `stripe_product` | `stripe::transport` |
+//! | `stripe_billing`, `stripe_checkout`, `stripe_client_core`, `stripe_core`, `stripe_product`, `stripe_types` | `stripe::requests` |
 //! | `reqwest` | `stripe::transport`, `simulator`, `commands::tour` |
 //! | `tokio` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `simulator`, `store`, `stripe::transport`, `workers` |
 //! | `tracing` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `simulator`, `store`, `stripe::transport`, `workers` |

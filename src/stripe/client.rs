@@ -1,4 +1,4 @@
-//! What we ask of Stripe, as values, and who can ask it.
+//! What we ask of Stripe, as values, and who can ask it or have it write.
 //!
 //! [`Fetch::path`] is the whole question in one text. An answer that influenced a command is stored under it beside its
 //! event, and replay reads it there, so the text of a question never changes once released.
@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use jiff::Timestamp;
+
+use super::frozen::{Frozen, IdempotencyKey};
+use super::outcome::WriteOutcome;
 
 /// The largest page Stripe gives.
 pub const PAGE_LIMIT: i64 = 100;
@@ -113,6 +116,47 @@ pub enum Fetch {
         /// The subscription.
         id: StripeId,
     },
+    /// All subscriptions of a customer, ended ones too.
+    SubscriptionsOf {
+        /// Whose.
+        customer: StripeId,
+        /// The last subscription of the page before.
+        starting_after: Option<StripeId>,
+    },
+    /// A subscription's schedule.
+    Schedule {
+        /// The schedule.
+        id: StripeId,
+    },
+    /// A customer.
+    Customer {
+        /// The customer.
+        id: StripeId,
+    },
+    /// A customer's payment intents, newest first: where a charge is looked for whose answer never came. A list, not a
+    /// search, for that one lags.
+    IntentsOf {
+        /// Whose.
+        customer: StripeId,
+        /// Only intents created at or after this second.
+        created_gte: Timestamp,
+        /// The last intent of the page before.
+        starting_after: Option<StripeId>,
+    },
+    /// The refunds of a charge.
+    RefundsOf {
+        /// The charge.
+        charge: StripeId,
+        /// The last refund of the page before.
+        starting_after: Option<StripeId>,
+    },
+    /// The disputes of a charge.
+    DisputesOf {
+        /// The charge.
+        charge: StripeId,
+        /// The last dispute of the page before.
+        starting_after: Option<StripeId>,
+    },
     /// Events, newest first, for catch-up.
     Events {
         /// Only events created at or after this second.
@@ -151,6 +195,22 @@ impl Fetch {
                 "/v1/invoice_payments?limit={PAGE_LIMIT}&payment[payment_intent]={payment_intent}&payment[type]=payment_intent"
             ),
             Self::Subscription { id } => format!("/v1/subscriptions/{id}"),
+            Self::SubscriptionsOf { customer, starting_after } => {
+                let after = after(starting_after.as_ref());
+                format!("/v1/subscriptions?customer={customer}&limit={PAGE_LIMIT}{after}&status=all")
+            }
+            Self::Schedule { id } => format!("/v1/subscription_schedules/{id}"),
+            Self::Customer { id } => format!("/v1/customers/{id}"),
+            Self::IntentsOf { customer, created_gte, starting_after } => {
+                let (second, after) = (created_gte.as_second(), after(starting_after.as_ref()));
+                format!("/v1/payment_intents?created[gte]={second}&customer={customer}&limit={PAGE_LIMIT}{after}")
+            }
+            Self::RefundsOf { charge, starting_after } => {
+                format!("/v1/refunds?charge={charge}&limit={PAGE_LIMIT}{}", after(starting_after.as_ref()))
+            }
+            Self::DisputesOf { charge, starting_after } => {
+                format!("/v1/disputes?charge={charge}&limit={PAGE_LIMIT}{}", after(starting_after.as_ref()))
+            }
             Self::Events { created_gte, only_undelivered, starting_after } => {
                 let undelivered = if *only_undelivered { "&delivery_success=false" } else { "" };
                 let second = created_gte.as_second();
@@ -235,8 +295,15 @@ impl StripeError {
 /// The answer to come.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Fetched, StripeError>> + Send + 'a>>;
 
-/// Someone who can ask Stripe: the transport, or the fake.
+/// The outcome to come.
+pub type Sent<'a> = Pin<Box<dyn Future<Output = WriteOutcome> + Send + 'a>>;
+
+/// Someone who can ask Stripe and have it write: the transport, or the fake.
 pub trait StripeClient: Send + Sync {
     /// Asks. Reading is all it does, so asking twice is harmless.
     fn fetch<'a>(&'a self, what: &'a Fetch) -> Answer<'a>;
+
+    /// Has Stripe do what these bytes say, once for this key. The row that holds both is committed before, and after an
+    /// unknown outcome exactly both are sent again; see [`super::outcome`].
+    fn send<'a>(&'a self, write: &'a Frozen, key: &'a IdempotencyKey) -> Sent<'a>;
 }

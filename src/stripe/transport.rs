@@ -1,33 +1,31 @@
-//! Carries questions to Stripe: async-stripe builds each request, our own client sends it. The only file that knows
-//! async-stripe.
+//! Carries questions and writes to Stripe: [`super::requests`] builds each, our own client sends it.
 //!
-//! Ours because theirs has no connection pool, no timeout, no response headers and a fixed version, and reads answers
-//! with types that fail on older shapes. Every request here only reads, so sending it again is always safe.
+//! Ours because async-stripe's has no connection pool, no timeout, no response headers and a fixed version, and reads
+//! answers with types that fail on older shapes.
+//!
+//! A question only reads, so asking it again is always safe. A write is sent again, with the same key and bytes, only
+//! where nothing was done or where Stripe says that it may be; whatever else happened to it is told as it is.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use hyper::body::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use stripe_billing::invoice::RetrieveInvoice;
-use stripe_billing::invoice_line_item::ListInvoiceInvoiceLineItem;
-use stripe_billing::invoice_payment::{ListInvoicePayment, ListInvoicePaymentPayment, ListInvoicePaymentPaymentType};
-use stripe_billing::subscription::RetrieveSubscription;
-use stripe_checkout::checkout_session::{ListCheckoutSession, ListLineItemsCheckoutSession, RetrieveCheckoutSession};
-use stripe_client_core::{RequestBuilder, StripeRequest};
-use stripe_core::charge::RetrieveCharge;
-use stripe_core::event::ListEvent;
-use stripe_core::payment_intent::RetrievePaymentIntent;
 
-use super::client::{Answer, Fetch, Fetched, PAGE_LIMIT, StripeClient, StripeError, StripeId};
+use super::client::{Answer, Fetch, Fetched, Sent, StripeClient, StripeError};
+use super::frozen::{Frozen, IdempotencyKey, WriteMethod};
+use super::outcome::{self, AnswerHead, UnknownReason, WriteOutcome};
+use super::requests::request_path;
 
 /// Stripe's API.
 pub const BASE_URL: &str = "https://api.stripe.com";
 
-/// The version our questions ask for: the one async-stripe's builders are made from.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The version our questions and writes ask for: the one async-stripe's builders are made from.
 pub const API_VERSION: &str = "2026-09-30.endive";
 
 /// A healthy connection to Stripe opens in well under a second.
@@ -36,7 +34,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One attempt, from the first byte sent to the last one read; their largest pages take some seconds.
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sendings of one question in all; whoever asked comes back later anyway.
+/// Sendings of one question or write in all; whoever asked comes back later anyway.
 pub const ATTEMPTS_MAX: u32 = 3;
 
 /// The first pause; each next one is twice as long.
@@ -172,12 +170,60 @@ impl Transport {
         let head = Head::read(&response);
         match read_body(response).await {
             Ok(body) => Outcome::of(head, body),
-            Err(BodyError::Cut(error)) => Outcome::unreachable(&error.without_url()),
-            Err(BodyError::TooLarge) => {
+            Err(BodyError::Cut { error, .. }) => Outcome::unreachable(&error),
+            Err(BodyError::TooLarge { .. }) => {
                 let error = StripeError::TooLarge { limit_bytes: BODY_BYTES_MAX };
                 Outcome { status: Some(head.status.as_u16()), ..Outcome::failure(error, head.request_id, None, false) }
             }
         }
+    }
+
+    async fn write(&self, write: &Frozen, key: &IdempotencyKey) -> WriteOutcome {
+        let Ok(url) = self.base_url.join(write.path()) else {
+            // Cannot happen: a frozen path is plain. Nothing was sent.
+            return outcome::unknown(UnknownReason::NotConnected, AnswerHead::default(), Bytes::new());
+        };
+        let mut attempt = 1;
+        loop {
+            let Sending { outcome, may_repeat, retry_after } = self.send_once(&url, write, key).await;
+            log(write, key, attempt, &outcome);
+            let pause = self.pause(attempt, retry_after);
+            if !may_repeat || attempt >= ATTEMPTS_MAX || pause > RETRY_AFTER_MAX {
+                return outcome;
+            }
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    async fn send_once(&self, url: &Url, write: &Frozen, key: &IdempotencyKey) -> Sending {
+        let request = match write.method() {
+            WriteMethod::Post => self.client.post(url.clone()),
+            WriteMethod::Delete => self.client.delete(url.clone()),
+        };
+        let request = request
+            .header(IDEMPOTENCY_KEY, key.as_str())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            // Written out, for the client leaves it away from an empty body, which some proxies refuse.
+            .header(CONTENT_LENGTH, write.body().len())
+            .body(write.body().to_owned());
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Sending::broken(&error.without_url()),
+        };
+        let head = Head::read(&response);
+        let should_retry = head.should_retry;
+        let retry_after = head.retry_after;
+        let answer = head.for_write();
+        let outcome = match read_body(response).await {
+            Ok(body) => outcome::judge(answer, body),
+            Err(BodyError::Cut { error, arrived }) => {
+                let why = if error.is_timeout() { UnknownReason::Timeout } else { UnknownReason::Cut };
+                outcome::unknown(why, answer, arrived)
+            }
+            Err(BodyError::TooLarge { arrived }) => outcome::unknown(UnknownReason::TooLarge, answer, arrived),
+        };
+        Sending { may_repeat: may_repeat(&outcome, should_retry), outcome, retry_after }
     }
 
     /// At least what Stripe asks for, else a jittered pause that doubles.
@@ -202,73 +248,86 @@ impl StripeClient for Transport {
     fn fetch<'a>(&'a self, what: &'a Fetch) -> Answer<'a> {
         Box::pin(self.ask(what))
     }
-}
 
-/// Path and query of a question, as async-stripe builds it. Equal to [`Fetch::path`], which a test holds.
-pub fn request_path(what: &Fetch) -> String {
-    let RequestBuilder { path, query, .. } = build(what);
-    let query = match what {
-        // async-stripe's `created` takes a type of a crate it does not re-export: this one filter is written by hand.
-        Fetch::Events { created_gte, .. } => {
-            Some(format!("created[gte]={}&{}", created_gte.as_second(), query.unwrap_or_default()))
-        }
-        Fetch::SessionLineItems { .. }
-        | Fetch::Session { .. }
-        | Fetch::SessionsByIntent { .. }
-        | Fetch::PaymentIntent { .. }
-        | Fetch::Charge { .. }
-        | Fetch::Invoice { .. }
-        | Fetch::InvoiceLines { .. }
-        | Fetch::InvoicePayments { .. }
-        | Fetch::InvoicePaymentsByIntent { .. }
-        | Fetch::Subscription { .. } => query,
-    };
-    match query.filter(|text| !text.is_empty()) {
-        Some(query) => format!("/v1{path}?{query}"),
-        None => format!("/v1{path}"),
+    fn send<'a>(&'a self, write: &'a Frozen, key: &'a IdempotencyKey) -> Sent<'a> {
+        Box::pin(self.write(write, key))
     }
 }
 
-fn build(what: &Fetch) -> RequestBuilder {
-    match what {
-        Fetch::SessionLineItems { session, starting_after } => {
-            let request = ListLineItemsCheckoutSession::new(session.as_str()).limit(PAGE_LIMIT);
-            page(request, starting_after.as_ref(), ListLineItemsCheckoutSession::starting_after).build()
-        }
-        Fetch::Session { id } => RetrieveCheckoutSession::new(id.as_str()).build(),
-        Fetch::SessionsByIntent { payment_intent } => {
-            ListCheckoutSession::new().limit(PAGE_LIMIT).payment_intent(payment_intent.as_str()).build()
-        }
-        Fetch::PaymentIntent { id } => RetrievePaymentIntent::new(id.as_str()).build(),
-        Fetch::Charge { id } => RetrieveCharge::new(id.as_str()).build(),
-        Fetch::Invoice { id } => RetrieveInvoice::new(id.as_str()).build(),
-        Fetch::InvoiceLines { invoice, starting_after } => {
-            let request = ListInvoiceInvoiceLineItem::new(invoice.as_str()).limit(PAGE_LIMIT);
-            page(request, starting_after.as_ref(), ListInvoiceInvoiceLineItem::starting_after).build()
-        }
-        Fetch::InvoicePayments { invoice, starting_after } => {
-            let request = ListInvoicePayment::new().invoice(invoice.as_str()).limit(PAGE_LIMIT);
-            page(request, starting_after.as_ref(), ListInvoicePayment::starting_after).build()
-        }
-        Fetch::InvoicePaymentsByIntent { payment_intent } => {
-            let mut payment = ListInvoicePaymentPayment::new(ListInvoicePaymentPaymentType::PaymentIntent);
-            payment.payment_intent = Some(payment_intent.as_str().to_owned());
-            ListInvoicePayment::new().limit(PAGE_LIMIT).payment(payment).build()
-        }
-        Fetch::Subscription { id } => RetrieveSubscription::new(id.as_str()).build(),
-        Fetch::Events { created_gte: _, only_undelivered, starting_after } => {
-            let request = ListEvent::new().limit(PAGE_LIMIT);
-            let request = if *only_undelivered { request.delivery_success(false) } else { request };
-            page(request, starting_after.as_ref(), ListEvent::starting_after).build()
-        }
+/// What one sending of a write gave, and whether another may follow.
+struct Sending {
+    outcome: WriteOutcome,
+    may_repeat: bool,
+    retry_after: Option<Duration>,
+}
+
+impl Sending {
+    /// No answer began.
+    fn broken(error: &reqwest::Error) -> Self {
+        // Asked first: a timeout of the connecting itself is of both kinds, and nothing was sent.
+        let (why, may_repeat) = if error.is_connect() {
+            (UnknownReason::NotConnected, true)
+        } else if error.is_timeout() {
+            (UnknownReason::Timeout, false)
+        } else {
+            (UnknownReason::Broken, false)
+        };
+        let outcome = outcome::unknown(why, AnswerHead::default(), Bytes::new());
+        Self { outcome, may_repeat, retry_after: None }
     }
 }
 
-/// Sets the cursor of a list, if there is one.
-fn page<R>(request: R, cursor: Option<&StripeId>, set: fn(R, String) -> R) -> R {
-    match cursor {
-        Some(id) => set(request, id.as_str().to_owned()),
-        None => request,
+/// Whether the same bytes go out again at once. Only a status that says "not done" lets them, unless Stripe itself says
+/// so; after anything else the caller repeats later, for hours, from the row.
+fn may_repeat(outcome: &WriteOutcome, should_retry: Option<bool>) -> bool {
+    match outcome {
+        WriteOutcome::Answered(_) => false,
+        WriteOutcome::Refused(_) => should_retry.unwrap_or(false),
+        WriteOutcome::Unknown(unknown) => match unknown.why {
+            UnknownReason::Busy | UnknownReason::RateLimited => should_retry.unwrap_or(true),
+            UnknownReason::NotConnected => true,
+            UnknownReason::ServerError | UnknownReason::Unreadable | UnknownReason::UnexpectedStatus => {
+                should_retry.unwrap_or(false)
+            }
+            UnknownReason::Timeout
+            | UnknownReason::Broken
+            | UnknownReason::Cut
+            | UnknownReason::TooLarge
+            | UnknownReason::Contradiction => false,
+        },
+    }
+}
+
+/// Neither the body nor the answer is told: they name customers.
+fn log(write: &Frozen, key: &IdempotencyKey, attempt: u32, outcome: &WriteOutcome) {
+    let (method, path, request_id) = (write.method().as_str(), write.path(), outcome.request_id());
+    match outcome {
+        WriteOutcome::Answered(answered) => tracing::info!(
+            http.status = answered.status,
+            stripe.request_id = request_id,
+            stripe.idempotency_key = %key,
+            stripe.replayed = answered.replayed,
+            attempt,
+            "Stripe did {method} {path}"
+        ),
+        WriteOutcome::Refused(refused) => tracing::warn!(
+            http.status = refused.status,
+            stripe.request_id = request_id,
+            stripe.idempotency_key = %key,
+            stripe.code = refused.code.as_deref(),
+            stripe.replayed = refused.replayed,
+            attempt,
+            "Stripe refused {method} {path}"
+        ),
+        WriteOutcome::Unknown(unknown) => tracing::warn!(
+            http.status = unknown.status,
+            stripe.request_id = request_id,
+            stripe.idempotency_key = %key,
+            stripe.replayed = unknown.replayed,
+            attempt,
+            "what became of {method} {path} is unknown: {}",
+            unknown.why
+        ),
     }
 }
 
@@ -330,7 +389,7 @@ impl Outcome {
     }
 
     fn of(head: Head, body: Bytes) -> Self {
-        let Head { status, request_id, retry_after, should_retry } = head;
+        let Head { status, request_id, retry_after, should_retry, replayed: _ } = head;
         let number = status.as_u16();
         if status.is_success() || status == StatusCode::NOT_FOUND {
             let fetched = Fetched { status: number, request_id: request_id.clone(), body };
@@ -356,9 +415,15 @@ struct Head {
     request_id: Option<String>,
     retry_after: Option<Duration>,
     should_retry: Option<bool>,
+    replayed: bool,
 }
 
 impl Head {
+    fn for_write(self) -> AnswerHead {
+        let Self { status, request_id, retry_after, should_retry: _, replayed } = self;
+        AnswerHead { status: status.as_u16(), request_id, retry_after, replayed }
+    }
+
     fn read(response: &Response) -> Self {
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         Self {
@@ -367,24 +432,27 @@ impl Head {
             // Stripe sends seconds; the date form of the header is not its own and is passed over.
             retry_after: text(RETRY_AFTER.as_str()).and_then(|value| value.parse().ok()).map(Duration::from_secs),
             should_retry: text("stripe-should-retry").and_then(|value| value.parse().ok()),
+            replayed: text("idempotent-replayed") == Some("true"),
         }
     }
 }
 
 enum BodyError {
-    Cut(reqwest::Error),
-    TooLarge,
+    Cut { error: reqwest::Error, arrived: Bytes },
+    TooLarge { arrived: Bytes },
 }
 
 async fn read_body(response: Response) -> Result<Bytes, BodyError> {
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(BodyError::Cut)?;
-        if chunk.len() > BODY_BYTES_MAX - body.len() {
-            return Err(BodyError::TooLarge);
+        match chunk {
+            Ok(chunk) if chunk.len() > BODY_BYTES_MAX - body.len() => {
+                return Err(BodyError::TooLarge { arrived: Bytes::from(body) });
+            }
+            Ok(chunk) => body.extend_from_slice(&chunk),
+            Err(error) => return Err(BodyError::Cut { error: error.without_url(), arrived: Bytes::from(body) }),
         }
-        body.extend_from_slice(&chunk);
     }
     Ok(Bytes::from(body))
 }

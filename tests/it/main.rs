@@ -45,6 +45,7 @@ mod serving;
 mod signature;
 mod simulator;
 mod story;
+mod stripe_writes;
 mod subscription_laws;
 mod support;
 mod test_clock;

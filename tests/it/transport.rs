@@ -11,8 +11,9 @@ use axum::http::{HeaderMap, Response};
 use creditd::clock;
 use creditd::stripe::client::{Fetch, Fetched, StripeClient, StripeError, StripeId};
 use creditd::stripe::fake::RecordingFake;
+use creditd::stripe::requests::request_path;
 use creditd::stripe::transport::{
-    API_VERSION, ATTEMPTS_MAX, BODY_BYTES_MAX, Transport, TransportError, TransportSettings, request_path,
+    API_VERSION, ATTEMPTS_MAX, BODY_BYTES_MAX, Transport, TransportError, TransportSettings,
 };
 use jiff::Timestamp;
 use rstest::rstest;
@@ -104,7 +105,7 @@ async fn ask(server: &Server) -> Result<Fetched, StripeError> {
     Transport::new(&settings(&server.url)).unwrap().fetch(&charge()).await
 }
 
-fn every_fetch() -> Vec<(Fetch, &'static str)> {
+pub fn every_fetch() -> Vec<(Fetch, &'static str)> {
     let created_gte = Timestamp::from_second(1_790_000_000).unwrap();
     vec![
         (
@@ -134,6 +135,21 @@ fn every_fetch() -> Vec<(Fetch, &'static str)> {
             "/v1/invoice_payments?limit=100&payment[payment_intent]=pi_1&payment[type]=payment_intent",
         ),
         (Fetch::Subscription { id: id("sub_1") }, "/v1/subscriptions/sub_1"),
+        (
+            Fetch::SubscriptionsOf { customer: id("cus_1"), starting_after: Some(id("sub_9")) },
+            "/v1/subscriptions?customer=cus_1&limit=100&starting_after=sub_9&status=all",
+        ),
+        (Fetch::Schedule { id: id("sub_sched_1") }, "/v1/subscription_schedules/sub_sched_1"),
+        (Fetch::Customer { id: id("cus_1") }, "/v1/customers/cus_1"),
+        (
+            Fetch::IntentsOf { customer: id("cus_1"), created_gte, starting_after: None },
+            "/v1/payment_intents?created[gte]=1790000000&customer=cus_1&limit=100",
+        ),
+        (Fetch::RefundsOf { charge: id("ch_1"), starting_after: None }, "/v1/refunds?charge=ch_1&limit=100"),
+        (
+            Fetch::DisputesOf { charge: id("ch_1"), starting_after: Some(id("dp_9")) },
+            "/v1/disputes?charge=ch_1&limit=100&starting_after=dp_9",
+        ),
         (
             Fetch::Events { created_gte, only_undelivered: false, starting_after: None },
             "/v1/events?created[gte]=1790000000&limit=100",

@@ -14,6 +14,9 @@ pub const ACCEPTED: &[&str] = &[
     "currency",
     "confirm",
     "off_session",
+    "automatic_payment_methods[enabled]",
+    "automatic_payment_methods[allow_redirects]",
+    "return_url",
     "customer",
     "payment_method",
     "description",
@@ -109,6 +112,7 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
         let message = "You cannot set `off_session` without `confirm=true`.";
         return Err(Refusal::parameter("parameter_invalid", "off_session", message));
     }
+    check_redirects(params, confirm)?;
     let purpose = Purpose {
         customer: params.string("customer")?,
         metadata: facts(params.metadata("metadata", &Value::Null)?),
@@ -137,6 +141,25 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
         (true | false, _) => {}
     }
     Ok(state.found(Kind::PaymentIntent, &id)?.object.clone())
+}
+
+/// Stripe confirms no intent that might lead its payer away and not back. The cards known here lead nobody away.
+fn check_redirects(params: &Params, confirm: bool) -> Result<(), Refusal> {
+    let enabled = params.boolean("automatic_payment_methods[enabled]")?;
+    let allowed = params.one_of("automatic_payment_methods[allow_redirects]", &["always", "never"])?;
+    let returns = params.string("return_url")?.is_some();
+    if enabled.is_none() && allowed.is_some() {
+        return Err(Refusal::missing("automatic_payment_methods[enabled]"));
+    }
+    if returns && !confirm {
+        let message = "You cannot set `return_url` without `confirm=true`.";
+        return Err(Refusal::parameter("parameter_invalid", "return_url", message));
+    }
+    if enabled == Some(true) && confirm && !returns && allowed.as_deref() != Some("never") {
+        let message = "Methods that redirect need a `return_url`; else set `automatic_payment_methods[allow_redirects]` to `never`.";
+        return Err(Refusal::parameter("parameter_missing", "return_url", message));
+    }
+    Ok(())
 }
 
 /// Makes an intent that waits for its payment.
