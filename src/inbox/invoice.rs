@@ -57,8 +57,11 @@ pub(super) fn paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, S
         Some(id) => subscription::newest(id, context)?,
         None => None,
     };
-    let trial_end = newest.as_ref().and_then(|(newest, _)| newest.trial_end);
-    let (mut grants, plans) = from_lines(&lines, &invoice, paid_at, newest.is_some().then_some(trial_end), context)?;
+    let trial = match &newest {
+        None => Trial::Unasked,
+        Some((newest, _)) => newest.trial_end.map_or(Trial::Never, Trial::Until),
+    };
+    let (mut grants, plans) = from_lines(&lines, &invoice, paid_at, trial, context)?;
     let mut basis = Basis::Lines;
     if by_metadata || (invoice.subscription.is_none() && claims_credits(&metadata)) {
         if invoice.subscription.is_none() {
@@ -193,14 +196,24 @@ fn from_metadata(
     Ok(grant)
 }
 
-/// `trial_end` is what the subscription says of its trial; the outer `None`: it could not be asked.
+/// What a subscription says of its trial.
+#[derive(Clone, Copy)]
+enum Trial {
+    /// It could not be asked.
+    Unasked,
+    /// It ends or ended then.
+    Until(Timestamp),
+    /// It has had none.
+    Never,
+}
+
 type Bought = (Vec<WishedGrant>, Vec<WishedPlan>);
 
 fn from_lines(
     lines: &[InvoiceLine],
     invoice: &Invoice,
     paid_at: Timestamp,
-    trial_end: Option<Option<Timestamp>>,
+    trial: Trial,
     context: Context<'_>,
 ) -> Result<Bought, Stop> {
     let mut bought: BTreeMap<String, WishedGrant> = BTreeMap::new();
@@ -227,9 +240,10 @@ fn from_lines(
                     continue;
                 }
                 let Some(wished) = plan_of(line, invoice, plan, money)? else { continue };
-                let is_trial = match trial_end {
-                    Some(trial_end) => trial_end == Some(wished.period_end),
-                    None => looks_like_trial(line),
+                let is_trial = match trial {
+                    Trial::Until(end) => end == wished.period_end,
+                    Trial::Never => false,
+                    Trial::Unasked => looks_like_trial(line),
                 };
                 plans.push(WishedPlan { is_trial, ..wished });
             }

@@ -137,7 +137,7 @@ fn the_status_decides_whether_it_is_in_force(#[case] status: &str, #[case] life:
     match life {
         Some(life) => assert_eq!(view(done).0.life, life),
         None => {
-            assert!(matches!(done, Interpretation::Ignore(Why { code: "subscription_incomplete", .. })), "{done:?}")
+            assert!(matches!(done, Interpretation::Ignore(Why { code: "subscription_incomplete", .. })), "{done:?}");
         }
     }
 }

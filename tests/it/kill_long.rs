@@ -1,6 +1,6 @@
 //! Two daemons on one database, one of them killed every few seconds, for minutes, under tracks and webhooks.
 //!
-//! `cargo test` runs a few seconds of it; `.ci/run` two minutes: CREDITD_TEST_KILL_SECONDS=120.
+//! `cargo test` runs a few seconds of it; `.ci/run` two minutes: `CREDITD_TEST_KILL_SECONDS=120`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -167,6 +167,16 @@ async fn balances(listen: SocketAddr) -> BTreeMap<String, String> {
     found
 }
 
+async fn open_customers(listen: SocketAddr) {
+    let opener = client();
+    for place in 0..CUSTOMERS {
+        let gift = json!({ "key": format!("gift-{place}"), "customer": format!("customer-{place}"), "feature": "usd_credits",
+            "quantity": "100000", "category": "promotional", "reason": "a test" });
+        call(&opener, listen, "PUT", &format!("/api/v1/customers/customer-{place}"), &json!({})).await.unwrap();
+        assert_eq!(call(&opener, listen, "POST", "/api/v1/grants", &gift).await.unwrap().0, 201);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_daemons_killed_every_few_seconds_lose_nothing() {
     let site = Site::new().await;
@@ -175,13 +185,7 @@ async fn two_daemons_killed_every_few_seconds_lose_nothing() {
     for listen in listens.iter() {
         daemons.push(Some(site.serve(*listen).await));
     }
-    let opener = client();
-    for place in 0..CUSTOMERS {
-        let gift = json!({ "key": format!("gift-{place}"), "customer": format!("customer-{place}"), "feature": "usd_credits",
-            "quantity": "100000", "category": "promotional", "reason": "a test" });
-        call(&opener, listens[0], "PUT", &format!("/api/v1/customers/customer-{place}"), &json!({})).await.unwrap();
-        assert_eq!(call(&opener, listens[0], "POST", "/api/v1/grants", &gift).await.unwrap().0, 201);
-    }
+    open_customers(listens[0]).await;
     let stop = CancellationToken::new();
     let (mut trackers, mut deliverers) = (JoinSet::new(), JoinSet::new());
     for caller in 0..TRACKERS {

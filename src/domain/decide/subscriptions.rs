@@ -186,12 +186,11 @@ impl Draft<'_> {
 
     fn goes_on(&mut self, seen: &SubscriptionSeen, state: AttachmentState) -> Result<(), Rejection> {
         for subscribed in &seen.plans {
-            match self.attachment_of(&seen.subscription, &subscribed.plan) {
-                Some(id) => self.follow(id, seen, subscribed, state)?,
-                None => {
-                    let attachment = self.seen_attachment(seen, subscribed, state)?;
-                    self.attach(attachment);
-                }
+            if let Some(id) = self.attachment_of(&seen.subscription, &subscribed.plan) {
+                self.follow(id, seen, subscribed, state)?;
+            } else {
+                let attachment = self.seen_attachment(seen, subscribed, state)?;
+                self.attach(attachment);
             }
         }
         for id in self.attachments_of(&seen.subscription) {
