@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::batch::{self, Answer, Order};
-use super::{CatalogCache, PostError};
+use super::{CatalogCache, PostError, thread};
 use crate::domain::command::{Command, IdempotencyKey};
 use crate::domain::ids::AccountId;
 use crate::store::{Store, StoreError};
@@ -27,9 +28,7 @@ const QUEUE_MAX: usize = 8_192;
 /// What a caller turned away waits.
 const BUSY_RETRY: Duration = Duration::from_millis(500);
 /// Commands about, at or below which each runs on its own connection.
-const SHALLOW: usize = 8;
-
-type Connection = sqlx::pool::PoolConnection<sqlx::Postgres>;
+const SHALLOW: usize = 2;
 
 struct Job {
     order: Order,
@@ -51,18 +50,35 @@ struct Shared {
     /// Accounts being worked on outside the lanes.
     alone: Mutex<HashSet<AccountId>>,
     /// Idle connections of commands that ran alone.
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<sqlx::pool::PoolConnection<sqlx::Postgres>>>,
     closed: std::sync::atomic::AtomicBool,
     tasks: TaskTracker,
 }
 
-/// The lanes of one daemon. Cheap to clone.
+/// The lanes of one daemon. Cheap to clone; when the last clone is gone they finish what is queued and end.
 #[derive(Clone)]
-pub struct Lanes(Arc<Shared>);
+pub struct Lanes(Arc<Handle>);
+
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Shared {
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        for lane in &self.lanes {
+            lane.wake.notify_one();
+        }
+    }
+}
 
 impl std::fmt::Debug for Lanes {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Lanes").field("about", &self.0.about.load(Ordering::Relaxed)).finish_non_exhaustive()
+        out.debug_struct("Lanes").field("about", &self.0.0.about.load(Ordering::Relaxed)).finish_non_exhaustive()
     }
 }
 
@@ -83,14 +99,17 @@ impl Lanes {
             tasks: TaskTracker::new(),
         });
         for number in 0..LANES {
-            let shared = shared.clone();
-            shared.tasks.clone().spawn(async move { run_lane(&shared, number).await });
+            let of_lane = shared.clone();
+            thread::run(&format!("lane-{number}"), &shared.tasks, move || {
+                let shared = of_lane.clone();
+                async move { run_lane(&shared, number).await }
+            });
         }
-        Self(shared)
+        Self(Arc::new(Handle(shared)))
     }
 
     pub(super) async fn post(&self, account: AccountId, key: Option<IdempotencyKey>, command: Command) -> Answer {
-        if self.0.closed.load(Ordering::SeqCst) {
+        if self.0.0.closed.load(Ordering::SeqCst) {
             return Err(PostError::Busy(BUSY_RETRY));
         }
         let (answer, answered) = oneshot::channel();
@@ -100,7 +119,7 @@ impl Lanes {
     }
 
     fn submit(&self, job: Job) -> Result<(), PostError> {
-        let shared = &self.0;
+        let shared = &self.0.0;
         let about = shared.about.fetch_add(1, Ordering::SeqCst);
         let account = job.order.account;
         if about < SHALLOW && guard(&shared.alone).insert(account) {
@@ -124,13 +143,11 @@ impl Lanes {
     }
 
     pub(super) async fn shut_down(&self) {
-        self.0.closed.store(true, Ordering::SeqCst);
-        for lane in &self.0.lanes {
-            lane.wake.notify_one();
-        }
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
-        guard(&self.0.idle).clear();
+        let shared = &self.0.0;
+        shared.close();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+        guard(&shared.idle).clear();
     }
 }
 
@@ -174,7 +191,7 @@ async fn run_alone(shared: &Shared, job: Job) {
 
 async fn run_lane(shared: &Shared, number: usize) {
     let lane = &shared.lanes[number];
-    let mut connection: Option<Connection> = None;
+    let mut connection: Option<PgConnection> = None;
     loop {
         let jobs = take(lane);
         if jobs.is_empty() {
@@ -194,12 +211,12 @@ fn take(lane: &Lane) -> Vec<Job> {
     queue.drain(..count).collect()
 }
 
-async fn run_jobs(shared: &Shared, kept: &mut Option<Connection>, jobs: Vec<Job>) {
+async fn run_jobs(shared: &Shared, kept: &mut Option<PgConnection>, jobs: Vec<Job>) {
     let _counted = Counted { shared, commands: jobs.len(), alone: None };
     let (orders, callers): (Vec<Order>, Vec<_>) = jobs.into_iter().map(|job| (job.order, job.answer)).unzip();
     let connection = match kept.take() {
         Some(connection) => Ok(connection),
-        None => shared.store.lane_connection().await,
+        None => shared.store.own_connection().await,
     };
     let answers = match connection {
         Ok(mut connection) => {

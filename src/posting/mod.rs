@@ -8,8 +8,8 @@
 //! ([`lanes`]). [`Posting::read`] answers checks from a micro-batched read and writes nothing ([`reader`]).
 //!
 //! # Always true
-//! Nothing else writes entries or changes a grant. All work runs in tasks of this room: a caller that goes away cancels
-//! nothing. A bad command never fails its neighbours: rejections are decided before anything is written, and when the
+//! Nothing else writes entries or changes a grant. All work runs in threads and tasks of this room: a caller that goes
+//! away cancels nothing, and work that panics is begun again for those that come next. A bad command never fails its neighbours: rejections are decided before anything is written, and when the
 //! database refuses a batch it is run again command by command. Postgres is the only authority, so any number of
 //! daemons is correct. A command for a new account opens it first.
 
@@ -17,6 +17,7 @@ pub mod batch;
 pub mod lanes;
 mod measure;
 pub mod reader;
+mod thread;
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;

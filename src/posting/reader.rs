@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{CatalogCache, FreshIds, PostError, Reading};
+use super::{CatalogCache, FreshIds, PostError, Reading, thread};
 use crate::domain::account::{AccountLife, AccountState, Changes};
 use crate::domain::command::Command;
 use crate::domain::decide::{Context, at_time, decide};
@@ -17,7 +17,8 @@ use crate::domain::ids::AccountId;
 use crate::store::ledger;
 use crate::store::{Store, StoreError};
 
-/// Readers of one daemon, each with a connection of its own.
+/// Readers of one daemon, each with a connection and a queue of its own: one for checks, one for whole accounts, which
+/// take longer and may not keep checks waiting. A second one for checks only makes the reads of both smaller.
 const READERS: usize = 2;
 /// Most accounts of one read.
 const BATCH_MAX: usize = 512;
@@ -35,18 +36,31 @@ struct Asked {
     caller: Caller,
 }
 
+#[derive(Default)]
+struct Queue {
+    asked: Mutex<Vec<Asked>>,
+    wake: Notify,
+}
+
 struct Shared {
     store: Store,
     catalog: CatalogCache,
-    queue: Mutex<Vec<Asked>>,
-    wake: Notify,
+    queues: [Queue; READERS],
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-/// The readers of one daemon. Cheap to clone.
+/// The readers of one daemon. Cheap to clone; they end when the last clone is gone.
 #[derive(Clone)]
-pub struct Readers(Arc<Shared>);
+pub struct Readers(Arc<Handle>);
+
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.stop.cancel();
+    }
+}
 
 impl std::fmt::Debug for Readers {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -59,57 +73,58 @@ impl Readers {
         let shared = Arc::new(Shared {
             store: store.clone(),
             catalog: catalog.clone(),
-            queue: Mutex::default(),
-            wake: Notify::new(),
+            queues: Default::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        for _ in 0..READERS {
-            let shared = shared.clone();
-            shared.tasks.clone().spawn(async move { run(&shared).await });
+        for number in 0..READERS {
+            let of_reader = shared.clone();
+            thread::run_shared(&shared.tasks, move || {
+                let shared = of_reader.clone();
+                async move { run(&shared, &shared.queues[number]).await }
+            });
         }
-        Self(shared)
+        Self(Arc::new(Handle(shared)))
     }
 
     pub(super) async fn read(&self, account: AccountId, complete: bool) -> Result<Reading, PostError> {
         let (caller, answer) = oneshot::channel();
+        let of_kind = &self.0.0.queues[usize::from(complete)];
         {
-            let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            if queue.len() >= QUEUE_MAX || self.0.stop.is_cancelled() {
+            let mut queue = of_kind.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            if queue.len() >= QUEUE_MAX || self.0.0.stop.is_cancelled() {
                 return Err(PostError::Busy(BUSY_RETRY));
             }
             queue.push(Asked { account, complete, caller });
         }
-        self.0.wake.notify_one();
+        of_kind.wake.notify_one();
         answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the daemon is stopping".to_owned()).into()))
     }
 
     pub(super) async fn shut_down(&self) {
-        self.0.stop.cancel();
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
+        self.0.0.stop.cancel();
+        self.0.0.tasks.close();
+        self.0.0.tasks.wait().await;
     }
 }
 
-async fn run(shared: &Shared) {
+async fn run(shared: &Shared, of_kind: &Queue) {
     let mut kept = None;
     loop {
         let asked = {
-            let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = of_kind.asked.lock().unwrap_or_else(PoisonError::into_inner);
             let count = queue.len().min(BATCH_MAX);
             queue.drain(..count).collect::<Vec<_>>()
         };
         if asked.is_empty() {
             tokio::select! {
-                () = shared.wake.notified() => continue,
+                () = of_kind.wake.notified() => continue,
                 () = shared.stop.cancelled() => return,
             }
         }
-        // Another reader may have been woken for less than all of it.
-        shared.wake.notify_one();
         let connection = match kept.take() {
             Some(connection) => Ok(connection),
-            None => shared.store.lane_connection().await,
+            None => shared.store.own_connection().await,
         };
         let accounts: BTreeSet<AccountId> = asked.iter().map(|one| one.account).collect();
         let whole: BTreeSet<AccountId> = asked.iter().filter(|one| one.complete).map(|one| one.account).collect();

@@ -32,7 +32,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Executor, PgPool};
+use sqlx::{Connection as _, Executor, PgConnection, PgPool};
 
 pub use error::StoreError;
 
@@ -43,13 +43,18 @@ pub(in crate::store) const FREE_PLANNER: &str =
 const TRANSACTION_TRIES: u32 = 5;
 /// Longest wait for a connection before the caller is told that the database cannot answer.
 const ACQUIRE_SECONDS: u64 = 5;
+/// A bare ROLLBACK with nothing open, which is nearly always, would write a warning into the server's log each time.
+/// Inside a transaction that failed this fails as well, and the pool closes the connection.
+const ROLL_BACK_WHATEVER_IS_OPEN: &str = "BEGIN; ROLLBACK";
 /// A transaction whose daemon fell silent is ended by the server after this long.
 const IDLE_IN_TRANSACTION_SECONDS: u64 = 30;
-/// Connections of one daemon when nothing else is said: lanes, readers and commands that run alone keep 12, the inbox
-/// and the API's reads share the rest.
+/// Connections of one daemon when nothing else is said: lanes and readers keep four of their own, commands that run
+/// alone keep a few, the inbox and the API's reads share the rest.
 pub const DEFAULT_CONNECTIONS: u32 = 32;
-/// Fewest connections a daemon works with: the 12 it keeps, and as many again.
+/// Fewest connections a daemon works with: what it keeps, and twice as many again.
 pub const LEAST_CONNECTIONS: u32 = 24;
+/// Of these, connections outside the pool: one for each lane and each reader.
+const OWN_CONNECTIONS: u32 = 4;
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 
@@ -71,15 +76,13 @@ impl Store {
             ("enable_mergejoin", "off"),
             ("idle_in_transaction_session_timeout", &format!("{IDLE_IN_TRANSACTION_SECONDS}s")),
             ("timezone", "UTC"),
-            // The rollback before a connection goes back warns when nothing was open, which is nearly always.
-            ("client_min_messages", "error"),
         ]);
         let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
+            .max_connections(max_connections.saturating_sub(OWN_CONNECTIONS).max(1))
             .acquire_timeout(Duration::from_secs(ACQUIRE_SECONDS))
             .after_release(|connection, _| {
                 Box::pin(async move {
-                    connection.execute("ROLLBACK").await?;
+                    connection.execute(ROLL_BACK_WHATEVER_IS_OPEN).await?;
                     Ok(true)
                 })
             })
@@ -117,6 +120,17 @@ impl Store {
     /// A connection of one's own, for a lane that keeps it.
     pub async fn lane_connection(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {
         Ok(self.pool.acquire().await?)
+    }
+
+    /// A connection outside the pool, made on the caller's own runtime, for a lane or a reader that keeps it: its
+    /// wake-ups do not wait behind those of the pool's.
+    pub async fn own_connection(&self) -> Result<PgConnection, StoreError> {
+        let options = self.pool.connect_options();
+        let connecting = PgConnection::connect_with(&options);
+        match tokio::time::timeout(Duration::from_secs(ACQUIRE_SECONDS), connecting).await {
+            Ok(connection) => Ok(connection?),
+            Err(_) => Err(StoreError::Unavailable(format!("no connection within {ACQUIRE_SECONDS} s"))),
+        }
     }
 
     /// Begins one try of a transaction; only [`transaction!`] calls this.
