@@ -20,10 +20,11 @@ use crate::http::{App, Surface, listener, router};
 use crate::inbox::receive::{self, Receiver};
 use crate::meters::cells;
 use crate::posting::Posting;
+use crate::store::event_intake::EventIntake;
 use crate::store::{Store, StoreError};
 use crate::stripe::client::StripeClient;
 use crate::stripe::signature::{Secret, Tolerance};
-use crate::workers::inbox::InboxWorker;
+use crate::workers::inbox::{InboxWorker, Turns};
 use crate::workers::renewal::RenewalWorker;
 use crate::workers::{Beat, retention};
 
@@ -138,8 +139,9 @@ impl Daemon {
         let posting = Posting::start(&parts.store);
         let wake = Arc::new(Notify::new());
         let ages = WorkerAges::default();
+        let intake = EventIntake::start(&parts.store);
         let receiver = Receiver::new(
-            parts.store.clone(),
+            intake.clone(),
             parts.clock.clone(),
             parts.webhook_secrets,
             parts.tolerance,
@@ -150,6 +152,7 @@ impl Daemon {
             store: parts.store.clone(),
             posting: posting.clone(),
             stripe: parts.stripe,
+            turns: Turns::new(intake),
             wake,
             cutover_at: parts.cutover_at,
             grant_free_checkouts: parts.grant_free_checkouts,

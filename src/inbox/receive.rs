@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::store::events::{EventOrigin, NewEvent};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
+use crate::store::event_intake::{EventIntake, NewEvent};
+use crate::store::events::EventOrigin;
 use crate::stripe::client::StripeId;
 use crate::stripe::signature::{Secret, SignatureError, Tolerance, verify};
 use crate::stripe::wire::{Envelope, Event, WireError, parse};
@@ -50,7 +51,7 @@ type Reason = (&'static str, String);
 /// Takes deliveries. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Receiver {
-    store: Store,
+    intake: EventIntake,
     clock: Clock,
     secrets: Arc<[Secret]>,
     tolerance: Tolerance,
@@ -61,14 +62,14 @@ pub struct Receiver {
 impl Receiver {
     /// A receiver for one endpoint. `wake` is told of every event stored.
     pub fn new(
-        store: Store,
+        intake: EventIntake,
         clock: Clock,
         secrets: Vec<Secret>,
         tolerance: Tolerance,
         livemode: bool,
         wake: Arc<Notify>,
     ) -> Self {
-        Self { store, clock, secrets: secrets.into(), tolerance, livemode, wake }
+        Self { intake, clock, secrets: secrets.into(), tolerance, livemode, wake }
     }
 
     /// Verifies and stores one delivery.
@@ -91,17 +92,17 @@ impl Receiver {
         // Nothing of Stripe's is older than the epoch, and the database's calendar ends somewhere before it.
         let created = event.created.filter(|created| *created >= Timestamp::UNIX_EPOCH);
         let new = NewEvent {
-            id,
-            event_type: kind,
-            api_version: event.api_version.as_deref().filter(|text| fits(text)),
+            id: id.to_owned(),
+            event_type: kind.to_owned(),
+            api_version: event.api_version.clone().filter(|text| fits(text)),
             livemode: event.livemode.unwrap_or(self.livemode),
-            object_id: event.object_id.as_deref().filter(|text| fits(text)),
+            object_id: event.object_id.clone().filter(|text| fits(text)),
             created_at: created.unwrap_or_else(|| self.received_at()),
             origin,
-            body,
-            ignored: ignored.as_ref().map(|(reason, detail)| (*reason, detail.as_str())),
+            body: body.to_vec(),
+            ignored: ignored.clone(),
         };
-        if !self.store.insert_event(&new).await? {
+        if !self.intake.insert(new).await? {
             return Ok(Received::Duplicate);
         }
         tracing::info!(event.id = id, event.kind = kind, "stored an event");

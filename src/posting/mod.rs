@@ -95,9 +95,13 @@ impl CatalogCache {
         if seen.version == version {
             return Ok(seen);
         }
-        let read = Arc::new(crate::store::catalog::read(connection).await?);
+        Ok(self.keep(crate::store::catalog::read(connection).await?))
+    }
+
+    fn keep(&self, read: CatalogVersion) -> Arc<CatalogVersion> {
+        let read = Arc::new(read);
         *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = read.clone();
-        Ok(read)
+        read
     }
 }
 
@@ -135,6 +139,16 @@ impl Posting {
     /// The same with wallets and attachments too.
     pub async fn read_complete(&self, account: AccountId) -> Result<Reading, PostError> {
         measure::read(self.readers.read(account, true)).await
+    }
+
+    /// The catalogue in force, read anew when it has changed.
+    pub async fn newest_catalog(&self, store: &Store) -> Result<Arc<CatalogVersion>, StoreError> {
+        let version = store.catalog_version().await?;
+        let seen = self.catalog.seen();
+        if seen.version == version {
+            return Ok(seen);
+        }
+        Ok(self.catalog.keep(store.catalog().await?))
     }
 
     /// The newest catalogue this process has seen.

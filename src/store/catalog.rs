@@ -14,6 +14,8 @@ use crate::domain::catalog::{Catalog, CatalogVersion, Feature, FeatureId, Minimu
 
 const READ_HEAD: &str = "-- read_catalog_head
 SELECT version, settings, applied_at FROM catalog_head";
+const READ_VERSION: &str = "-- read_catalog_version
+SELECT version FROM catalog_head";
 const READ_FEATURES: &str = "-- read_catalog_features
 SELECT feature_id, document FROM catalog_features WHERE NOT archived";
 const READ_PLANS: &str = "-- read_catalog_plans
@@ -44,8 +46,9 @@ INSERT INTO catalog_files (sha256, version, applied_at) VALUES ($1, $2, clock_ti
 ON CONFLICT ON CONSTRAINT catalog_files_pkey DO UPDATE SET version = excluded.version, applied_at = excluded.applied_at";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 12] = [
+pub const STATEMENTS: [&str; 13] = [
     READ_HEAD,
+    READ_VERSION,
     READ_FEATURES,
     READ_PLANS,
     READ_OWNERS,
@@ -110,6 +113,11 @@ pub enum Applied {
 }
 
 impl Store {
+    /// Number of the catalogue in force.
+    pub async fn catalog_version(&self) -> Result<i32, StoreError> {
+        Ok(sqlx::query_scalar(READ_VERSION).fetch_one(self.pool()).await?)
+    }
+
     /// The catalogue in force.
     pub async fn catalog(&self) -> Result<CatalogVersion, StoreError> {
         let mut connection = self.pool().acquire().await?;

@@ -1,4 +1,4 @@
-//! Stored webhook events: one row each, worked on under a lease, with every answer of Stripe that mattered.
+//! Stored webhook events ([`super::event_intake`] writes them): one row each, worked on under a lease, with every answer of Stripe that mattered.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -8,13 +8,6 @@ use super::{Store, StoreError, transaction};
 use crate::clock::fresh_uuid;
 use crate::domain::ids::AccountId;
 
-const INSERT: &str = "-- insert_stripe_event
-INSERT INTO stripe_events (event_id, event_type, api_version, livemode, object_id, created_at, received_at, origin, body,
-    state, reason, detail, due_at, done_at)
-SELECT $1, $2, $3, $4, $5, $6, now, $7, $8, $9, $10, $11,
-    CASE WHEN $9 = 'received' THEN now END, CASE WHEN $9 = 'ignored' THEN now END
-FROM (SELECT clock_timestamp() + make_interval(secs => test_offset_seconds) AS now FROM instance) AS i
-ON CONFLICT ON CONSTRAINT stripe_events_pkey DO NOTHING";
 const DUE: &str = "-- due_stripe_events
 SELECT e.event_id FROM stripe_events e CROSS JOIN instance i
 WHERE e.due_at <= clock_timestamp() + make_interval(secs => i.test_offset_seconds)
@@ -57,8 +50,8 @@ SELECT count(*) FROM stripe_events e CROSS JOIN instance i
 WHERE e.due_at <= clock_timestamp() + make_interval(secs => i.test_offset_seconds)";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 10] =
-    [INSERT, DUE, LEASE, EXTEND, FINISH, DELAY, WAKE_PARKED, INSERT_INPUT, READ_INPUTS, COUNT_DUE];
+pub const STATEMENTS: [&str; 9] =
+    [DUE, LEASE, EXTEND, FINISH, DELAY, WAKE_PARKED, INSERT_INPUT, READ_INPUTS, COUNT_DUE];
 
 /// Reasons that go away when a customer or a link appears.
 pub const WAITING_FOR_CUSTOMER: [&str; 1] = ["unknown_customer"];
@@ -73,29 +66,6 @@ pub enum EventOrigin {
     Webhook,
     /// Listed from Stripe.
     CatchUp,
-}
-
-/// An event about to be stored.
-#[derive(Clone, Debug)]
-pub struct NewEvent<'a> {
-    /// Stripe's id.
-    pub id: &'a str,
-    /// Such as checkout.session.completed.
-    pub event_type: &'a str,
-    /// The version whose shapes it has.
-    pub api_version: Option<&'a str>,
-    /// Stripe's mode.
-    pub livemode: bool,
-    /// Id of the object it tells of.
-    pub object_id: Option<&'a str>,
-    /// When Stripe made it.
-    pub created_at: Timestamp,
-    /// How it got here.
-    pub origin: EventOrigin,
-    /// The raw bytes.
-    pub body: &'a [u8],
-    /// Why it is ignored from the start, as code and words.
-    pub ignored: Option<(&'a str, &'a str)>,
 }
 
 /// An event under lease.
@@ -164,30 +134,6 @@ pub struct Why {
 }
 
 impl Store {
-    /// Stores an event once; `false`: it was there already.
-    pub async fn insert_event(&self, event: &NewEvent<'_>) -> Result<bool, StoreError> {
-        transaction!(self, "insert_event", |connection| {
-            let done = sqlx::query(INSERT)
-                .bind(event.id)
-                .bind(event.event_type)
-                .bind(event.api_version)
-                .bind(event.livemode)
-                .bind(event.object_id)
-                .bind(time(event.created_at))
-                .bind(match event.origin {
-                    EventOrigin::Webhook => "webhook",
-                    EventOrigin::CatchUp => "catch_up",
-                })
-                .bind(event.body)
-                .bind(if event.ignored.is_some() { "ignored" } else { "received" })
-                .bind(event.ignored.map(|(reason, _)| reason))
-                .bind(event.ignored.map(|(_, detail)| detail))
-                .execute(connection)
-                .await?;
-            Ok(done.rows_affected() == 1)
-        })
-    }
-
     /// Ids of events that are due, oldest first; an unlocked look.
     pub async fn due_events(&self, most: i64) -> Result<Vec<String>, StoreError> {
         Ok(sqlx::query_scalar(DUE).bind(most).fetch_all(self.pool()).await?)

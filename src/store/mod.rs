@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod census;
 pub mod customers;
 mod error;
+pub mod event_intake;
 pub mod event_listings;
 pub mod events;
 pub mod instance;

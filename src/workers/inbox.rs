@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio_util::sync::CancellationToken;
 
 use super::Beat;
@@ -14,6 +14,7 @@ use crate::domain::ids::AccountId;
 use crate::inbox::intent::{Intent, Interpretation, Why};
 use crate::inbox::interpret::{Answers, Context, interpret};
 use crate::posting::Posting;
+use crate::store::event_intake::EventIntake;
 use crate::store::events::{Closed, LeasedEvent, StoredInput, WAITING_FOR_CUSTOMER, Why as StoredWhy};
 use crate::store::{Store, StoreError};
 use crate::stripe::client::{Fetch, StripeClient, StripeError};
@@ -23,6 +24,9 @@ use crate::stripe::wire::{Event, Wire};
 const ROUND: i64 = 64;
 /// Events worked on at once by one daemon.
 const CONCURRENCY: usize = 8;
+/// Deliveries waiting to be stored from which on events are worked on one at a time: Stripe waits for an answer, what is
+/// stored already can wait a little.
+const INTAKE_BUSY: usize = 8;
 /// How long a worker has an event for itself, and how often it asks for more while it works: an event of a daemon that
 /// died is taken up again within half a minute.
 const LEASE_SECONDS: i32 = 30;
@@ -36,6 +40,25 @@ const QUESTIONS_MAX: usize = 120;
 const ATTEMPTS_MAX: i32 = 40;
 /// Delays after each attempt, in seconds; the last one repeats.
 const DELAYS: [i64; 8] = [2, 10, 60, 300, 1_800, 3_600, 10_800, 21_600];
+
+/// Who may work on an event now: anyone, but one at a time while many deliveries wait to be stored.
+#[derive(Clone)]
+pub struct Turns {
+    intake: EventIntake,
+    one: Arc<Mutex<()>>,
+}
+
+impl Turns {
+    /// Turns that look at this intake.
+    pub fn new(intake: EventIntake) -> Self {
+        Self { intake, one: Arc::default() }
+    }
+
+    async fn wait(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.intake.about() >= INTAKE_BUSY { Some(self.one.lock().await) } else { None }
+    }
+}
+
 /// What the worker needs.
 #[derive(Clone)]
 pub struct InboxWorker {
@@ -45,6 +68,8 @@ pub struct InboxWorker {
     pub posting: Posting,
     /// Stripe; `None` without an API key.
     pub stripe: Option<Arc<dyn StripeClient>>,
+    /// Who may work on an event now.
+    pub turns: Turns,
     /// Told when an event was stored.
     pub wake: Arc<Notify>,
     /// Objects paid before it never grant.
@@ -102,6 +127,7 @@ impl InboxWorker {
     }
 
     async fn take(&self, id: &str) -> bool {
+        let _turn = self.turns.wait().await;
         match self.store.lease_event(id, LEASE_SECONDS).await {
             Ok(None) => false,
             Ok(Some(event)) => {
@@ -183,7 +209,7 @@ impl InboxWorker {
         for input in self.store.inputs(&leased.id).await?.into_iter().filter(|input| input.status == 200) {
             answers.add(input.request, input.status, input.body, input.asked_at);
         }
-        let catalog = self.store.catalog().await?;
+        let catalog = self.posting.newest_catalog(&self.store).await?;
         for _ in 0..QUESTIONS_MAX {
             let context = Context {
                 catalog: &catalog.catalog,

@@ -273,22 +273,23 @@ async fn pages_are_stable_while_rows_are_added() {
 
 #[tokio::test]
 async fn stored_events_are_listed_and_shown_whole() {
-    use creditd::store::events::{EventOrigin, NewEvent, StoredInput};
+    use creditd::store::event_intake::{EventIntake, NewEvent};
+    use creditd::store::events::{EventOrigin, StoredInput};
     let api = Api::start().await;
+    let intake = EventIntake::start(&api.store);
     for n in 0..5 {
-        let id = format!("evt_{n}");
         let event = NewEvent {
-            id: &id,
-            event_type: "checkout.session.completed",
-            api_version: Some("2026-09-30.endive"),
+            id: format!("evt_{n}"),
+            event_type: "checkout.session.completed".to_owned(),
+            api_version: Some("2026-09-30.endive".to_owned()),
             livemode: false,
-            object_id: Some("cs_1"),
+            object_id: Some("cs_1".to_owned()),
             created_at: jiff::Timestamp::from_second(1_790_000_000).unwrap(),
             origin: EventOrigin::Webhook,
-            body: if n == 0 { b"not json" } else { br#"{"id": "evt"}"# },
-            ignored: (n == 4).then_some(("unhandled_type", "nothing to do")),
+            body: if n == 0 { b"not json".to_vec() } else { br#"{"id": "evt"}"#.to_vec() },
+            ignored: (n == 4).then(|| ("unhandled_type", "nothing to do".to_owned())),
         };
-        assert!(api.store.insert_event(&event).await.unwrap());
+        assert!(intake.insert(event).await.unwrap());
     }
     let request = "/v1/checkout/sessions/cs_1/line_items".to_owned();
     let input = StoredInput {

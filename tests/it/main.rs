@@ -17,6 +17,7 @@ mod constraints;
 mod deploy;
 mod devdb;
 mod domain_laws;
+mod event_intake;
 mod exports;
 mod first_light;
 mod http_api;

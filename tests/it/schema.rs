@@ -1,8 +1,8 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
 use creditd::store::{
-    accounts, catalog, census, customers, event_listings, events, instance, keys, leases, ledger, listings, payments,
-    reports, retention, verify, work,
+    accounts, catalog, census, customers, event_intake, event_listings, events, instance, keys, leases, ledger,
+    listings, payments, reports, retention, verify, work,
 };
 use sqlx::{Executor, PgPool};
 
@@ -201,13 +201,14 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 17] = [
+    let files: [(&'static str, &[&'static str]); 18] = [
         ("accounts", &accounts::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
         ("census", &census::STATEMENTS),
         ("customers", &customers::STATEMENTS),
         ("event_listings", &event_listings::STATEMENTS),
         ("events", &events::STATEMENTS),
+        ("event_intake", &event_intake::STATEMENTS),
         ("instance", &instance::STATEMENTS),
         ("keys", &keys::STATEMENTS),
         ("leases", &leases::STATEMENTS),

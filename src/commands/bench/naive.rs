@@ -1,6 +1,6 @@
 //! What is compared with: pgbench, doing one transaction for each event, as a backend without creditd would.
 //!
-//! pgbench is driven with prepared statements, its fastest way, and logs each transaction's time.
+//! pgbench speaks as it does by itself (the simple protocol), and logs each transaction's time.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -87,17 +87,7 @@ impl Pgbench {
         let (time, clients_argument) = (format!("--time={seconds}"), format!("--client={clients}"));
         let (threads, prefix_argument) =
             (format!("--jobs={}", clients.min(THREADS_MAX)), format!("--log-prefix={}", prefix.display()));
-        let arguments = [
-            "--no-vacuum",
-            "--protocol=prepared",
-            "--log",
-            &time,
-            &clients_argument,
-            &threads,
-            &prefix_argument,
-            "--file",
-            &file,
-        ];
+        let arguments = ["--no-vacuum", "--log", &time, &clients_argument, &threads, &prefix_argument, "--file", &file];
         let said = self.output(&arguments, length.saturating_add(GRACE)).await?;
         let per_second = tps(&said).with_context(|| format!("pgbench said no rate: {said}"))?;
         let mut latencies = self.take_log()?;
