@@ -27,6 +27,8 @@ const CONCURRENCY: usize = 8;
 /// Deliveries waiting to be stored from which on events are worked on one at a time: Stripe waits for an answer, what is
 /// stored already can wait a little.
 const INTAKE_BUSY: usize = 8;
+/// And after such a pause: the burst has the machine, and events are still worked on, some dozens each second.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// How long a worker has an event for itself, and how often it asks for more while it works: an event of a daemon that
 /// died is taken up again within half a minute.
 const LEASE_SECONDS: i32 = 30;
@@ -55,7 +57,14 @@ impl Turns {
     }
 
     async fn wait(&self) -> Option<MutexGuard<'_, ()>> {
-        if self.intake.about() >= INTAKE_BUSY { Some(self.one.lock().await) } else { None }
+        if self.intake.about() < INTAKE_BUSY {
+            return None;
+        }
+        let turn = self.one.lock().await;
+        if self.intake.about() >= INTAKE_BUSY {
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+        Some(turn)
     }
 }
 
