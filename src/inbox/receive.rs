@@ -105,7 +105,7 @@ impl Receiver {
         if !self.intake.insert(new).await? {
             return Ok(Received::Duplicate);
         }
-        tracing::debug!(event.id = id, event.kind = kind, "stored an event");
+        tracing::info!(event.id = id, event.kind = kind, "stored an event");
         if let Some((reason, detail)) = ignored {
             tracing::warn!(event.id = id, reason, detail, "stored as ignored");
             return Ok(Received::Ignored(reason));
