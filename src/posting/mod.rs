@@ -9,9 +9,10 @@
 //!
 //! # Always true
 //! Nothing else writes entries or changes a grant. All work runs in threads and tasks of this room: a caller that goes
-//! away cancels nothing, and work that panics is begun again for those that come next. A bad command never fails its neighbours: rejections are decided before anything is written, and when the
-//! database refuses a batch it is run again command by command. Postgres is the only authority, so any number of
-//! daemons is correct. A command for a new account opens it first.
+//! away cancels nothing, and work that panics is begun again for those that come next. A bad command never fails its
+//! neighbours: rejections are decided before anything is written, and when the database refuses a batch it is run again
+//! command by command. Postgres is the only authority, so any number of daemons is correct. A command for a new account
+//! opens it first.
 
 pub mod batch;
 pub mod lanes;
@@ -95,13 +96,9 @@ impl CatalogCache {
         if seen.version == version {
             return Ok(seen);
         }
-        Ok(self.keep(crate::store::catalog::read(connection).await?))
-    }
-
-    fn keep(&self, read: CatalogVersion) -> Arc<CatalogVersion> {
-        let read = Arc::new(read);
+        let read = Arc::new(crate::store::catalog::read(connection).await?);
         *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = read.clone();
-        read
+        Ok(read)
     }
 }
 
@@ -143,12 +140,9 @@ impl Posting {
 
     /// The catalogue in force, read anew when it has changed.
     pub async fn newest_catalog(&self, store: &Store) -> Result<Arc<CatalogVersion>, StoreError> {
-        let version = store.catalog_version().await?;
-        let seen = self.catalog.seen();
-        if seen.version == version {
-            return Ok(seen);
-        }
-        Ok(self.catalog.keep(store.catalog().await?))
+        let mut connection = store.lane_connection().await?;
+        let version = crate::store::catalog::version(&mut connection).await?;
+        self.catalog.at(&mut connection, version).await
     }
 
     /// The newest catalogue this process has seen.

@@ -112,12 +112,12 @@ pub enum Applied {
     SeenBefore(i32),
 }
 
-impl Store {
-    /// Number of the catalogue in force.
-    pub async fn catalog_version(&self) -> Result<i32, StoreError> {
-        Ok(sqlx::query_scalar(READ_VERSION).fetch_one(self.pool()).await?)
-    }
+/// Number of the catalogue in force.
+pub async fn version(connection: &mut PgConnection) -> Result<i32, StoreError> {
+    Ok(sqlx::query_scalar(READ_VERSION).fetch_one(connection).await?)
+}
 
+impl Store {
     /// The catalogue in force.
     pub async fn catalog(&self) -> Result<CatalogVersion, StoreError> {
         let mut connection = self.pool().acquire().await?;

@@ -52,7 +52,7 @@ const IDLE_IN_TRANSACTION_SECONDS: u64 = 30;
 /// Connections of one daemon when nothing else is said: lanes and readers keep four of their own, commands that run
 /// alone keep a few, the inbox and the API's reads share the rest.
 pub const DEFAULT_CONNECTIONS: u32 = 32;
-/// Fewest connections a daemon works with: what it keeps, and twice as many again.
+/// Fewest connections a daemon works with: the four of its own, and twenty for all else.
 pub const LEAST_CONNECTIONS: u32 = 24;
 /// Of these, connections outside the pool: one for each lane and each reader.
 const OWN_CONNECTIONS: u32 = 4;
