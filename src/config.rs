@@ -85,6 +85,12 @@ pub struct StripeConfig {
     pub grant_free_checkouts: bool,
     /// `stripe.unknown_price`: park instead of ignore.
     pub park_unknown_prices: bool,
+    /// `stripe.spent_credits`: write off credits of refunded packs that are spent already rather than have them owed.
+    pub write_off_spent: bool,
+    /// `stripe.fraud_warnings`: freeze what is unspent when the card's issuer warns of fraud.
+    pub freeze_on_warning: bool,
+    /// `stripe.balance_credit_notes`: keep the credits when a credit note only credits the customer's balance.
+    pub keep_on_balance_notes: bool,
     /// `stripe.strict_future`: refuse signatures more than 300 s ahead.
     pub tolerance: Tolerance,
 }
@@ -161,6 +167,9 @@ struct StripeFile {
     cutover_at: Option<String>,
     grant_free_checkouts: Option<bool>,
     unknown_price: Option<String>,
+    spent_credits: Option<String>,
+    fraud_warnings: Option<String>,
+    balance_credit_notes: Option<String>,
     strict_future: bool,
 }
 
@@ -291,13 +300,11 @@ fn stripe(environment: Environment<'_>, file: StripeFile) -> Result<StripeConfig
         Some("test") => Some(false),
         Some(other) => return Err(ConfigError::new("stripe.mode", format!("`{other}` has to be live or test"))),
     };
-    let park_unknown_prices = match file.unknown_price.as_deref() {
-        None | Some("ignore") => false,
-        Some("park") => true,
-        Some(other) => {
-            return Err(ConfigError::new("stripe.unknown_price", format!("`{other}` has to be ignore or park")));
-        }
-    };
+    let park_unknown_prices = either("stripe.unknown_price", file.unknown_price.as_deref(), ["ignore", "park"])?;
+    let write_off_spent = either("stripe.spent_credits", file.spent_credits.as_deref(), ["owe", "write_off"])?;
+    let freeze_on_warning = either("stripe.fraud_warnings", file.fraud_warnings.as_deref(), ["ignore", "freeze"])?;
+    let keep_on_balance_notes =
+        either("stripe.balance_credit_notes", file.balance_credit_notes.as_deref(), ["take", "keep"])?;
     let cutover_at = file.cutover_at.map(|text| {
         text.parse::<Timestamp>().map_err(|_| {
             ConfigError::new("stripe.cutover_at", format!("`{text}` has to be a time such as 2026-11-01T00:00:00Z"))
@@ -314,8 +321,21 @@ fn stripe(environment: Environment<'_>, file: StripeFile) -> Result<StripeConfig
         cutover_at: cutover_at.transpose()?,
         grant_free_checkouts: file.grant_free_checkouts.unwrap_or(true),
         park_unknown_prices,
+        write_off_spent,
+        freeze_on_warning,
+        keep_on_balance_notes,
         tolerance: if file.strict_future { Tolerance::strict() } else { Tolerance::default() },
     })
+}
+
+/// One of two words; absent is the first. Is it the second?
+fn either(name: &'static str, word: Option<&str>, [usual, other]: [&str; 2]) -> Result<bool, ConfigError> {
+    match word {
+        None => Ok(false),
+        Some(word) if word == usual => Ok(false),
+        Some(word) if word == other => Ok(true),
+        Some(unknown) => Err(ConfigError::new(name, format!("`{unknown}` has to be {usual} or {other}"))),
+    }
 }
 
 fn api_keys(environment: Environment<'_>) -> Result<Vec<ImportedKey>, ConfigError> {

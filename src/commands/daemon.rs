@@ -14,10 +14,12 @@ use tracing::Instrument;
 
 use super::test_clock::{MovingClock, Simulated, Wake};
 use crate::clock::Clock;
+use crate::config::StripeConfig;
 use crate::http::health::WorkerAges;
 use crate::http::webhook::{Receive, ReceiveError, Received};
 use crate::http::{App, Surface, listener, router};
 use crate::inbox::receive::{self, Receiver};
+use crate::inbox::reversal::MoneyBackPolicy;
 use crate::meters::cells;
 use crate::posting::Posting;
 use crate::store::event_intake::EventIntake;
@@ -110,8 +112,19 @@ pub struct Parts {
     pub grant_free_checkouts: bool,
     /// Does a price that nobody knows park the event?
     pub park_unknown_prices: bool,
+    /// What a merchant decided about money going back.
+    pub money_back: MoneyBackPolicy,
     /// How the outside is met.
     pub surface: Surface,
+}
+
+/// What the configuration says about money going back.
+pub const fn money_back(config: &StripeConfig) -> MoneyBackPolicy {
+    MoneyBackPolicy {
+        write_off_spent: config.write_off_spent,
+        freeze_on_warning: config.freeze_on_warning,
+        keep_on_balance_notes: config.keep_on_balance_notes,
+    }
 }
 
 /// A running daemon.
@@ -157,6 +170,7 @@ impl Daemon {
             cutover_at: parts.cutover_at,
             grant_free_checkouts: parts.grant_free_checkouts,
             park_unknown_prices: parts.park_unknown_prices,
+            money_back: parts.money_back,
             beat: beat(&ages, "inbox", INBOX_LATE),
         };
         let renewal = RenewalWorker {

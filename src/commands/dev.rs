@@ -10,7 +10,7 @@ use clap::Args;
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::daemon::{Daemon, Parts, told_to_stop};
+use super::daemon::{Daemon, Parts, money_back, told_to_stop};
 use super::test_clock::Simulated;
 use super::{Usage, keys, serve, tour};
 use crate::clock::Clock;
@@ -142,6 +142,7 @@ async fn run_on(
         cutover_at: None,
         grant_free_checkouts: config.stripe.grant_free_checkouts,
         park_unknown_prices: config.stripe.park_unknown_prices,
+        money_back: money_back(&config.stripe),
         surface: config.surface(),
     };
     let daemon = Daemon::start_with(parts, Some(simulated)).await?;

@@ -8,7 +8,7 @@ use sd_notify::NotifyState;
 use secrecy::ExposeSecret;
 
 use super::Usage;
-use super::daemon::{Daemon, Parts, told_to_stop};
+use super::daemon::{Daemon, Parts, money_back, told_to_stop};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::Store;
@@ -85,6 +85,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         cutover_at: config.stripe.cutover_at.or(instance.cutover_at),
         grant_free_checkouts: config.stripe.grant_free_checkouts,
         park_unknown_prices: config.stripe.park_unknown_prices,
+        money_back: money_back(&config.stripe),
         surface: config.surface(),
         store: store.clone(),
     })

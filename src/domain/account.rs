@@ -12,6 +12,7 @@ use super::credits::{AmountError, Credits};
 use super::entry::{ChainHead, Entry, EntryKind};
 use super::grant::{Debt, Grant, Origin, Wallet};
 use super::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
+use super::reversal::PaymentBack;
 
 /// Where new ids come from; posting gives random ones, tests count.
 pub trait IdSource {
@@ -79,6 +80,10 @@ pub struct AccountState {
     pub complete: bool,
     /// What decided the credits of payments in the batch.
     pub bases: BTreeMap<PaymentId, Basis>,
+    /// Money going back of payments in the batch.
+    pub backs: BTreeMap<PaymentId, PaymentBack>,
+    /// Grants that were read though nothing was left of them: they are written in another way.
+    pub closed: BTreeSet<GrantId>,
 }
 
 /// A grant to be made.
@@ -124,6 +129,14 @@ pub struct Changes {
     pub touched_attachments: BTreeSet<AttachmentId>,
     /// What decided the credits of payments.
     pub bases: BTreeMap<PaymentId, Basis>,
+    /// New debts, each with the payment whose reversal made it; their later state is in [`AccountState::debts`].
+    pub debts: Vec<(Debt, PaymentId)>,
+    /// Objects that tell of money going back and were seen anew.
+    pub views: BTreeSet<(PaymentId, String)>,
+    /// Grants of which reversals took more or less than before.
+    pub reversed: BTreeSet<(PaymentId, GrantId)>,
+    /// Grants that were frozen or freed.
+    pub frozen: BTreeSet<GrantId>,
     /// The account's life or due time changed.
     pub head_changed: bool,
 }
@@ -180,6 +193,10 @@ impl Changes {
         self.attachments.extend(more.attachments);
         self.touched_attachments.extend(more.touched_attachments);
         self.bases.extend(more.bases);
+        self.debts.extend(more.debts);
+        self.views.extend(more.views);
+        self.reversed.extend(more.reversed);
+        self.frozen.extend(more.frozen);
         self.head_changed |= more.head_changed;
     }
 
@@ -191,6 +208,8 @@ impl Changes {
             && self.wallets.is_empty()
             && self.bases.is_empty()
             && self.touched_grants.is_empty()
+            && self.views.is_empty()
+            && self.frozen.is_empty()
             && !self.head_changed
     }
 }
@@ -233,11 +252,37 @@ impl AccountState {
                 return Err(AmountError::Negative);
             }
         }
+        self.count_lost(entry)?;
         if let Some(debt) = entry.debt.and_then(|id| self.debts.iter_mut().find(|debt| debt.id == id)) {
             debt.outstanding = debt.outstanding.checked_add(entry.amount)?;
             if debt.outstanding.is_negative() {
                 return Err(AmountError::Negative);
             }
+        }
+        Ok(())
+    }
+
+    /// Credits gone without being used are not owed when their payment is reversed.
+    fn count_lost(&mut self, entry: &Entry) -> Result<(), AmountError> {
+        let is_loss = match entry.kind {
+            EntryKind::Expire | EntryKind::End | EntryKind::Void | EntryKind::Adjust | EntryKind::RolloverOut => true,
+            EntryKind::Grant
+            | EntryKind::Draw
+            | EntryKind::Return
+            | EntryKind::ClawBack
+            | EntryKind::Reinstate
+            | EntryKind::RolloverIn
+            | EntryKind::Debt
+            | EntryKind::Repay
+            | EntryKind::Hold
+            | EntryKind::Release => false,
+        };
+        if !is_loss {
+            return Ok(());
+        }
+        let lots = self.backs.values_mut().flat_map(|back| back.lots.iter_mut());
+        for lot in lots.filter(|lot| Some(lot.grant) == entry.grant) {
+            lot.lost = lot.lost.checked_sub(entry.amount)?;
         }
         Ok(())
     }

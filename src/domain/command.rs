@@ -11,6 +11,7 @@ use super::credits::{Credits, Quantity};
 use super::entry::Source;
 use super::grant::{Category, GrantMoney};
 use super::ids::{AttachmentId, GrantId, PaymentId, WalletId};
+use super::reversal::MoneyBack;
 use super::subscription::{RenewalLost, SubscriptionSeen};
 
 /// Largest batch of purchased grants in one payment: Stripe's own limit of lines is 100 a session.
@@ -33,6 +34,8 @@ pub enum Command {
     SubscriptionSeen(SubscriptionSeen),
     /// A renewal will not be paid.
     RenewalLost(RenewalLost),
+    /// Money of a payment went back, or came again.
+    MoneyBack(MoneyBack),
     /// Books what time made due, and nothing else.
     Settle,
 }
@@ -48,6 +51,7 @@ impl Command {
             | Self::PlanPaid(_)
             | Self::SubscriptionSeen(_)
             | Self::RenewalLost(_)
+            | Self::MoneyBack(_)
             | Self::Settle => true,
         }
     }
@@ -307,6 +311,17 @@ pub enum Outcome {
         /// The subscription's attachments.
         attachments: Vec<AttachmentId>,
     },
+    /// What a payment's money going back takes is taken, or given back.
+    Reversed {
+        /// The payment's grants.
+        grants: Vec<GrantId>,
+        /// Credits taken from them, all reversals together.
+        taken: Credits,
+        /// Credits that were spent and are owed.
+        owed: Credits,
+        /// Credits that were spent or gone, and are not asked for.
+        waived: Credits,
+    },
     /// What was due is booked.
     Settled,
 }
@@ -386,6 +401,12 @@ pub enum Rejection {
     /// The payment carries more grants than a payment can.
     #[error("a payment of {0} different items is more than the {PAYMENT_GRANTS_MAX} that are posted together")]
     TooManyItems(usize),
+    /// Money of a payment went back whose amount nobody knows.
+    #[error("{0} has no amount: what share of it went back cannot be told")]
+    NoTotal(PaymentId),
+    /// More refunded or disputed objects than a payment can have.
+    #[error("more than {} disputes, warnings and credit notes on one payment", super::reversal::VIEWS_MAX)]
+    TooManyViews,
     /// The database refused what was decided: a constraint that decisions should have kept. Nothing was written.
     #[error("refused by constraint {0}")]
     Constraint(String),

@@ -188,7 +188,7 @@ impl From<Rejection> for Problem {
             Rejection::Amount(_) => bad("bad_request").about("quantity"),
             Rejection::Calendar(_) | Rejection::TooManyItems(_) => bad("bad_request"),
             Rejection::Erased => Self::unknown_customer(),
-            Rejection::Constraint(_) => bad("refused"),
+            Rejection::NoTotal(_) | Rejection::TooManyViews | Rejection::Constraint(_) => bad("refused"),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::domain::command::Basis;
 use crate::domain::credits::Credits;
 use crate::domain::grant::{Category, GrantMoney};
 use crate::domain::payment::PaymentFacts;
+use crate::domain::reversal::BackView;
 use crate::domain::subscription::{RenewalLost, SubscriptionSeen};
 use crate::stripe::client::Fetch;
 
@@ -123,6 +124,19 @@ pub enum Intent {
     Subscription(Box<SubscriptionSeen>, Who),
     /// A renewal will not be paid, and whose it is.
     RenewalLost(RenewalLost, Who),
+    /// Money of a payment went back, or came again.
+    MoneyBack(Box<MoneyBackSeen>),
+}
+
+/// Objects that tell of money going back, and the ids that lead to the payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoneyBackSeen {
+    /// Charge, payment intent, invoice: whichever are known.
+    pub aliases: Vec<String>,
+    /// The currency their amounts are in.
+    pub currency: Option<String>,
+    /// What they say.
+    pub views: Vec<BackView>,
 }
 
 /// A payment and everything it bought.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::intent::{Interpretation, Why};
-use super::{checkout, invoice, subscription};
+use super::reversal::MoneyBackPolicy;
+use super::{checkout, invoice, reversal, subscription};
 use crate::domain::catalog::Catalog;
 use crate::stripe::client::{Fetch, StripeId};
 use crate::stripe::wire::{Event, Wire, WireError, WireList};
@@ -98,6 +99,8 @@ pub struct Context<'a> {
     pub grant_free_checkouts: bool,
     /// Does a price that nobody knows park the event rather than being ignored?
     pub park_unknown_prices: bool,
+    /// What a merchant decided about money going back.
+    pub money_back: MoneyBackPolicy,
 }
 
 impl Context<'_> {
@@ -181,6 +184,17 @@ pub fn interpret(event: &Event, context: Context<'_>) -> Interpretation {
         | "customer.subscription.resumed"
         | "customer.subscription.pending_update_applied" => subscription::changed(event, context),
         "customer.subscription.deleted" => subscription::deleted(event, context),
+        "charge.refunded" => reversal::charge_changed(event, context),
+        "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
+            reversal::refund_changed(event, context)
+        }
+        "charge.dispute.created"
+        | "charge.dispute.updated"
+        | "charge.dispute.closed"
+        | "charge.dispute.funds_withdrawn"
+        | "charge.dispute.funds_reinstated" => reversal::dispute_changed(event, context),
+        "radar.early_fraud_warning.created" | "radar.early_fraud_warning.updated" => reversal::warned(event, context),
+        "credit_note.created" | "credit_note.updated" | "credit_note.voided" => reversal::credited(event, context),
         _ => Err(Stop::Ignore(Why::new(
             "unhandled_type",
             format!("events of type {} change nothing here", super::facts::cut(kind)),

@@ -80,6 +80,21 @@ pub const EVENT_TYPES: &[&str] = &[
     "customer.subscription.resumed",
     "customer.subscription.pending_update_applied",
     "customer.subscription.deleted",
+    "charge.refunded",
+    "charge.refund.updated",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "radar.early_fraud_warning.created",
+    "radar.early_fraud_warning.updated",
+    "credit_note.created",
+    "credit_note.updated",
+    "credit_note.voided",
 ];
 
 families! {
@@ -128,11 +143,12 @@ families! {
     /// Commands.
     COMMANDS = "creditd_posting_commands_total", Counter,
         "Commands to the ledger, by kind and outcome; code says why one was rejected or failed.",
-        ["command": &["open", "track", "grant", "purchase", "plan_paid", "subscription_seen", "renewal_lost", "settle"],
+        ["command": &["open", "track", "grant", "purchase", "plan_paid", "subscription_seen", "renewal_lost",
+            "money_back", "settle"],
             "outcome": &["applied", "already_applied", "rejected", "failed"],
             "code": &["none", "unknown_feature", "not_metered", "unknown_plan", "insufficient_credits",
                 "debt_not_allowed", "key_conflict", "wallet_feature", "wallet_closed", "ends_before_start", "amount",
-                "calendar", "erased", "too_many_items", "constraint", "unknown_account", "busy", "unavailable",
+                "calendar", "erased", "too_many_items", "no_total", "too_many_views", "constraint", "unknown_account", "busy", "unavailable",
                 "commit_unknown", "internal"]];
     /// Queue.
     COMMANDS_WAITING = "creditd_posting_commands_waiting", Gauge,

@@ -191,7 +191,11 @@ fn asked_by(orders: &[Order]) -> Asked {
     for order in orders {
         match &order.command {
             Command::Purchase(purchase) => asked.payments.push(purchase.payment),
-            Command::PlanPaid(paid) => asked.periods.push(paid.period_start),
+            Command::PlanPaid(paid) => {
+                asked.periods.push(paid.period_start);
+                asked.payments.extend(paid.payment);
+            }
+            Command::MoneyBack(back) => asked.reversed.push(back.payment),
             Command::Open
             | Command::Track(_)
             | Command::Grant(_)

@@ -23,6 +23,7 @@ impl Posted {
             Command::PlanPaid(_) => "plan_paid",
             Command::SubscriptionSeen(_) => "subscription_seen",
             Command::RenewalLost(_) => "renewal_lost",
+            Command::MoneyBack(_) => "money_back",
             Command::Settle => "settle",
         };
         Self { command, _waiting: COMMANDS_WAITING.enter() }
@@ -72,6 +73,8 @@ const fn code_of(rejection: &Rejection) -> &'static str {
         Rejection::Calendar(_) => "calendar",
         Rejection::Erased => "erased",
         Rejection::TooManyItems(_) => "too_many_items",
+        Rejection::NoTotal(_) => "no_total",
+        Rejection::TooManyViews => "too_many_views",
         Rejection::Constraint(_) => "constraint",
     }
 }

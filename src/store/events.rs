@@ -89,6 +89,13 @@ pub struct LeasedEvent {
     token: Uuid,
 }
 
+impl LeasedEvent {
+    /// The fencing token, for the other files that end work on events.
+    pub(super) const fn token(&self) -> Uuid {
+        self.token
+    }
+}
+
 /// A stored answer of Stripe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredInput {

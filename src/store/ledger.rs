@@ -13,10 +13,10 @@ use uuid::Uuid;
 use super::StoreError;
 use super::ledger_rows::{AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, WalletRow, grant, head};
 pub use super::ledger_write::{AppliedKey, STATEMENTS as WRITE_STATEMENTS, write};
-use super::rows;
+use super::{reversals, rows};
 use crate::domain::account::AccountState;
 use crate::domain::catalog::FeatureId;
-use crate::domain::command::{Basis, IdempotencyKey, Outcome};
+use crate::domain::command::{IdempotencyKey, Outcome};
 use crate::domain::credits::Credits;
 use crate::domain::grant::Debt;
 use crate::domain::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
@@ -113,22 +113,9 @@ const READ_BOUGHT: &str = "-- read_bought
 SELECT account_id, payment_id, item_key, grant_id
 FROM grants WHERE account_id = ANY($1) AND payment_id = ANY($2) AND item_key IS NOT NULL";
 
-const READ_BASES: &str = "-- read_bases
-SELECT account_id, payment_id, basis
-FROM payments WHERE account_id = ANY($1) AND payment_id = ANY($2) AND basis IS NOT NULL";
-
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 9] = [
-    LOCK_ACCOUNTS,
-    READ_STATE,
-    READ_UNLOCKED,
-    READ_WALLETS,
-    READ_ATTACHMENTS,
-    READ_RENEWED,
-    READ_GIVEN,
-    READ_BOUGHT,
-    READ_BASES,
-];
+pub const STATEMENTS: [&str; 8] =
+    [LOCK_ACCOUNTS, READ_STATE, READ_UNLOCKED, READ_WALLETS, READ_ATTACHMENTS, READ_RENEWED, READ_GIVEN, READ_BOUGHT];
 
 /// A key that was used before, with what it did.
 #[derive(Clone, Debug)]
@@ -280,6 +267,8 @@ fn debt(row: DebtJson) -> (AccountId, Debt) {
 pub struct Asked {
     /// Payments that buy something.
     pub payments: Vec<PaymentId>,
+    /// Payments whose money went back.
+    pub reversed: Vec<PaymentId>,
     /// Starts of periods that were paid.
     pub periods: Vec<Timestamp>,
 }
@@ -317,6 +306,9 @@ pub async fn read_all(
     }
     if !asked.payments.is_empty() {
         read_bought(connection, states, &ids, &asked.payments).await?;
+    }
+    if !(asked.payments.is_empty() && asked.reversed.is_empty()) {
+        reversals::read(connection, states, &ids, &asked.payments, &asked.reversed).await?;
     }
     for account in accounts {
         if let Some(state) = states.get_mut(account) {
@@ -373,14 +365,6 @@ async fn read_bought(
     for (account, payment, item_key, grant) in bought {
         if let Some(state) = states.get_mut(&AccountId::from_uuid(account)) {
             state.bought.insert((PaymentId::from_uuid(payment), item_key), GrantId::from_uuid(grant));
-        }
-    }
-    let bases: Vec<(Uuid, Uuid, String)> =
-        sqlx::query_as(READ_BASES).bind(accounts).bind(&payments).fetch_all(connection).await?;
-    for (account, payment, basis) in bases {
-        let basis = rows::word(Basis::from_word(&basis), "payments", "basis", &payment.to_string())?;
-        if let Some(state) = states.get_mut(&AccountId::from_uuid(account)) {
-            state.bases.insert(PaymentId::from_uuid(payment), basis);
         }
     }
     Ok(())

@@ -41,6 +41,8 @@ pub(super) fn head(columns: &PgRow, id: usize, rest: usize) -> Result<AccountSta
         renewed: std::collections::BTreeMap::new(),
         given: std::collections::BTreeMap::new(),
         bases: std::collections::BTreeMap::new(),
+        backs: std::collections::BTreeMap::new(),
+        closed: std::collections::BTreeSet::new(),
         complete: false,
     })
 }

@@ -9,8 +9,8 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::StoreError;
 use super::rows::{numeric, numeric_quantity, time};
+use super::{StoreError, reversals};
 use crate::domain::account::{AccountState, Changes, GrantMade};
 use crate::domain::attachment::Attachment;
 use crate::domain::command::{IdempotencyKey, Outcome};
@@ -64,16 +64,16 @@ ON CONFLICT (wallet_key) DO NOTHING";
 
 const INSERT_GRANTS: &str = "-- insert_grants
 INSERT INTO grants (account_id, grant_id, wallet_id, feature, entity, category, priority, unlimited, original, remaining,
-    held, is_open, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version, attachment_id, item,
+    held, frozen, is_open, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version, attachment_id, item,
     period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor, revenue_policy,
     stripe_price, stripe_line, reason, metadata, created_at)
 SELECT account_id, grant_id, wallet_id, feature, entity, category, priority, unlimited, original, remaining,
-    held, unlimited OR remaining > 0, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version,
+    held, frozen, unlimited OR remaining > 0, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version,
     attachment_id, item, period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor,
     revenue_policy, stripe_price, stripe_line, reason, metadata, $2
 FROM jsonb_to_recordset($1) AS n (account_id uuid, grant_id uuid, wallet_id uuid, feature text, entity text,
     category text, priority integer, unlimited boolean, original numeric, remaining numeric, held numeric,
-    starts_at timestamptz, expires_at timestamptz, grace_ends_at timestamptz, payment_id uuid, item_key text, plan_id text,
+    frozen boolean, starts_at timestamptz, expires_at timestamptz, grace_ends_at timestamptz, payment_id uuid, item_key text, plan_id text,
     plan_version integer, attachment_id uuid, item text, period_start timestamptz, contract_ref text, currency text,
     amount_paid_minor bigint, tax_minor bigint, discount_minor bigint, basis_minor bigint, revenue_policy text,
     stripe_price text, stripe_line text, reason text, metadata jsonb)";
@@ -168,6 +168,7 @@ pub async fn write(
     insert_wallets(connection, changes, now).await?;
     upsert_attachments(connection, states, changes).await?;
     insert_grants(connection, states, changes, now).await?;
+    reversals::insert_debts(connection, states, changes, now).await?;
     write_usual(connection, states, changes, keys, now).await?;
     update_rare(connection, states, changes).await
 }
@@ -214,7 +215,9 @@ fn touched<'a>(
     for (account, changes) in changes {
         let Some(state) = states.get(account) else { continue };
         let made = |id| changes.grants.iter().any(|made| made.grant.id == id);
-        let changed = |grant: &&Grant| changes.touched_grants.contains(&grant.id) && !made(grant.id);
+        let changed = |grant: &&Grant| {
+            changes.touched_grants.contains(&grant.id) && !made(grant.id) && !state.closed.contains(&grant.id)
+        };
         touched.extend(state.grants.iter().filter(changed).map(|grant| (*account, grant)));
     }
     touched
@@ -335,6 +338,7 @@ struct GrantJson<'a> {
     original: Credits,
     remaining: Credits,
     held: Credits,
+    frozen: bool,
     starts_at: Timestamp,
     expires_at: Option<Timestamp>,
     grace_ends_at: Option<Timestamp>,
@@ -376,6 +380,7 @@ fn grant_json<'a>(account: AccountId, made: &'a GrantMade, now: &'a Grant) -> Gr
         original: now.original,
         remaining: now.remaining,
         held: now.held,
+        frozen: now.frozen,
         starts_at: now.starts_at,
         expires_at: now.expires_at,
         grace_ends_at: now.grace_ends_at,
@@ -527,6 +532,7 @@ async fn update_rare(
             .execute(&mut *connection)
             .await?;
     }
+    reversals::write(connection, states, changes).await?;
     write_work(connection, states, changes).await
 }
 

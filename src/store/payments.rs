@@ -12,6 +12,10 @@ use crate::domain::payment::PaymentFacts;
 
 const FIND_ALIASES: &str = "-- find_payment_aliases
 SELECT account_id, payment_id FROM payment_aliases WHERE alias = ANY($1) ORDER BY alias FOR SHARE";
+const FIND_PAYMENTS: &str = "-- find_payments
+SELECT a.alias, a.account_id, a.payment_id, p.currency
+FROM payment_aliases a JOIN payments p ON p.account_id = a.account_id AND p.payment_id = a.payment_id
+WHERE a.alias = ANY($1) ORDER BY a.alias";
 const CLAIM_ALIASES: &str = "-- claim_payment_aliases
 INSERT INTO payment_aliases (alias, account_id, payment_id)
 SELECT alias, $2, $3 FROM unnest($1::text[]) AS n (alias) ORDER BY alias
@@ -32,7 +36,7 @@ UPDATE payments SET
 WHERE account_id = $1 AND payment_id = $2";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 4] = [FIND_ALIASES, CLAIM_ALIASES, INSERT, FILL];
+pub const STATEMENTS: [&str; 5] = [FIND_ALIASES, FIND_PAYMENTS, CLAIM_ALIASES, INSERT, FILL];
 
 /// Times a claim is tried anew when another one takes some of its ids in between.
 const CLAIM_TRIES: u32 = 8;
@@ -50,7 +54,30 @@ pub enum PaymentClaim {
     },
 }
 
+/// A payment found by one of its Stripe ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundPayment {
+    /// Whose.
+    pub account: AccountId,
+    /// The payment.
+    pub payment: PaymentId,
+    /// Its currency, once it is known.
+    pub currency: Option<String>,
+}
+
 impl Store {
+    /// Payments that have one of these Stripe ids; none claimed by then is absent.
+    pub async fn find_payments(&self, aliases: &[String]) -> Result<Vec<FoundPayment>, StoreError> {
+        let rows: Vec<(String, Uuid, Uuid, Option<String>)> =
+            sqlx::query_as(FIND_PAYMENTS).bind(aliases).fetch_all(self.pool()).await?;
+        let found = rows.into_iter().map(|(_, account, payment, currency)| FoundPayment {
+            account: AccountId::from_uuid(account),
+            payment: PaymentId::from_uuid(payment),
+            currency,
+        });
+        Ok(found.collect())
+    }
+
     /// Claims a payment for an account under all its ids, and fills in what is known of it. Two inputs that would fix
     /// different accounts are told apart here.
     pub async fn claim_payment(&self, account: AccountId, facts: &PaymentFacts) -> Result<PaymentClaim, StoreError> {

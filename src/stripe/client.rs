@@ -150,6 +150,23 @@ pub enum Fetch {
         /// The last refund of the page before.
         starting_after: Option<StripeId>,
     },
+    /// A refund.
+    Refund {
+        /// The refund.
+        id: StripeId,
+    },
+    /// A credit note.
+    CreditNote {
+        /// The note.
+        id: StripeId,
+    },
+    /// The lines of a credit note, of which a webhook carries the first page only.
+    CreditNoteLines {
+        /// The note.
+        note: StripeId,
+        /// The last line of the page before.
+        starting_after: Option<StripeId>,
+    },
     /// The disputes of a charge.
     DisputesOf {
         /// The charge.
@@ -207,6 +224,11 @@ impl Fetch {
             }
             Self::RefundsOf { charge, starting_after } => {
                 format!("/v1/refunds?charge={charge}&limit={PAGE_LIMIT}{}", after(starting_after.as_ref()))
+            }
+            Self::Refund { id } => format!("/v1/refunds/{id}"),
+            Self::CreditNote { id } => format!("/v1/credit_notes/{id}"),
+            Self::CreditNoteLines { note, starting_after } => {
+                format!("/v1/credit_notes/{note}/lines?limit={PAGE_LIMIT}{}", after(starting_after.as_ref()))
             }
             Self::DisputesOf { charge, starting_after } => {
                 format!("/v1/disputes?charge={charge}&limit={PAGE_LIMIT}{}", after(starting_after.as_ref()))

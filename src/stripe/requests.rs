@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use stripe_billing::SubscriptionScheduleEndBehavior;
 use stripe_billing::billing_portal_session::CreateBillingPortalSession;
+use stripe_billing::credit_note::RetrieveCreditNote;
+use stripe_billing::credit_note_line_item::ListCreditNoteCreditNoteLineItem;
 use stripe_billing::invoice::{
     CreateInvoice, CreateInvoiceAutomaticTax, CreateInvoicePendingInvoiceItemsBehavior, FinalizeInvoiceInvoice,
     PayInvoice, RetrieveInvoice, VoidInvoiceInvoice,
@@ -43,7 +45,7 @@ use stripe_core::payment_intent::{
     CreatePaymentIntentAutomaticPaymentMethods, CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects,
     CreatePaymentIntentOffSession, ListPaymentIntent, RetrievePaymentIntent,
 };
-use stripe_core::refund::{CreateRefund, CreateRefundReason, ListRefund};
+use stripe_core::refund::{CreateRefund, CreateRefundReason, ListRefund, RetrieveRefund};
 use stripe_types::{Currency as CurrencyParam, RangeQueryTs};
 
 use super::client::{Fetch, PAGE_LIMIT, StripeId};
@@ -423,6 +425,12 @@ fn build(what: &Fetch) -> RequestBuilder {
         Fetch::RefundsOf { charge, starting_after } => {
             let request = ListRefund::new().charge(charge.as_str()).limit(PAGE_LIMIT);
             page(request, starting_after.as_ref(), ListRefund::starting_after).build()
+        }
+        Fetch::Refund { id } => RetrieveRefund::new(id.as_str()).build(),
+        Fetch::CreditNote { id } => RetrieveCreditNote::new(id.as_str()).build(),
+        Fetch::CreditNoteLines { note, starting_after } => {
+            let request = ListCreditNoteCreditNoteLineItem::new(note.as_str()).limit(PAGE_LIMIT);
+            page(request, starting_after.as_ref(), ListCreditNoteCreditNoteLineItem::starting_after).build()
         }
         Fetch::DisputesOf { charge, starting_after } => {
             let request = ListDispute::new().charge(charge.as_str()).limit(PAGE_LIMIT);

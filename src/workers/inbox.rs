@@ -13,6 +13,7 @@ use super::resolve::{self, Setback};
 use crate::domain::ids::AccountId;
 use crate::inbox::intent::{Intent, Interpretation, Why};
 use crate::inbox::interpret::{Answers, Context, interpret};
+use crate::inbox::reversal::MoneyBackPolicy;
 use crate::posting::Posting;
 use crate::store::event_intake::EventIntake;
 use crate::store::events::{Closed, LeasedEvent, StoredInput, WAITING_FOR_CUSTOMER, Why as StoredWhy};
@@ -35,6 +36,9 @@ const LEASE_SECONDS: i32 = 30;
 const LEASE_EXTENDED_EVERY: Duration = Duration::from_secs(10);
 /// Wait between rounds when nothing wakes the worker.
 const IDLE: Duration = Duration::from_secs(1);
+/// How often events are looked at that wait for a payment. A payment wakes them itself; this finds those that began to
+/// wait while it was being claimed.
+const WAITING_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
 /// Questions asked for one event: pages of lines, an intent, a charge; more is a loop.
 const QUESTIONS_MAX: usize = 120;
 /// Times an event is tried before it is given up: about ten days with the delays below. What is parked waits for a
@@ -87,6 +91,8 @@ pub struct InboxWorker {
     pub grant_free_checkouts: bool,
     /// Does a price that nobody knows park the event?
     pub park_unknown_prices: bool,
+    /// What a merchant decided about money going back.
+    pub money_back: MoneyBackPolicy,
     /// Told of every finished round.
     pub beat: Beat,
 }
@@ -96,12 +102,21 @@ enum Step {
     Close(Closed, Option<Why>, Option<AccountId>),
     Park(Why, Option<AccountId>),
     Retry(Why, Option<AccountId>),
+    /// Ignored until a payment of ours has one of these ids.
+    Wait(Why, Vec<String>),
 }
 
 impl InboxWorker {
     /// Works until told to stop; what is under way is finished.
     pub async fn run(self, stop: CancellationToken) {
+        let mut last_look = crate::clock::instant();
         while !stop.is_cancelled() {
+            if last_look.elapsed() >= WAITING_LOOKED_AT_EVERY {
+                last_look = crate::clock::instant();
+                if let Err(error) = self.store.wake_waiting().await {
+                    tracing::warn!(%error, "events that wait for a payment could not be looked at");
+                }
+            }
             match self.round().await {
                 Ok(0) => {
                     tokio::select! {
@@ -165,6 +180,11 @@ impl InboxWorker {
                 tracing::info!(event.id = %event.id, event.kind = %event.event_type, outcome = ?how, reason, "worked on an event");
                 self.store.close_event(event, how, why.map(stored).as_ref(), account).await
             }
+            Step::Wait(why, aliases) => {
+                crate::meters::STRIPE_EVENTS_WORKED.add(&[Closed::Ignored.word()]);
+                tracing::info!(event.id = %event.id, event.kind = %event.event_type, outcome = ?Closed::Ignored, reason = why.code, "worked on an event");
+                self.store.close_waiting_event(event, &stored(why), &aliases).await
+            }
             Step::Park(why, account) => self.later(event, true, why, account).await,
             Step::Retry(why, account) => self.later(event, false, why, account).await,
         }
@@ -226,6 +246,7 @@ impl InboxWorker {
                 cutover_at: self.cutover_at,
                 grant_free_checkouts: self.grant_free_checkouts,
                 park_unknown_prices: self.park_unknown_prices,
+                money_back: self.money_back,
             };
             match interpret(&event, context) {
                 Interpretation::Act(intents) => return self.act(intents).await,
@@ -274,7 +295,11 @@ impl InboxWorker {
                 Ok(done) => {
                     account = Some(done.account);
                     linked |= done.linked;
+                    if done.paid && self.store.wake_waiting().await? > 0 {
+                        self.wake.notify_one();
+                    }
                 }
+                Err(Setback::Wait(why, aliases)) => return Ok(Step::Wait(why, aliases)),
                 Err(Setback::Park(why)) => return Ok(Step::Park(why, account)),
                 Err(Setback::Retry(why)) => return Ok(Step::Retry(why, account)),
                 Err(Setback::Store(error)) => return Err(error),

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::domain::catalog::FeatureId;
-use crate::domain::command::{Command, Decision, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef};
+use crate::domain::command::{Command, Decision, Outcome, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef};
 use crate::domain::ids::{AccountId, PaymentId};
+use crate::domain::reversal::MoneyBack;
 use crate::inbox::facts::cut;
-use crate::inbox::intent::{FeatureWish, Intent, PaymentIntent, Who, Why, WishedGrant, WishedPlan};
+use crate::inbox::intent::{FeatureWish, Intent, MoneyBackSeen, PaymentIntent, Who, Why, WishedGrant, WishedPlan};
 use crate::posting::{PostError, Posting};
 use crate::store::accounts::EXTERNAL_ID_MAX;
 use crate::store::payments::PaymentClaim;
@@ -17,12 +18,16 @@ pub(super) struct Done {
     pub account: AccountId,
     /// A Stripe customer was linked: events that waited for it may go on.
     pub linked: bool,
+    /// A payment was claimed: what went back of it may be waiting.
+    pub paid: bool,
 }
 
 /// Why it was not done.
 pub(super) enum Setback {
     /// Until its cause goes.
     Park(Why),
+    /// Until a payment has one of these ids.
+    Wait(Why, Vec<String>),
     /// Later.
     Retry(Why),
     /// The database.
@@ -59,6 +64,8 @@ fn code_of(rejection: &Rejection) -> &'static str {
         | Rejection::Amount(_)
         | Rejection::Calendar(_)
         | Rejection::TooManyItems(_)
+        | Rejection::NoTotal(_)
+        | Rejection::TooManyViews
         | Rejection::Constraint(_) => "rejected",
     }
 }
@@ -69,21 +76,22 @@ pub(super) async fn carry_out(store: &Store, posting: &Posting, intent: Intent) 
         Intent::Link(who) => {
             let (account, linked) = find_account(store, &who).await?;
             open(posting, account).await?;
-            Ok(Done { account, linked })
+            Ok(Done { account, linked, paid: false })
         }
         Intent::Payment(payment) => pay(store, posting, *payment).await,
         Intent::Subscription(seen, who) => {
             let (account, linked) = find_account(store, &who).await?;
             claim_subscription(store, account, &seen.subscription).await?;
             let _: Decision = posting.post(account, None, Command::SubscriptionSeen(*seen)).await?;
-            Ok(Done { account, linked })
+            Ok(Done { account, linked, paid: false })
         }
         Intent::RenewalLost(lost, who) => {
             let (account, linked) = find_account(store, &who).await?;
             claim_subscription(store, account, &lost.subscription).await?;
             let _: Decision = posting.post(account, None, Command::RenewalLost(lost)).await?;
-            Ok(Done { account, linked })
+            Ok(Done { account, linked, paid: false })
         }
+        Intent::MoneyBack(seen) => give_back(store, posting, *seen).await,
     }
 }
 
@@ -141,7 +149,33 @@ async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent) -> Result
         };
         let _: Decision = posting.post(account, None, Command::Purchase(purchase)).await?;
     }
-    Ok(Done { account, linked })
+    Ok(Done { account, linked, paid: true })
+}
+
+/// Money of one of our payments went back. What is of no payment of ours is somebody else's, unless its payment is yet
+/// to come: then it is taken up.
+async fn give_back(store: &Store, posting: &Posting, seen: MoneyBackSeen) -> Result<Done, Setback> {
+    let found = store.find_payments(&seen.aliases).await?;
+    let Some(first) = found.first() else {
+        let detail = format!("no payment of ours has {}; it is taken up when one does", seen.aliases.join(", "));
+        return Err(Setback::Wait(Why::new("unknown_payment", detail), seen.aliases));
+    };
+    if found.iter().any(|other| other.payment != first.payment) {
+        let detail = format!("{} belong to different payments", seen.aliases.join(", "));
+        return Err(Setback::Park(Why::new("payment_conflict", detail)));
+    }
+    if let (Some(of), Some(paid)) = (&seen.currency, &first.currency)
+        && of != paid
+    {
+        let detail = format!("money went back in {}, the payment was in {paid}", cut(of));
+        return Err(Setback::Park(Why::new("bad_money", detail)));
+    }
+    let command = Command::MoneyBack(MoneyBack { payment: first.payment, views: seen.views });
+    let decision = posting.post(first.account, None, command).await?;
+    if let (Decision::Applied(Outcome::Reversed { taken, owed, waived, .. }), payment) = (&decision, first.payment) {
+        tracing::info!(%payment, %taken, %owed, %waived, "money of a payment went back");
+    }
+    Ok(Done { account: first.account, linked: false, paid: false })
 }
 
 fn plan_paid(plan: WishedPlan, payment: PaymentId, metadata: &BTreeMap<String, String>) -> PlanPaid {

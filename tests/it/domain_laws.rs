@@ -25,7 +25,7 @@ use crate::burn_order::lot;
 
 const START: &str = "2026-01-31T10:00:00Z";
 
-struct Counting(u128);
+pub(crate) struct Counting(u128);
 
 impl IdSource for Counting {
     fn fresh(&mut self) -> Uuid {
@@ -50,7 +50,7 @@ pub(crate) fn quantity(text: &str) -> Quantity {
     text.parse().unwrap()
 }
 
-fn item(id: &str, of: &str, included: Option<&str>, unlimited: bool) -> Item {
+pub(crate) fn item(id: &str, of: &str, included: Option<&str>, unlimited: bool) -> Item {
     Item {
         id: id.to_owned(),
         feature: feature(of),
@@ -101,7 +101,7 @@ fn catalogue(items: Vec<Item>) -> CatalogVersion {
     }
 }
 
-fn new_account() -> AccountState {
+pub(crate) fn new_account() -> AccountState {
     AccountState {
         id: AccountId::from_uuid(Uuid::from_u128(0xacc)),
         life: AccountLife::New,
@@ -118,30 +118,32 @@ fn new_account() -> AccountState {
         given: BTreeMap::new(),
         complete: true,
         bases: BTreeMap::new(),
+        backs: BTreeMap::new(),
+        closed: std::collections::BTreeSet::new(),
     }
 }
 
 /// One account with a clock of its own.
-struct World {
-    state: AccountState,
-    changes: Changes,
+pub(crate) struct World {
+    pub(crate) state: AccountState,
+    pub(crate) changes: Changes,
     catalog: CatalogVersion,
     ids: Counting,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 impl World {
-    fn new(items: Vec<Item>) -> Self {
+    pub(crate) fn new(items: Vec<Item>) -> Self {
         let catalog = catalogue(items);
         Self { state: new_account(), changes: Changes::default(), catalog, ids: Counting(0), now: time(START) }
     }
 
-    fn decide(&mut self, command: &Command) -> Result<Decision, Rejection> {
+    pub(crate) fn decide(&mut self, command: &Command) -> Result<Decision, Rejection> {
         let context = Context { catalog: &self.catalog, now: self.now };
         decide(&mut self.state, &mut self.changes, command, context, &mut self.ids)
     }
 
-    fn applied(&mut self, command: &Command) -> Outcome {
+    pub(crate) fn applied(&mut self, command: &Command) -> Outcome {
         match self.decide(command).unwrap() {
             Decision::Applied(outcome) => outcome,
             Decision::AlreadyApplied(outcome) => panic!("already applied: {outcome:?}"),
@@ -149,13 +151,13 @@ impl World {
     }
 
     /// What can be spent of a feature now.
-    fn available(&self, of: &str) -> Credits {
+    pub(crate) fn available(&self, of: &str) -> Credits {
         let holdings = Holdings { grants: &self.state.grants, debts: &self.state.debts, entity: "", now: self.now };
         balance(holdings, &feature(of)).available
     }
 
     /// Laws 1, 5 and 6 on everything that was ever booked.
-    fn must_keep_the_laws(&self) {
+    pub(crate) fn must_keep_the_laws(&self) {
         let mut head = ChainHead::EMPTY;
         let mut seq = 0;
         let mut before = Timestamp::MIN;
@@ -187,7 +189,7 @@ impl World {
     }
 }
 
-fn track(of: &str, units: &str) -> Track {
+pub(crate) fn track(of: &str, units: &str) -> Track {
     Track {
         feature: feature(of),
         entity: String::new(),
@@ -198,7 +200,7 @@ fn track(of: &str, units: &str) -> Track {
     }
 }
 
-fn given(of: &str, amount: &str) -> NewGrant {
+pub(crate) fn given(of: &str, amount: &str) -> NewGrant {
     NewGrant {
         wallet: WalletRef::Default,
         feature: feature(of),
@@ -217,7 +219,7 @@ fn given(of: &str, amount: &str) -> NewGrant {
     }
 }
 
-fn bought(payment: u128, items: &[(&str, Credits)], paid_at: Timestamp) -> Purchase {
+pub(crate) fn bought(payment: u128, items: &[(&str, Credits)], paid_at: Timestamp) -> Purchase {
     let grants = items.iter().map(|(key, quantity)| PurchasedGrant {
         item_key: (*key).to_owned(),
         wallet: WalletRef::Default,

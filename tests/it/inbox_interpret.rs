@@ -94,6 +94,7 @@ impl World {
                 cutover_at: self.cutover_at,
                 grant_free_checkouts: self.grant_free_checkouts,
                 park_unknown_prices: self.park_unknown_prices,
+                money_back: creditd::inbox::reversal::MoneyBackPolicy::default(),
             };
             match interpret(&event, context) {
                 Interpretation::Ask(questions) => {
@@ -404,6 +405,7 @@ fn lines_come_in_pages_and_all_of_them_count() {
             cutover_at: None,
             grant_free_checkouts: true,
             park_unknown_prices: false,
+            money_back: creditd::inbox::reversal::MoneyBackPolicy::default(),
         };
         let questions = match interpret(&event, context) {
             Interpretation::Ask(questions) => questions,

@@ -58,6 +58,7 @@ fn act(kind: &str, payload: &Value, now: Option<(u16, &Value)>, park_unknown: bo
             cutover_at: None,
             grant_free_checkouts: true,
             park_unknown_prices: park_unknown,
+            money_back: creditd::inbox::reversal::MoneyBackPolicy::default(),
         };
         match interpret(&event, context) {
             Interpretation::Ask(questions) => {

@@ -39,6 +39,7 @@ mod plans;
 mod races;
 mod races_http;
 mod renewal;
+mod reversal_laws;
 mod roles;
 mod schema;
 mod seeds;

@@ -103,6 +103,8 @@ impl World {
             given: BTreeMap::new(),
             complete: true,
             bases: BTreeMap::new(),
+            backs: BTreeMap::new(),
+            closed: std::collections::BTreeSet::new(),
         };
         let mut world = Self { state, changes: Changes::default(), catalog, ids: Counting(0), now: day("01-01") };
         let _: Decision = world.post(&Command::Open);

@@ -169,6 +169,7 @@ impl Draft<'_> {
             period: plan.period,
         };
         let line = Line::of(&grant, EntryKind::Grant, plan.quantity).at(plan.starts_at);
+        self.remember_for_reversals(&grant, &origin);
         self.state.grants.push(grant.clone());
         self.changes.grants.push(GrantMade { grant, origin });
         self.book(line)?;
@@ -193,6 +194,7 @@ impl Draft<'_> {
             }
             let line = Line::of(payer, EntryKind::Repay, amount.negated());
             self.book(Line { debt: Some(debt), ..line })?;
+            self.remember_repayment(debt, grant, amount);
         }
         Ok(())
     }

@@ -8,9 +8,12 @@
 
 mod grants;
 mod plans;
+mod reversals;
 mod subscriptions;
 mod time;
 mod track;
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -19,7 +22,7 @@ use super::catalog::CatalogVersion;
 use super::command::{Command, Decision, Rejection};
 use super::entry::{Entry, Source};
 use super::grant::Wallet;
-use super::ids::WalletId;
+use super::ids::{PaymentId, WalletId};
 
 /// Days a priced recurring grant stays spendable while its successor is awaited: 72 hours (rule 14).
 pub const RENEWAL_GRACE_HOURS: i64 = 72;
@@ -42,6 +45,8 @@ struct Draft<'a> {
     source: Source,
     /// Number of the command's first entry, once it has one.
     first: Option<i64>,
+    /// Payments that got grants, of which money may have gone back already.
+    bought_for: BTreeSet<PaymentId>,
 }
 
 /// Decides one command; on success state and changes hold what it did, on rejection they are untouched.
@@ -57,8 +62,15 @@ pub fn decide(
     }
     let now = context.now.max(state.last_entry_at);
     let context = Context { now, ..context };
-    let mut draft =
-        Draft { state: state.clone(), changes: Changes::default(), context, ids, source: Source::Time, first: None };
+    let mut draft = Draft {
+        state: state.clone(),
+        changes: Changes::default(),
+        context,
+        ids,
+        source: Source::Time,
+        first: None,
+        bought_for: BTreeSet::new(),
+    };
     draft.book_what_time_made_due()?;
     draft.first = None;
     let decision = match command {
@@ -69,9 +81,11 @@ pub fn decide(
         Command::PlanPaid(paid) => draft.plan_paid(paid),
         Command::SubscriptionSeen(seen) => draft.subscription_seen(seen),
         Command::RenewalLost(lost) => draft.renewal_lost(lost),
+        Command::MoneyBack(back) => draft.money_back(back),
         Command::Settle => Ok(draft.settle()),
     }?;
     if command.needs_all() {
+        draft.reverse_what_came_late()?;
         draft.expire_what_came_late()?;
         draft.reckon_next_due()?;
     }
@@ -89,6 +103,7 @@ pub fn at_time(state: &AccountState, context: Context<'_>, ids: &mut dyn IdSourc
         ids,
         source: Source::Time,
         first: None,
+        bought_for: BTreeSet::new(),
     };
     draft.book_what_time_made_due()?;
     Ok(draft.state)

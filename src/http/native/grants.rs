@@ -62,6 +62,7 @@ pub async fn give(
         | Outcome::Tracked { .. }
         | Outcome::PlanPaid { .. }
         | Outcome::Followed { .. }
+        | Outcome::Reversed { .. }
         | Outcome::Settled => None,
     };
     let id = id.ok_or_else(|| Problem::internal("a grant command gave no grant"))?;

@@ -159,6 +159,7 @@ fn render(status: &'static str, key: String, outcome: Outcome) -> Result<Tracked
         | Outcome::Granted { .. }
         | Outcome::PlanPaid { .. }
         | Outcome::Followed { .. }
+        | Outcome::Reversed { .. }
         | Outcome::Settled => Err(Problem::internal("a track was answered with another command's outcome")),
     }
 }

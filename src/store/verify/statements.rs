@@ -55,6 +55,34 @@ const DEBT_BALANCES: &str = check!(
     WHERE d.outstanding <> coalesce(s.outstanding, 0)"
 );
 
+/// What reversals took of a grant is its claw-backs; what they left owing is the debts of the payment in that wallet.
+const REVERSALS: &str = check!(
+    "reversals",
+    "SELECT count(*) FROM reversed_grants",
+    "SELECT 'grant_' || replace(coalesce(r.grant_id, s.grant_id)::text, '-', ''),
+        'taken ' || trim_scale(coalesce(r.taken, 0)) || ', entries ' || trim_scale(coalesce(s.taken, 0))
+    FROM reversed_grants r
+    FULL JOIN (
+        SELECT account_id, grant_id, -sum(amount) AS taken
+        FROM entries WHERE kind IN ('claw_back', 'reinstate') GROUP BY account_id, grant_id
+    ) s ON s.account_id = r.account_id AND s.grant_id = r.grant_id
+    WHERE coalesce(r.taken, 0) <> coalesce(s.taken, 0)
+    UNION ALL
+    SELECT 'payment_' || replace(o.payment_id::text, '-', ''),
+        'owed ' || trim_scale(o.owed) || ', debt entries ' || trim_scale(coalesce(d.owed, 0))
+    FROM (
+        SELECT r.account_id, r.payment_id, g.wallet_id, sum(r.owed) AS owed
+        FROM reversed_grants r JOIN grants g ON g.account_id = r.account_id AND g.grant_id = r.grant_id
+        GROUP BY r.account_id, r.payment_id, g.wallet_id
+    ) o
+    LEFT JOIN (
+        SELECT d.account_id, d.payment_id, d.wallet_id, sum(e.amount) AS owed
+        FROM debts d JOIN entries e ON e.account_id = d.account_id AND e.debt_id = d.debt_id AND e.kind = 'debt'
+        WHERE d.cause = 'claw_back' GROUP BY d.account_id, d.payment_id, d.wallet_id
+    ) d ON d.account_id = o.account_id AND d.payment_id = o.payment_id AND d.wallet_id = o.wallet_id
+    WHERE o.owed <> coalesce(d.owed, 0)"
+);
+
 /// The key makes numbers unique, so count, least and greatest say that none is missing.
 const ENTRY_NUMBERS: &str = check!(
     "entry_numbers",
@@ -236,9 +264,10 @@ const DUE_TIMES: &str = check!(
 );
 
 /// Every check that is one statement: stable name, what has to be true, statement.
-pub(super) const CHECKS: [(&str, &str, &str); 10] = [
+pub(super) const CHECKS: [(&str, &str, &str); 11] = [
     ("grant_balances", "a grant's remaining, held and original are the sums of its entries", GRANT_BALANCES),
     ("debt_balances", "a debt's outstanding is the sum of its debt and repay entries", DEBT_BALANCES),
+    ("reversals", "what money going back took and left owing is what the ledger says", REVERSALS),
     ("never_below_zero", "no line leaves a grant or a debt below zero", NEVER_BELOW_ZERO),
     ("entry_numbers", "an account's lines are numbered 1 to its entry_seq without gaps", ENTRY_NUMBERS),
     ("ledger_time", "an account's lines never go back in time", LEDGER_TIME),

@@ -10,6 +10,8 @@
 //! - a value of the wrong type is a [`WireError`] that names its path and never shows its content.
 
 mod charge;
+mod credit_note;
+mod dispute;
 mod event;
 mod expandable;
 mod invoice;
@@ -18,10 +20,13 @@ mod line;
 mod money;
 mod payment_intent;
 pub mod reader;
+mod refund;
 mod session;
 mod subscription;
 
 pub use charge::Charge;
+pub use credit_note::{CreditNote, CreditNoteLine};
+pub use dispute::{Dispute, FraudWarning};
 pub use event::{Envelope, Event, ThinEvent};
 pub use expandable::Expandable;
 pub use invoice::{Invoice, PaidOutside};
@@ -30,6 +35,7 @@ pub use line::{InvoiceLine, LineKind};
 pub use money::{WireMoney, WireTax};
 pub use payment_intent::PaymentIntent;
 pub use reader::{Node, WireError};
+pub use refund::Refund;
 pub use session::{Session, SessionLineItem};
 pub use subscription::{Subscription, SubscriptionItem};
 
