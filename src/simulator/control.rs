@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::SimulatorError;
 use super::chaos::Chaos;
 use super::control_invoice::{InvoiceOrder, make_invoice};
+use super::control_money;
 use super::delivery::{self, Deliverer};
 use super::endpoint::Webhook;
 use super::faults::{FaultRule, RULES_MAX};
@@ -42,6 +43,7 @@ pub fn router() -> Router<Arc<Account>> {
         .route("/control/customers/{customer}/card", post(card_route))
         .route("/control/dunning", post(dunning_route))
         .route("/control/log", get(log_route))
+        .merge(control_money::router())
 }
 
 /// Records a step in the log.
@@ -144,7 +146,7 @@ pub(super) fn set_webhook(account: &Account, webhook: Webhook) -> Result<(), Sim
     Ok(())
 }
 
-fn reply(result: Result<Value, Refusal>) -> Response {
+pub(super) fn reply(result: Result<Value, Refusal>) -> Response {
     match result {
         Ok(body) => Json(body).into_response(),
         Err(refusal) => {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::objects::event;
+use super::objects::{balance, event};
 use super::params::Params;
 use super::refusal::Refusal;
 use super::state::{Kind, State, number, text};
@@ -53,7 +53,11 @@ pub fn list(state: &State, kind: Kind, url: &str, params: &Params) -> Result<Val
         .rev()
         .map(|record| &record.object)
         .filter(|object| wanted.takes(state, kind, object))
-        .map(|object| if kind == Kind::Event { with_pending(state, object) } else { object.clone() })
+        .map(|object| match kind {
+            Kind::Event => with_pending(state, object),
+            Kind::BalanceTransaction => balance::as_of(state.now, object),
+            _ => object.clone(),
+        })
         .collect();
     page(&entries, kind.name(), url, params)
 }
@@ -84,7 +88,9 @@ struct Wanted {
 impl Wanted {
     fn read(state: &State, kind: Kind, params: &Params) -> Result<Self, Refusal> {
         let mut equal = Vec::new();
-        for field in ["email", "product", "currency", "type", "customer", "payment_intent", "invoice"] {
+        for field in
+            ["email", "product", "currency", "type", "customer", "payment_intent", "invoice", "charge", "source"]
+        {
             if let Some(value) = params.string(field)? {
                 equal.push((field, value));
             }

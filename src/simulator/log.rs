@@ -16,6 +16,8 @@ pub enum Entry {
     Request(RequestEntry),
     /// Money moved, or was refused.
     Charge(ChargeEntry),
+    /// Money went back, or the attempt ended.
+    Refund(RefundEntry),
     /// One attempt to deliver an event.
     Delivery(DeliveryEntry),
     /// Something that was due happened by itself.
@@ -86,6 +88,23 @@ pub struct ChargeEntry {
     pub succeeded: bool,
 }
 
+/// A refund that was made, or whose status changed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RefundEntry {
+    /// Unix seconds.
+    pub at: i64,
+    /// The refund.
+    pub refund: String,
+    /// The charge it takes from.
+    pub charge: String,
+    /// Minor units.
+    pub amount: i64,
+    /// Lower-case currency.
+    pub currency: String,
+    /// `pending`, `succeeded` or `failed`.
+    pub status: String,
+}
+
 /// One attempt to deliver an event.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeliveryEntry {
@@ -140,6 +159,11 @@ impl Log {
     /// The charges, in order.
     pub fn charges(&self) -> Vec<ChargeEntry> {
         self.pick(|entry| if let Entry::Charge(found) = entry { Some(found.clone()) } else { None })
+    }
+
+    /// The refunds, in order; one stands here again whenever its status changes.
+    pub fn refunds(&self) -> Vec<RefundEntry> {
+        self.pick(|entry| if let Entry::Refund(found) = entry { Some(found.clone()) } else { None })
     }
 
     /// The delivery attempts, in order.

@@ -20,6 +20,7 @@
 mod chaos;
 mod control;
 mod control_invoice;
+mod control_money;
 mod delivery;
 mod endpoint;
 mod expand;
@@ -61,12 +62,14 @@ pub use control::CardOrder;
 pub use control_invoice::InvoiceOrder;
 pub use delivery::RetryPlan;
 pub use faults::{Fault, FaultRule};
-pub use log::{ChargeEntry, DeliveryEntry, Entry, Log, RequestEntry};
+pub use log::{ChargeEntry, DeliveryEntry, Entry, Log, RefundEntry, RequestEntry};
+pub use objects::dispute::{DisputeOrder, DisputeStep};
 pub use objects::price::SeedPrice;
+pub use objects::refund::RefundOutcome;
 pub use objects::session_payment::Outcome;
 pub use refusal::Refusal;
 pub use shapes::NEWEST as NEWEST_VERSION;
-pub use state::Dunning;
+pub use state::{Dunning, RefundMode};
 
 use delivery::Deliverer;
 use endpoint::Webhook;

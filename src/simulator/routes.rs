@@ -6,8 +6,8 @@ use super::expand::expand;
 use super::form::Pair;
 use super::lists::{self, CREATED, PAGING};
 use super::objects::{
-    charge, collection, customer, event, invoice, payment_intent, price, product, session, session_payment,
-    subscription,
+    balance, charge, collection, credit_note, customer, dispute, event, invoice, payment_intent, price, product,
+    refund, session, session_payment, subscription,
 };
 use super::params::Params;
 use super::refusal::Refusal;
@@ -117,6 +117,32 @@ fn read(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value, Refu
             }
             Ok(lists::with_pending(state, &found))
         }
+        segments => read_money(state, call, segments),
+    }
+}
+
+/// Reads of what goes back and of the balance.
+fn read_money(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value, Refusal> {
+    let listed =
+        |kind: Kind, filters: &[&str]| lists::list(state, kind, call.path, &call.params(&[PAGING, CREATED, filters])?);
+    let one = |kind: Kind, id: &str| {
+        call.params(&[EXPAND])?;
+        Ok(state.found(kind, id)?.object.clone())
+    };
+    match segments {
+        ["refunds"] => listed(Kind::Refund, refund::FILTERS),
+        ["refunds", id] => one(Kind::Refund, id),
+        ["disputes"] => listed(Kind::Dispute, dispute::FILTERS),
+        ["disputes", id] => one(Kind::Dispute, id),
+        ["radar", "early_fraud_warnings"] => listed(Kind::FraudWarning, dispute::FILTERS),
+        ["radar", "early_fraud_warnings", id] => one(Kind::FraudWarning, id),
+        ["credit_notes"] => listed(Kind::CreditNote, credit_note::FILTERS),
+        ["credit_notes", id] => one(Kind::CreditNote, id),
+        ["credit_notes", id, "lines"] => within(state, call, Kind::CreditNote, id, "lines"),
+        ["balance_transactions"] => listed(Kind::BalanceTransaction, balance::FILTERS),
+        ["balance_transactions", id] => {
+            one(Kind::BalanceTransaction, id).map(|found| balance::as_of(state.now, &found))
+        }
         _ => Err(Refusal::unrecognized_url(call.method, call.path)),
     }
 }
@@ -157,6 +183,22 @@ fn write(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<Value,
         }
         ["subscriptions"] => subscription::create(state, &call.params(&[subscription::ACCEPTED])?),
         ["subscriptions", id] => subscription::update(state, id, &call.params(&[subscription::UPDATE])?),
+        segments => write_money(state, call, segments),
+    }
+}
+
+/// Writes of what goes back.
+fn write_money(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<Value, Refusal> {
+    match segments {
+        ["refunds"] => refund::create(state, &call.params(&[refund::ACCEPTED])?),
+        ["refunds", id] => refund::update(state, id, &call.params(&[refund::UPDATE])?),
+        ["disputes", id] => dispute::update(state, id, &call.params(&[dispute::UPDATE])?),
+        ["credit_notes"] => credit_note::create(state, &call.params(&[credit_note::ACCEPTED])?),
+        ["credit_notes", id] => credit_note::update(state, id, &call.params(&[credit_note::UPDATE])?),
+        ["credit_notes", id, "void"] => {
+            call.params(&[EXPAND])?;
+            credit_note::void(state, id)
+        }
         _ => Err(Refusal::unrecognized_url(call.method, call.path)),
     }
 }

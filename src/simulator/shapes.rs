@@ -133,6 +133,17 @@ impl Version {
             "subscription" => subscription(newest, older),
             "payment_intent" => put_extra(state, Kind::PaymentIntent, newest, older, &["invoice"]),
             "charge" => put_extra(state, Kind::Charge, newest, older, &["invoice"]),
+            "credit_note" => {
+                let refund = newest["refunds"][0]["refund"].clone();
+                put(older, json!({ "refund": refund, "tax_amounts": [] }));
+            }
+            "credit_note_line_item" => put(
+                older,
+                json!({
+                    "amount_excluding_tax": newest["amount"], "tax_amounts": [],
+                    "unit_amount_excluding_tax": newest["unit_amount_decimal"],
+                }),
+            ),
             "checkout.session" => {
                 older.insert("shipping_details".to_owned(), Value::Null);
             }
@@ -150,6 +161,14 @@ const CUSTOMER_DETAILS_OF_CLOVER: &[&str] = &["business_name", "individual_name"
 
 /// Fields by the train that brought them: an older version has never heard of them.
 const BROUGHT: &[(Train, &str, &[&str])] = &[
+    (Train::Endive, "refund", &["customer", "customer_account", "payment_method"]),
+    (Train::Dahlia, "credit_note", &["customer_account"]),
+    (Train::Dahlia, "credit_note_line_item", &["metadata"]),
+    (Train::Clover, "credit_note", &["post_payment_amount", "pre_payment_amount"]),
+    (Train::Clover, "balance_transaction", &["balance_type"]),
+    (Train::Basil, "credit_note", &["refunds", "total_taxes"]),
+    (Train::Basil, "credit_note_line_item", &["taxes"]),
+    (Train::Basil, "refund", &["pending_reason"]),
     (Train::Endive, "checkout.session", &["allowed_payment_method_types"]),
     (Train::Endive, "payment_intent", &["allowed_payment_method_types"]),
     (Train::Endive, "subscription", &["status_details"]),

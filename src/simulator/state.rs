@@ -36,6 +36,28 @@ pub enum Kind {
     Subscription,
     /// `event`
     Event,
+    /// `refund`
+    Refund,
+    /// `dispute`
+    Dispute,
+    /// `radar.early_fraud_warning`
+    FraudWarning,
+    /// `credit_note`
+    CreditNote,
+    /// `balance_transaction`
+    BalanceTransaction,
+    /// `invoiceitem`
+    InvoiceItem,
+    /// `subscription_schedule`
+    Schedule,
+    /// `payment_method`
+    PaymentMethod,
+    /// `setup_intent`
+    SetupIntent,
+    /// `payment_link`
+    PaymentLink,
+    /// `coupon`
+    Coupon,
 }
 
 impl Kind {
@@ -52,13 +74,25 @@ impl Kind {
             Self::InvoicePayment => "invoice_payment",
             Self::Subscription => "subscription",
             Self::Event => "event",
+            Self::Refund => "refund",
+            Self::Dispute => "dispute",
+            Self::FraudWarning => "radar.early_fraud_warning",
+            Self::CreditNote => "credit_note",
+            Self::BalanceTransaction => "balance_transaction",
+            Self::InvoiceItem => "invoiceitem",
+            Self::Schedule => "subscription_schedule",
+            Self::PaymentMethod => "payment_method",
+            Self::SetupIntent => "setup_intent",
+            Self::PaymentLink => "payment_link",
+            Self::Coupon => "coupon",
         }
     }
 
     /// The family of an id, by its prefix.
     pub fn of_id(id: &str) -> Option<Self> {
-        let prefix = id.split_once('_')?.0;
+        let (prefix, rest) = id.split_once('_')?;
         Some(match prefix {
+            "sub" if rest.starts_with("sched_") => Self::Schedule,
             "cus" => Self::Customer,
             "prod" => Self::Product,
             "price" => Self::Price,
@@ -69,6 +103,15 @@ impl Kind {
             "inpay" => Self::InvoicePayment,
             "sub" => Self::Subscription,
             "evt" => Self::Event,
+            "re" => Self::Refund,
+            "du" => Self::Dispute,
+            "issfr" => Self::FraudWarning,
+            "cn" => Self::CreditNote,
+            "txn" => Self::BalanceTransaction,
+            "ii" => Self::InvoiceItem,
+            "pm" => Self::PaymentMethod,
+            "seti" => Self::SetupIntent,
+            "plink" => Self::PaymentLink,
             _ => return None,
         })
     }
@@ -121,6 +164,17 @@ pub enum Dunning {
     PastDue,
 }
 
+/// How refunds that are made from now on come about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundMode {
+    /// They succeed at once, as on a card.
+    #[default]
+    Immediate,
+    /// They are pending until the bank has answered.
+    Pending,
+}
+
 /// Who caused a change: part of every event it emits.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
@@ -148,6 +202,9 @@ pub struct State {
     /// What becomes of a subscription whose last retry failed.
     #[serde(default)]
     pub dunning: Dunning,
+    /// How refunds come about.
+    #[serde(default)]
+    pub refund_mode: RefundMode,
     /// What is due when: computed from the objects and the pending deliveries.
     #[serde(skip)]
     pub timers: Timers,

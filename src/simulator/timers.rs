@@ -43,7 +43,18 @@ impl Rank {
             | Kind::PaymentIntent
             | Kind::Charge
             | Kind::InvoicePayment
-            | Kind::Event => return None,
+            | Kind::Event
+            | Kind::Refund
+            | Kind::Dispute
+            | Kind::FraudWarning
+            | Kind::CreditNote
+            | Kind::BalanceTransaction
+            | Kind::InvoiceItem
+            | Kind::Schedule
+            | Kind::PaymentMethod
+            | Kind::SetupIntent
+            | Kind::PaymentLink
+            | Kind::Coupon => return None,
         })
     }
 

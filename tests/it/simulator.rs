@@ -14,6 +14,7 @@ mod chaos;
 mod deliveries;
 mod faults;
 mod idempotency;
+mod refunds;
 mod sdk;
 mod shapes;
 mod subscriptions;

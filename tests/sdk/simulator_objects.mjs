@@ -101,6 +101,12 @@ const files = {
   plan: ['Plans.d.ts', 'Plan'],
   item: ['LineItems.d.ts', 'LineItem'],
   event: ['Events.d.ts', 'EventBase'],
+  refund: ['Refunds.d.ts', 'Refund'],
+  dispute: ['Disputes.d.ts', 'Dispute'],
+  'radar.early_fraud_warning': ['Radar/EarlyFraudWarnings.d.ts', 'EarlyFraudWarning'],
+  credit_note: ['CreditNotes.d.ts', 'CreditNote'],
+  credit_note_line_item: ['CreditNoteLineItems.d.ts', 'CreditNoteLineItem'],
+  balance_transaction: ['BalanceTransactions.d.ts', 'BalanceTransaction'],
 };
 
 // Checks an object and every object with an `object` field within it.
@@ -162,10 +168,13 @@ await assert.rejects(
 const events = [];
 for await (const event of stripe.events.list({ limit: 100 })) events.push(event);
 events.forEach(checkAll);
-for (const service of [stripe.invoices, stripe.paymentIntents, stripe.charges, stripe.invoicePayments]) {
+for (const service of [
+  stripe.invoices, stripe.paymentIntents, stripe.charges, stripe.invoicePayments, stripe.refunds, stripe.disputes,
+  stripe.radar.earlyFraudWarnings, stripe.creditNotes, stripe.balanceTransactions,
+]) {
   const found = [];
   for await (const one of service.list({ limit: 100 })) found.push(one);
-  assert.ok(found.length > 3);
+  assert.ok(found.length > 0);
   found.forEach(checkAll);
 }
 const statuses = new Set();

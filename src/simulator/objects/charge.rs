@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::ids;
 use super::super::log::{ChargeEntry, Entry};
 use super::super::state::{Kind, State, facts, number, text, with_nulls};
+use super::balance::{self, Movement};
 use super::payment_intent::Decline;
 
 /// Filters of the list.
@@ -21,7 +22,7 @@ pub fn make(state: &mut State, payment_intent: &str, decline: Option<&Decline>) 
     let charge = with_nulls(
         json!({
             "id": id, "object": "charge", "amount": amount, "amount_captured": moved, "amount_refunded": 0,
-            "balance_transaction": paid.then(|| ids::fresh("txn")),
+            "balance_transaction": null,
             "billing_details": { "address": null, "email": null, "name": null, "phone": null, "tax_id": null },
             "calculated_statement_descriptor": "SIMULATED", "captured": paid, "created": state.now,
             "currency": intent["currency"], "customer": intent["customer"], "description": intent["description"],
@@ -60,6 +61,11 @@ pub fn make(state: &mut State, payment_intent: &str, decline: Option<&Decline>) 
     }));
     let invoice = extra.get("invoice").cloned().unwrap_or(Value::Null);
     state.insert(Kind::Charge, charge, facts(json!({ "invoice": invoice })));
+    if paid {
+        let movement = Movement { kind: "charge", amount, fee: balance::charge_fee(amount), source: &id };
+        let transaction = balance::book(state, &movement, text(&intent, "currency"));
+        state.set(Kind::Charge, &id, json!({ "balance_transaction": transaction }));
+    }
     state.emit(if paid { "charge.succeeded" } else { "charge.failed" }, Kind::Charge, &id);
     id
 }

@@ -61,15 +61,31 @@ fn transition(state: &State, id: &str, field: &str) -> Value {
 
 /// A draft becomes open; one of nothing is paid at once.
 pub fn finalize(state: &mut State, id: &str) {
+    let Some(record) = state.get(Kind::Invoice, id) else { return };
+    let total = number(&record.object, "total");
     let number_text = format!("{}-{:04}", id.to_ascii_uppercase().chars().skip(3).take(8).collect::<String>(), 1);
+    // What the customer has to their credit pays first; what an invoice gives back is added to it.
+    let starting = customer::balance(state, &payer(state, id));
+    let sum = total.saturating_add(starting);
+    let (due, ending) = if total > 0 && sum > 0 { (sum, 0) } else { (0, sum) };
     let changes = json!({
-        "status": "open", "number": number_text, "effective_at": state.now, "ending_balance": 0,
+        "status": "open", "number": number_text, "effective_at": state.now, "starting_balance": starting,
+        "ending_balance": ending, "amount_due": due, "amount_remaining": due,
         "automatically_finalizes_at": null, "status_transitions": transition(state, id, "finalized_at"),
     });
+    if starting != ending {
+        customer::move_balance(state, &payer(state, id), ending.saturating_sub(starting));
+    }
     state.set(Kind::Invoice, id, changes);
     state.emit("invoice.finalized", Kind::Invoice, id);
-    let nothing = state.get(Kind::Invoice, id).is_some_and(|record| number(&record.object, "total") == 0);
-    if nothing {
+    close_if_nothing_remains(state, id);
+}
+
+/// An open invoice of which nothing is left to pay is paid.
+pub fn close_if_nothing_remains(state: &mut State, id: &str) {
+    let nothing = state.get(Kind::Invoice, id).is_some_and(|record| number(&record.object, "amount_remaining") <= 0);
+    if nothing && is_open(state, id) {
+        cancel_payment(state, id);
         settle(state, id, true);
     }
 }
@@ -127,10 +143,16 @@ fn remember_charge(state: &mut State, id: &str, intent: &str) {
 /// The invoice's payment intent; the first attempt makes it, with its invoice payment.
 fn intent(state: &mut State, id: &str) -> String {
     let Some(record) = state.get(Kind::Invoice, id) else { return String::new() };
-    if let Some(known) = record.extra.get("payment_intent").and_then(Value::as_str) {
-        return known.to_owned();
-    }
     let invoice = record.object.clone();
+    let left = number(&invoice, "amount_remaining");
+    let owned = |field: &str| record.extra.get(field).and_then(Value::as_str).map(str::to_owned);
+    if let Some(known) = owned("payment_intent") {
+        // A part may have been paid or credited since.
+        let payment = owned("invoice_payment").unwrap_or_default();
+        state.set(Kind::PaymentIntent, &known, json!({ "amount": left }));
+        state.set(Kind::InvoicePayment, &payment, json!({ "amount_requested": left }));
+        return known;
+    }
     let first = text(&invoice, "billing_reason") == "subscription_create";
     let described = if first { "Subscription creation" } else { "Subscription update" };
     let purpose = Purpose {
@@ -139,10 +161,9 @@ fn intent(state: &mut State, id: &str) -> String {
         invoice: Some(id.to_owned()),
         ..Purpose::default()
     };
-    let total = number(&invoice, "total");
-    let intent = payment_intent::open(state, total, text(&invoice, "currency"), &purpose);
+    let intent = payment_intent::open(state, left, text(&invoice, "currency"), &purpose);
     let payment = json!({
-        "id": ids::fresh("inpay"), "object": "invoice_payment", "amount_paid": null, "amount_requested": total,
+        "id": ids::fresh("inpay"), "object": "invoice_payment", "amount_paid": null, "amount_requested": left,
         "created": state.now, "currency": invoice["currency"], "invoice": id, "is_default": true, "livemode": false,
         "payment": { "type": "payment_intent", "payment_intent": intent }, "status": "open",
         "status_transitions": { "canceled_at": null, "paid_at": null },
@@ -157,22 +178,24 @@ fn intent(state: &mut State, id: &str) -> String {
 fn settle(state: &mut State, id: &str, through_stripe: bool) {
     let Some(record) = state.get(Kind::Invoice, id) else { return };
     let (invoice, extra) = (record.object.clone(), record.extra.clone());
-    let total = number(&invoice, "total");
-    let charged = through_stripe && total > 0;
+    let left = number(&invoice, "amount_remaining");
+    let charged = through_stripe && left > 0;
+    let (through, outside) = if through_stripe { (left, 0) } else { (0, left) };
     if charged && let Some(intent) = extra.get("payment_intent").and_then(Value::as_str) {
         remember_charge(state, id, intent);
     }
     let attempts = number(&invoice, "attempt_count").saturating_add(i64::from(charged));
     let changes = json!({
-        "status": "paid", "amount_paid": if through_stripe { total } else { 0 }, "amount_remaining": 0,
-        "amount_paid_off_stripe": if through_stripe { 0 } else { total }, "attempted": true,
+        "status": "paid", "amount_paid": number(&invoice, "amount_paid").saturating_add(through),
+        "amount_remaining": 0, "attempted": true,
+        "amount_paid_off_stripe": number(&invoice, "amount_paid_off_stripe").saturating_add(outside),
         "attempt_count": attempts, "auto_advance": false, "next_payment_attempt": null,
         "status_transitions": transition(state, id, "paid_at"),
     });
     state.set(Kind::Invoice, id, changes);
     if charged && let Some(payment) = extra.get("invoice_payment").and_then(Value::as_str) {
         let paid = json!({
-            "status": "paid", "amount_paid": total,
+            "status": "paid", "amount_paid": left,
             "status_transitions": { "canceled_at": null, "paid_at": state.now },
         });
         state.set(Kind::InvoicePayment, payment, paid);

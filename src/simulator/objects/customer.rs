@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::ids;
 use super::super::params::Params;
 use super::super::refusal::Refusal;
-use super::super::state::{Kind, State, text, with_fields, with_nulls};
+use super::super::state::{Kind, State, number, text, with_fields, with_nulls};
 use super::payment_intent::Decline;
 use super::subscription_life;
 
@@ -74,6 +74,19 @@ pub fn delete(state: &mut State, id: &str) -> Result<Value, Refusal> {
     let stub = json!({ "id": id, "object": "customer", "deleted": true });
     state.replace(Kind::Customer, id, stub.clone());
     Ok(stub)
+}
+
+/// What a customer owes; below zero it is a credit.
+pub fn balance(state: &State, id: &str) -> i64 {
+    state.get(Kind::Customer, id).map_or(0, |record| number(&record.object, "balance"))
+}
+
+/// Moves what the customer owes: below zero it is a credit for later invoices.
+pub fn move_balance(state: &mut State, id: &str, by: i64) {
+    let before = state.get(Kind::Customer, id).filter(|record| record.object["deleted"] != json!(true));
+    let Some(before) = before.map(|record| number(&record.object, "balance")) else { return };
+    state.set(Kind::Customer, id, json!({ "balance": before.saturating_add(by) }));
+    state.emit_change("customer.updated", Kind::Customer, id, Some(json!({ "balance": before })));
 }
 
 /// Says how the next charges without a buyer behave: declined for a reason, so many times or until it is said anew;

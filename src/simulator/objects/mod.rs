@@ -2,14 +2,18 @@
 //!
 //! A builder checks its parameters against the state, then writes: after its first write it cannot refuse.
 
+pub mod balance;
 pub mod charge;
 pub mod collection;
+pub mod credit_note;
 pub mod customer;
+pub mod dispute;
 pub mod event;
 pub mod invoice;
 pub mod payment_intent;
 pub mod price;
 pub mod product;
+pub mod refund;
 pub mod session;
 pub mod session_payment;
 pub mod subscription;
@@ -20,7 +24,7 @@ use serde_json::{Map, Value, json};
 
 use super::params::Params;
 use super::refusal::Refusal;
-use super::state::{Kind, State};
+use super::state::{Kind, State, number};
 
 /// The largest amount Stripe takes, in minor units: eight digits.
 pub const AMOUNT_MAX: i64 = 99_999_999;
@@ -38,6 +42,16 @@ fn read_methods(params: &Params) -> Result<Option<Vec<String>>, Refusal> {
         }
     }
     Ok(None)
+}
+
+/// What a part of an amount is in the currency its buyer saw: the same share, rounded down.
+fn presentment(whole: &Value, charge: &Value, amount: i64) -> Value {
+    let seen = i128::from(number(whole, "presentment_amount")) * i128::from(amount);
+    let seen = seen / i128::from(number(charge, "amount").max(1));
+    json!({
+        "presentment_amount": i64::try_from(seen).unwrap_or(i64::MAX),
+        "presentment_currency": whole["presentment_currency"],
+    })
 }
 
 /// A list object as it is embedded in another.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use creditd::clock::Clock;
-use creditd::simulator::{CardOrder, Options};
+use creditd::simulator::{CardOrder, DisputeOrder, DisputeStep, Options, Outcome, RefundMode, RefundOutcome};
 use jiff::SignedDuration;
 use reqwest::Method;
 
@@ -58,6 +58,43 @@ async fn live(account: &Account) {
     }
 }
 
+/// Money goes back in every way it can.
+async fn give_back(account: &Account) {
+    let price = account.price("").await;
+    let mut charges = Vec::new();
+    for _ in 0..4 {
+        let session = account.session(&price, "payment", "").await;
+        let session = account.simulator.pay_checkout(&session, Outcome::Paid).unwrap();
+        let path = format!("/v1/payment_intents/{}", session["payment_intent"].as_str().unwrap());
+        charges.push(account.get(&path, "").await["latest_charge"].as_str().unwrap().to_owned());
+    }
+    account.post("/v1/refunds", &format!("charge={}&amount=100&reason=duplicate", charges[0])).await;
+    account.simulator.set_refund_mode(RefundMode::Pending).unwrap();
+    let failing = id(&account.post("/v1/refunds", &format!("charge={}", charges[1])).await);
+    account.simulator.settle_refund(&failing, RefundOutcome::Fail).unwrap();
+    account.post("/v1/refunds", &format!("charge={}", charges[1])).await;
+    account.simulator.set_refund_mode(RefundMode::Immediate).unwrap();
+    let dispute = id(&account.simulator.open_dispute(&charges[2], &DisputeOrder::default()).unwrap());
+    for step in [
+        DisputeStep::FundsWithdrawn,
+        DisputeStep::UnderReview,
+        DisputeStep::Won,
+        DisputeStep::FundsReinstated { amount: None },
+    ] {
+        account.simulator.move_dispute(&dispute, step).unwrap();
+    }
+    account.simulator.warn_of_fraud(&charges[3], "misc").unwrap();
+    let made = account.subscription("").await;
+    let invoice = account.get(&format!("/v1/invoices/{}", made["latest_invoice"].as_str().unwrap()), "").await;
+    let line = id(&invoice["lines"]["data"][0]);
+    let form = format!(
+        "invoice={}&lines[0][type]=invoice_line_item&lines[0][invoice_line_item]={line}&lines[0][quantity]=1\
+         &refund_amount=900&credit_amount=100",
+        id(&invoice)
+    );
+    account.post("/v1/credit_notes", &form).await;
+}
+
 /// Both official SDKs read what is emitted. `CREDITD_TEST_PYTHON` names an interpreter with `stripe` 16.1.0 and
 /// `CREDITD_TEST_NODE_MODULES` a folder with `stripe` 23.1.0; without them the test says that it skipped.
 #[tokio::test]
@@ -69,6 +106,7 @@ async fn sdk_reads_what_the_simulator_emits() {
     })
     .await;
     live(&account).await;
+    give_back(&account).await;
     let base = account.simulator.base_url().to_owned();
     for (program, script, variable, version) in [
         (setting("CREDITD_TEST_PYTHON"), "simulator_objects.py", "CREDITD_TEST_PYTHON", "16.1.0"),

@@ -1,6 +1,6 @@
 //! Every object in every train's shape, for requests and for endpoints, chosen apart.
 
-use creditd::simulator::{Options, Outcome};
+use creditd::simulator::{DisputeOrder, DisputeStep, Options, Outcome};
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::Value;
@@ -70,6 +70,19 @@ const FIELDS: &[(&str, &str, usize, usize)] = &[
     ("checkout.session", "customer_account", 4, 5),
     ("checkout.session", "allowed_payment_method_types", 5, 5),
     ("checkout.session", "subscription", 0, 5),
+    ("refund", "charge", 0, 5),
+    ("refund", "customer", 5, 5),
+    ("dispute", "charge", 0, 5),
+    ("credit_note", "refund", 0, 0),
+    ("credit_note", "tax_amounts", 0, 0),
+    ("credit_note", "refunds", 1, 5),
+    ("credit_note", "total_taxes", 1, 5),
+    ("credit_note", "post_payment_amount", 3, 5),
+    ("credit_note", "customer_account", 4, 5),
+    ("credit_note_line_item", "tax_amounts", 0, 0),
+    ("credit_note_line_item", "taxes", 1, 5),
+    ("balance_transaction", "balance_type", 3, 5),
+    ("balance_transaction", "net", 0, 5),
 ];
 
 /// Every object within a value, by its kind.
@@ -119,6 +132,12 @@ async fn everything_is_in_the_shape_of_its_version(#[values(0, 1, 2, 3, 4, 5)] e
     let session = account.session(&price, "subscription", "&subscription_data[metadata][w]=1").await;
     let paid = account.simulator.pay_checkout(&session, Outcome::Paid).unwrap();
     account.advance("2026-03-05T00:00:00Z").await;
+    let intent = account.get("/v1/payment_intents", "limit=1").await["data"][0].clone();
+    let charge = intent["latest_charge"].as_str().unwrap();
+    let paid_invoice = account.get("/v1/invoices", "limit=1").await["data"][0]["id"].as_str().unwrap().to_owned();
+    account.post("/v1/credit_notes", &format!("invoice={paid_invoice}&amount=100&refund_amount=100")).await;
+    let dispute = account.simulator.open_dispute(charge, &DisputeOrder::default()).unwrap();
+    account.simulator.move_dispute(&id(&dispute), DisputeStep::FundsWithdrawn).unwrap();
     let mut seen = Vec::new();
     for event in account.all_events() {
         assert_eq!(event["api_version"], TRAINS[endpoint]);
@@ -130,7 +149,20 @@ async fn everything_is_in_the_shape_of_its_version(#[values(0, 1, 2, 3, 4, 5)] e
         }
     }
     assert_eq!(account.events("invoice_payment.paid").is_empty(), endpoint == 0, "the event came with basil");
-    for kind in ["invoice", "line_item", "subscription", "subscription_item", "payment_intent", "charge", "customer"] {
+    for kind in [
+        "invoice",
+        "line_item",
+        "subscription",
+        "subscription_item",
+        "payment_intent",
+        "charge",
+        "customer",
+        "refund",
+        "dispute",
+        "credit_note",
+        "credit_note_line_item",
+        "balance_transaction",
+    ] {
         assert!(seen.iter().any(|seen| seen == kind), "no event told of a {kind}");
     }
     let customer = paid["customer"].as_str().unwrap();
@@ -144,6 +176,10 @@ async fn everything_is_in_the_shape_of_its_version(#[values(0, 1, 2, 3, 4, 5)] e
             format!("/v1/invoices/{invoice}"),
             format!("/v1/invoices/{invoice}/lines"),
             format!("/v1/payment_intents/{intent}?expand[]=latest_charge"),
+            format!("/v1/disputes/{}", id(&dispute)),
+            format!("/v1/credit_notes?invoice={paid_invoice}"),
+            format!("/v1/refunds?charge={charge}"),
+            "/v1/balance_transactions".to_owned(),
             format!("/v1/checkout/sessions/{session}?expand[]=subscription&expand[]=invoice"),
         ] {
             let answer = account.get_in(version, &path, "").await;
