@@ -40,6 +40,7 @@ mod races;
 mod races_http;
 mod renewal;
 mod reversal_laws;
+mod reversals;
 mod roles;
 mod schema;
 mod seeds;
