@@ -25,6 +25,9 @@ where
             while std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(own()))).is_err() {
                 tracing::error!("work on the ledger panicked: its callers were told, the next ones are served");
             }
+            // It may hold the last of the pool's connections, which are closed with a runtime's help.
+            let _inside = runtime.enter();
+            drop(own);
         })
     });
     if let Err(error) = started {
