@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::intent::{Interpretation, Why};
-use super::{checkout, invoice, subscription};
+use super::{checkout, customer, families, invoice, payment_intent, subscription};
 use crate::domain::catalog::Catalog;
 use crate::stripe::client::{Fetch, StripeId};
 use crate::stripe::wire::{Event, Wire, WireError, WireList};
@@ -25,6 +25,11 @@ impl Answers {
     /// No answers yet.
     pub fn new(can_ask: bool) -> Self {
         Self { known: BTreeMap::new(), cannot_ask: !can_ask }
+    }
+
+    /// Can Stripe be asked at all?
+    pub(super) const fn can_ask(&self) -> bool {
+        !self.cannot_ask
     }
 
     /// Adds one, and when it was asked for.
@@ -181,10 +186,10 @@ pub fn interpret(event: &Event, context: Context<'_>) -> Interpretation {
         | "customer.subscription.resumed"
         | "customer.subscription.pending_update_applied" => subscription::changed(event, context),
         "customer.subscription.deleted" => subscription::deleted(event, context),
-        _ => Err(Stop::Ignore(Why::new(
-            "unhandled_type",
-            format!("events of type {} change nothing here", super::facts::cut(kind)),
-        ))),
+        "invoice_payment.paid" => invoice::part_paid(event, context),
+        "payment_intent.succeeded" => payment_intent::succeeded(event, context),
+        "customer.created" | "customer.updated" => customer::named(event),
+        _ => Err(Stop::Ignore(families::why_ignored(kind))),
     };
     match outcome {
         Ok(intents) => Interpretation::Act(intents),

@@ -23,15 +23,41 @@ use crate::stripe::wire::{Charge, Event, Invoice, InvoiceLine, InvoicePayment, L
 /// `invoice.paid`.
 pub(super) fn paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
     let invoice = Invoice::from_value(needed(event.object.as_ref(), "data.object")?)?;
-    if invoice.is_paid != Some(true) {
+    settled(&invoice, event.created, context)
+}
+
+/// `invoice_payment.paid`: a part of an invoice, or all of it, was paid. It tells too little of the invoice, so Stripe is
+/// asked for that; nothing is given before it is paid in full.
+pub(super) fn part_paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
+    let payment = InvoicePayment::from_value(needed(event.object.as_ref(), "data.object")?)?;
+    let id = needed(payment.invoice.as_deref(), "data.object.invoice")?;
+    let Some(invoice) = context.one::<Invoice>(Fetch::Invoice { id: stripe_id(id)? })? else {
+        if context.answers.can_ask() {
+            return Err(Why::new("invoice_unavailable", format!("Stripe does not know {id}: is it the right key?")).into());
+        }
+        let detail = format!("without an API key {id} cannot be asked for; its own invoice.paid tells of it");
+        return Err(Stop::Ignore(Why::new("told_by_other_event", detail)));
+    };
+    if let Some(false) = invoice.is_paid {
+        let owed = invoice.amount_remaining.as_ref().map_or_else(String::new, |owed| format!(", {} still owed", owed.minor));
         let status = invoice.status.unwrap_or_default();
+        let detail = format!("a part of {id} was paid; the invoice is `{}`{owed}", facts::cut(&status));
+        return Err(Stop::Ignore(Why::new("partial_payment", detail)));
+    }
+    settled(&invoice, event.created, context)
+}
+
+/// An invoice of which an event of that time says that it is paid.
+fn settled(invoice: &Invoice, event_created: Option<Timestamp>, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
+    if invoice.is_paid == Some(false) {
+        let status = invoice.status.as_deref().unwrap_or_default();
         return Err(Stop::Ignore(Why::new("invoice_not_paid", format!("the invoice is `{status}`, not paid"))));
     }
     let Some(id) = invoice.id.as_deref() else {
         return Err(Stop::Ignore(Why::new("upcoming_invoice", "an invoice without id is only a preview")));
     };
-    let lines = lines(&invoice, id, context)?;
-    let metadata = metadata_of(&invoice);
+    let lines = lines(invoice, id, context)?;
+    let metadata = metadata_of(invoice);
     let renewal = matches!(
         invoice.billing_reason.as_deref(),
         Some("subscription_create" | "subscription_cycle" | "subscription")
@@ -41,17 +67,18 @@ pub(super) fn paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, S
     if !ours && !by_metadata && (invoice.subscription.is_some() || !claims_credits(&metadata)) {
         return Err(nothing_of_ours(&lines, context));
     }
-    let intent = payment_intent_of(&invoice, id, context)?;
+    needed(invoice.is_paid, "status")?;
+    let intent = payment_intent_of(invoice, id, context)?;
     if invoice.subscription.is_none()
         && let Some(session) = session_behind(intent.as_deref(), context)?
     {
-        return checkout::payment(&session, event.created, Some(id), context);
+        return checkout::payment(&session, event_created, Some(id), context);
     }
     let charge = charge_of(intent.as_deref(), context)?;
-    let paid_at = charge.as_ref().and_then(|charge| charge.created).or(invoice.paid_at).or(event.created);
+    let paid_at = charge.as_ref().and_then(|charge| charge.created).or(invoice.paid_at).or(event_created);
     let paid_at = needed(paid_at, "status_transitions.paid_at")?;
     context.after_cutover(paid_at)?;
-    let facts = facts_of(&invoice, id, intent, charge.as_ref(), paid_at, metadata.clone())?;
+    let facts = facts_of(invoice, id, intent, charge.as_ref(), paid_at, metadata.clone())?;
     let pays_plan = lines.iter().any(|line| matches!(sold(line, context), Some(Sold::PlanFee { .. })));
     let newest = match invoice.subscription.as_deref().filter(|_| pays_plan) {
         Some(id) => subscription::newest(id, context)?,
@@ -61,7 +88,7 @@ pub(super) fn paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, S
         None => Trial::Unasked,
         Some((newest, _)) => newest.trial_end.map_or(Trial::Never, Trial::Until),
     };
-    let (mut grants, plans) = from_lines(&lines, &invoice, paid_at, trial, context)?;
+    let (mut grants, plans) = from_lines(&lines, invoice, paid_at, trial, context)?;
     let mut basis = Basis::Lines;
     if by_metadata || (invoice.subscription.is_none() && claims_credits(&metadata)) {
         if invoice.subscription.is_none() {

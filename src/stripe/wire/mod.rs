@@ -10,6 +10,7 @@
 //! - a value of the wrong type is a [`WireError`] that names its path and never shows its content.
 
 mod charge;
+mod customer;
 mod event;
 mod expandable;
 mod invoice;
@@ -22,6 +23,7 @@ mod session;
 mod subscription;
 
 pub use charge::Charge;
+pub use customer::Customer;
 pub use event::{Envelope, Event, ThinEvent};
 pub use expandable::Expandable;
 pub use invoice::{Invoice, PaidOutside};
