@@ -247,7 +247,7 @@ fn from_lines(
     let mut plans: Vec<WishedPlan> = Vec::new();
     for line in lines {
         let Some(sold) = sold(line, context) else { continue };
-        if line.is_proration == Some(true) {
+        if is_proration(line, &sold)? {
             let detail = "a paid proration: plan changes inside a period are not granted yet";
             return Err(Why::new("proration", detail).into());
         }
@@ -270,7 +270,7 @@ fn from_lines(
                 let is_trial = match trial {
                     Trial::Until(end) => end == wished.period_end,
                     Trial::Never => false,
-                    Trial::Unasked => looks_like_trial(line),
+                    Trial::Unasked => looks_like_trial(line)?,
                 };
                 plans.push(WishedPlan { is_trial, ..wished });
             }
@@ -299,12 +299,23 @@ fn money_of(line: &InvoiceLine) -> Result<(GrantMoney, Option<Money>), Stop> {
     Ok((money, net))
 }
 
+/// Does a line correct a running period? A plan's line always says so; one that does not may not pass for a whole period.
+fn is_proration(line: &InvoiceLine, sold: &Sold<'_>) -> Result<bool, Stop> {
+    match sold {
+        Sold::PlanFee { .. } => needed(line.is_proration, "lines.proration"),
+        Sold::Pack { .. } => Ok(line.is_proration == Some(true)),
+    }
+}
+
 /// A line without an amount and without a discount, of a price that is not free, is a trial's.
-fn looks_like_trial(line: &InvoiceLine) -> bool {
-    let is_zero = |text: &str| text.parse::<Credits>().is_ok_and(Credits::is_zero);
-    line.amount.as_ref().is_some_and(|amount| amount.minor == 0)
-        && line.discount.as_ref().is_none_or(|discount| discount.minor == 0)
-        && line.unit_amount_decimal.as_deref().is_some_and(|unit| !is_zero(unit))
+fn looks_like_trial(line: &InvoiceLine) -> Result<bool, Stop> {
+    let nothing_asked = line.amount.as_ref().is_some_and(|amount| amount.minor == 0)
+        && line.discount.as_ref().is_none_or(|discount| discount.minor == 0);
+    if !nothing_asked {
+        return Ok(false);
+    }
+    let unit = needed(line.unit_amount_decimal.as_deref(), "lines.unit_amount_decimal")?;
+    Ok(!unit.parse::<Credits>().is_ok_and(Credits::is_zero))
 }
 
 /// The period a line pays; none when it is of no seats at all, which Stripe bills with nothing.

@@ -56,5 +56,6 @@ mod transport;
 mod verify;
 mod webhook;
 mod webhook_sdk;
+mod who_is_who;
 mod wire;
 mod wire_fuzz;

@@ -70,6 +70,14 @@ fn changes() -> [Option<Value>; 7] {
     [None, Some(Value::Null), Some(json!("tomorrow")), Some(json!(true)), Some(json!(1.5)), Some(json!([])), Some(json!({}))]
 }
 
+/// Each field is dropped, and changed to one of the others, another one at each place: all of them everywhere would take
+/// a minute, and the random ones below add to it.
+fn changes_at(place: usize) -> [Option<Value>; 2] {
+    let [dropped, ..] = changes();
+    let others = changes().into_iter().skip(1);
+    [dropped, others.cycle().nth(place).flatten()]
+}
+
 fn change(value: &mut Value, place: &str, to: Option<&Value>) {
     let Some((parent, name)) = place.rsplit_once('/') else { return };
     let Some(fields) = value.pointer_mut(parent).and_then(Value::as_object_mut) else { return };
@@ -77,6 +85,8 @@ fn change(value: &mut Value, place: &str, to: Option<&Value>) {
     match to {
         // What would stay of one type, as an amount, may say another amount: that is another event.
         Some(to) if fields.get(&name).is_some_and(|old| old.is_boolean() && to.is_boolean()) => {}
+        // Another id names another object.
+        Some(Value::String(_)) if name == "id" => {}
         Some(to) => drop(fields.insert(name, to.clone())),
         None => drop(fields.remove(&name)),
     }
@@ -105,6 +115,53 @@ fn wholes(world: &World) -> Vec<Whole> {
     fixtures().into_iter().map(read).collect()
 }
 
+/// What decides about money, and what it is called where it is missing.
+const MONEY: [(&str, &str); 13] = [
+    ("/data/object/amount_total", "amount_total"),
+    ("/data/object/payment_status", "payment_status"),
+    ("/data/object/mode", "mode"),
+    ("/data/object/total", "total"),
+    ("/data/object/currency", ""),
+    ("/data/object/status", "status"),
+    ("/data/object/amount_received", "amount_received"),
+    ("/data/object/lines/data/0/amount", "lines.amount"),
+    ("/data/object/lines/data/0/currency", "lines.amount"),
+    ("/data/object/lines/data/0/period", "lines.period"),
+    ("/data/object/lines/data/0/proration", "lines.proration"),
+    ("/data/object/lines/data/0/parent", "lines.proration"),
+    ("/data/object/items/data/0/plan", ""),
+];
+
+/// On what is ours a missing fact about money waits for a person, by name; it is neither guessed nor passed over.
+#[test]
+fn a_missing_fact_about_money_parks_and_is_named() {
+    let world = World::read();
+    let mut tried = BTreeMap::new();
+    for whole in wholes(&world).into_iter().filter(|whole| !whole.given.is_empty()) {
+        for (place, named) in MONEY {
+            let mut event = whole.fixture.event.clone();
+            change(&mut event, place, None);
+            if event == whole.fixture.event {
+                continue;
+            }
+            let own = Value::Object(whole.answers.clone());
+            let Fixture { version, name, .. } = &whole.fixture;
+            let found = world.interpret(&event, &own, &mut BTreeSet::new());
+            match found {
+                Interpretation::Park(why) => {
+                    assert_eq!(why.code, "missing_fact", "{version}/{name} without {place}: {why:?}");
+                    assert!(why.detail.contains(named), "{version}/{name} without {place}: {why:?}");
+                    *tried.entry(place).or_insert(0) += 1;
+                }
+                // Some facts are told twice, or only matter elsewhere.
+                Interpretation::Act(_) => assert_eq!(given(&found), whole.given, "{version}/{name} without {place}"),
+                other => panic!("{version}/{name} without {place}: {other:?}"),
+            }
+        }
+    }
+    assert!(tried.len() >= 10 && tried.values().all(|times| *times > 0), "{tried:?}");
+}
+
 /// Does a changed event, with changed answers, give no more?
 fn gives_no_more(world: &World, whole: &Whole, event: &Value, answers: &Map<String, Value>) -> Result<(), String> {
     let mut asked = BTreeSet::new();
@@ -127,8 +184,8 @@ fn no_event_with_one_field_changed_gives_more() {
     for whole in wholes(&world) {
         let mut at = Vec::new();
         places(&whole.fixture.event, "", &mut at);
-        for place in at.into_iter().filter(|place| !is_envelope(place)) {
-            for to in changes() {
+        for (number, place) in at.into_iter().enumerate().filter(|(_, place)| !is_envelope(place)) {
+            for to in changes_at(number) {
                 let mut event = whole.fixture.event.clone();
                 change(&mut event, &place, to.as_ref());
                 let fine = gives_no_more(&world, &whole, &event, &whole.answers);
@@ -142,13 +199,17 @@ fn no_event_with_one_field_changed_gives_more() {
 #[test]
 fn no_answer_with_one_field_changed_makes_an_event_give_more() {
     let world = World::read();
-    let mut found = Vec::new();
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     for whole in wholes(&world) {
+        if !seen.insert(whole.fixture.name.clone()) {
+            // Answers come in one shape, that of our own requests.
+            continue;
+        }
         for (question, answer) in &whole.answers {
             let mut at = Vec::new();
             places(answer, "", &mut at);
-            for place in at {
-                for to in changes() {
+            for (number, place) in at.into_iter().enumerate() {
+                for to in changes_at(number) {
                     if place == "/data" && to == Some(json!([])) {
                         // A list without what was in it is another truth.
                         continue;
@@ -173,7 +234,11 @@ proptest! {
         fields in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..7), 2..8),
     ) {
         thread_local! {
-            static READ: (World, Vec<Whole>) = { let world = World::read(); let wholes = wholes(&world); (world, wholes) };
+            static READ: (World, Vec<Whole>) = {
+                let world = World::read();
+                let wholes = wholes(&world);
+                (world, wholes)
+            };
         }
         READ.with(|(world, wholes)| {
             let whole = which.get(wholes);
