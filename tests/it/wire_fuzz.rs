@@ -75,7 +75,7 @@ fn changes() -> [Option<Value>; 7] {
 fn changes_at(place: usize) -> [Option<Value>; 2] {
     let [dropped, ..] = changes();
     let others = changes().into_iter().skip(1);
-    [dropped, others.cycle().nth(place).flatten()]
+    [dropped, others.cycle().nth(place % 6).flatten()]
 }
 
 fn change(value: &mut Value, place: &str, to: Option<&Value>) {
@@ -184,8 +184,10 @@ fn no_event_with_one_field_changed_gives_more() {
     for whole in wholes(&world) {
         let mut at = Vec::new();
         places(&whole.fixture.event, "", &mut at);
+        // What gives nothing may only have lost what made it give something.
+        let most = if whole.given.is_empty() { 1 } else { 2 };
         for (number, place) in at.into_iter().enumerate().filter(|(_, place)| !is_envelope(place)) {
-            for to in changes_at(number) {
+            for to in changes_at(number).into_iter().take(most) {
                 let mut event = whole.fixture.event.clone();
                 change(&mut event, &place, to.as_ref());
                 let fine = gives_no_more(&world, &whole, &event, &whole.answers);
