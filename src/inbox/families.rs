@@ -1,7 +1,7 @@
 //! Every type of event that is known here: what it does, or why it does nothing.
 //!
-//! A type that is not listed is stored and ignored as `unhandled_type`. Money that goes back has its own list, with its
-//! own room.
+//! A type that is not listed is stored and ignored as `unhandled_type`. `tests/it/stripe_fixtures.rs` holds the list against
+//! what [`super::interpret`] does.
 
 use super::intent::Why;
 
@@ -16,7 +16,10 @@ pub enum Treatment {
 
 /// The types, or all that begin alike (`payment_method.*`), and their treatment.
 pub const FAMILIES: &[(&str, Treatment)] = &[
-    ("checkout.session.completed", Treatment::Acts("grants what a paid session sold; links whom a subscription's names")),
+    (
+        "checkout.session.completed",
+        Treatment::Acts("grants what a paid session sold; links whom a subscription's names"),
+    ),
     ("checkout.session.async_payment_succeeded", Treatment::Acts("grants what the session sold, now that it is paid")),
     ("checkout.session.async_payment_failed", Treatment::Acts("nothing: the delayed payment never came")),
     ("checkout.session.expired", Treatment::Acts("nothing: nobody paid")),
@@ -48,7 +51,10 @@ pub const FAMILIES: &[(&str, Treatment)] = &[
         "customer.subscription.pending_update_expired",
         Treatment::Ignored("no_effect", "the change was not paid in time, so it never was"),
     ),
-    ("customer.subscription.trial_will_end", Treatment::Ignored("no_effect", "a reminder; the subscription is as it was")),
+    (
+        "customer.subscription.trial_will_end",
+        Treatment::Ignored("no_effect", "a reminder; the subscription is as it was"),
+    ),
     ("customer.created", Treatment::Acts("links whom its metadata names")),
     ("customer.updated", Treatment::Acts("links whom its metadata names")),
     (
@@ -58,7 +64,10 @@ pub const FAMILIES: &[(&str, Treatment)] = &[
     ("customer.discount.*", Treatment::Ignored("no_effect", "a discount counts where it lowers what is paid")),
     ("customer.source.*", Treatment::Ignored("pays_nothing", "a card on file pays for nothing by itself")),
     ("customer.tax_id.*", Treatment::Ignored("no_effect", "tax counts where it is paid")),
-    ("payment_intent.succeeded", Treatment::Acts("grants a session captured by hand, or credits its own metadata names")),
+    (
+        "payment_intent.succeeded",
+        Treatment::Acts("grants a session captured by hand, or credits its own metadata names"),
+    ),
     ("payment_intent.created", Treatment::Ignored("not_paid_yet", "made, and not paid")),
     ("payment_intent.processing", Treatment::Ignored("not_paid_yet", "on its way; payment_intent.succeeded tells")),
     ("payment_intent.requires_action", Treatment::Ignored("not_paid_yet", "the buyer has to confirm the payment")),

@@ -33,13 +33,16 @@ pub(super) fn part_paid(event: &Event, context: Context<'_>) -> Result<Vec<Inten
     let id = needed(payment.invoice.as_deref(), "data.object.invoice")?;
     let Some(invoice) = context.one::<Invoice>(Fetch::Invoice { id: stripe_id(id)? })? else {
         if context.answers.can_ask() {
-            return Err(Why::new("invoice_unavailable", format!("Stripe does not know {id}: is it the right key?")).into());
+            return Err(
+                Why::new("invoice_unavailable", format!("Stripe does not know {id}: is it the right key?")).into()
+            );
         }
         let detail = format!("without an API key {id} cannot be asked for; its own invoice.paid tells of it");
         return Err(Stop::Ignore(Why::new("told_by_other_event", detail)));
     };
     if let Some(false) = invoice.is_paid {
-        let owed = invoice.amount_remaining.as_ref().map_or_else(String::new, |owed| format!(", {} still owed", owed.minor));
+        let owed =
+            invoice.amount_remaining.as_ref().map_or_else(String::new, |owed| format!(", {} still owed", owed.minor));
         let status = invoice.status.unwrap_or_default();
         let detail = format!("a part of {id} was paid; the invoice is `{}`{owed}", facts::cut(&status));
         return Err(Stop::Ignore(Why::new("partial_payment", detail)));

@@ -80,6 +80,10 @@ pub const EVENT_TYPES: &[&str] = &[
     "customer.subscription.resumed",
     "customer.subscription.pending_update_applied",
     "customer.subscription.deleted",
+    "invoice_payment.paid",
+    "payment_intent.succeeded",
+    "customer.created",
+    "customer.updated",
 ];
 
 families! {

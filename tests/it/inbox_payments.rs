@@ -1,11 +1,14 @@
 //! Payments told by their intent or by the payment of their invoice: captured by hand, named in the intent's own
 //! metadata, paid in parts; each is given once, whichever other event tells of it too.
 
+use creditd::inbox::intent::Interpretation;
+use creditd::inbox::interpret::{Answers, Context, interpret};
 use creditd::simulator::Outcome;
+use creditd::stripe::wire::{Event, Wire};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::app::{STRIPE_KEY, TestApp};
+use crate::support::app::{CATALOG, STRIPE_KEY, TestApp};
 use crate::support::events::event;
 
 const COMPLETED: &str = "checkout.session.completed";
@@ -103,7 +106,8 @@ async fn an_intent_whose_own_metadata_names_credits_is_a_payment_of_its_own() {
         ("metadata[creditd_credits]", "70"),
         ("metadata[creditd_feature_id]", "usd_credits"),
     ];
-    let made: Value = app.client.post(url).basic_auth(STRIPE_KEY, Some("")).form(&form).send().await.unwrap().json().await.unwrap();
+    let made: Value =
+        app.client.post(url).basic_auth(STRIPE_KEY, Some("")).form(&form).send().await.unwrap().json().await.unwrap();
     assert_eq!(made["status"], "succeeded", "{made}");
     for _ in 0..2 {
         let told = app.deliver_newest("payment_intent.succeeded").await;
@@ -114,7 +118,10 @@ async fn an_intent_whose_own_metadata_names_credits_is_a_payment_of_its_own() {
     app.send(&again).await;
     app.until("evt_again", "processed", "").await;
     let [grant] = <[Value; 1]>::try_from(app.bought("ada").await).unwrap();
-    assert_eq!((&grant["quantity"], &grant["item_key"], &grant["basis_minor"]), (&json!("70"), &json!("metadata"), &json!(2_000)));
+    assert_eq!(
+        (&grant["quantity"], &grant["item_key"], &grant["basis_minor"]),
+        (&json!("70"), &json!("metadata"), &json!(2_000))
+    );
     // A top-up of the charger is settled by the decision that made it.
     again["id"] = json!("evt_top_up");
     again["data"]["object"]["id"] = json!("pi_top_up");
@@ -169,4 +176,48 @@ async fn the_payment_of_an_invoice_that_cannot_be_asked_for_waits() {
     app.send(&event("evt_bare", "invoice_payment.paid", &json!({ "id": "inpay_3" }))).await;
     app.until("evt_bare", "parked", "missing_fact").await;
     app.finish().await;
+}
+
+/// Without an API key nothing can be asked: what could be somebody's money waits, what another event tells is left to it,
+/// and what says all by itself is given.
+#[test]
+fn without_an_api_key_each_of_them_still_has_an_end() {
+    let catalog = creditd::domain::catalog::file::read(CATALOG).unwrap();
+    let answers = Answers::new(false);
+    let outcome = |kind: &str, object: &Value| {
+        let context = Context {
+            catalog: &catalog,
+            answers: &answers,
+            cutover_at: None,
+            grant_free_checkouts: true,
+            park_unknown_prices: false,
+        };
+        match interpret(&Event::from_value(&event("evt_1", kind, object)).unwrap(), context) {
+            Interpretation::Act(intents) => format!("acts {}", intents.len()),
+            Interpretation::Ignore(why) => format!("ignored {}", why.code),
+            Interpretation::Park(why) => format!("parked {}", why.code),
+            Interpretation::Ask(questions) => panic!("it asks {questions:?}"),
+        }
+    };
+    let credits = json!({ "creditd_customer_id": "ada", "creditd_credits": "7", "feature_id": "usd_credits" });
+    let id = json!("pi_1");
+    for (capture, metadata, expected) in [
+        ("manual", &json!({}), "parked session_unavailable"),
+        ("automatic", &json!({}), "ignored told_by_other_event"),
+        ("automatic", &credits, "acts 1"),
+        ("manual", &credits, "acts 1"),
+    ] {
+        assert_eq!(outcome("payment_intent.succeeded", &intent(&id, capture, 2_000, metadata)), expected, "{capture}");
+    }
+    let part = json!({ "id": "inpay_1", "object": "invoice_payment", "invoice": "in_1" });
+    assert_eq!(outcome("invoice_payment.paid", &part), "ignored told_by_other_event");
+    // A fact that is missing is named, and no credits are guessed.
+    let mut unpaid = intent(&id, "automatic", 2_000, &credits);
+    unpaid["status"] = json!("processing");
+    assert_eq!(outcome("payment_intent.succeeded", &unpaid), "ignored not_paid_yet");
+    for missing in ["amount_received", "currency", "status", "id"] {
+        let mut holed = intent(&id, "automatic", 2_000, &credits);
+        holed.as_object_mut().unwrap().remove(missing);
+        assert_eq!(outcome("payment_intent.succeeded", &holed), "parked missing_fact", "{missing}");
+    }
 }

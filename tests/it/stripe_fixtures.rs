@@ -115,16 +115,28 @@ fn every_family_has_fixtures_and_what_acts_has_them_from_the_oldest_and_the_newe
         assert!(shown || family(listed).starts_with("customer.") || *listed == "payment_link.*", "{listed}");
         if matches!(treatment, Treatment::Acts(_)) {
             let since_basil = *listed == "invoice_payment.paid";
-            let by_status = ["customer.subscription.paused", "customer.subscription.resumed", "customer.subscription.pending_update_applied"];
+            let by_status = [
+                "customer.subscription.paused",
+                "customer.subscription.resumed",
+                "customer.subscription.pending_update_applied",
+            ];
             assert!(newest.contains(*listed) || by_status.contains(listed), "{listed} in {}", VERSIONS[1]);
-            assert!(oldest.contains(*listed) || since_basil || by_status.contains(listed), "{listed} in {}", VERSIONS[0]);
+            assert!(
+                oldest.contains(*listed) || since_basil || by_status.contains(listed),
+                "{listed} in {}",
+                VERSIONS[0]
+            );
         }
     }
-    for back in ["charge.refunded", "credit_note.created", "charge.dispute.created", "radar.early_fraud_warning.created"] {
+    for back in
+        ["charge.refunded", "credit_note.created", "charge.dispute.created", "radar.early_fraud_warning.created"]
+    {
         assert!(newest.contains(back), "{back}");
     }
     for version in VERSIONS {
-        for kind in ["checkout.session.completed", "invoice.paid", "customer.subscription.created", "payment_intent.succeeded"] {
+        for kind in
+            ["checkout.session.completed", "invoice.paid", "customer.subscription.created", "payment_intent.succeeded"]
+        {
             assert!(kinds(version).contains(kind), "{kind} in {version}");
         }
     }
@@ -164,6 +176,8 @@ fn the_list_of_families_is_what_is_done() {
             }
             Treatment::Acts(_) => {
                 assert_eq!(code(&kind, Value::Null), "missing_fact", "{listed} looks at its object");
+                let counted = creditd::meters::list::STRIPE_EVENTS_RECEIVED.labels[0].values;
+                assert!(counted.contains(listed), "the metric has no word for {listed}");
             }
         }
     }

@@ -76,7 +76,8 @@ async fn a_waiting_payment_is_given_when_the_link_comes_from_any_side(#[case] si
             app.told("evt_link", "customer.updated", &stripe, &json!({ "customer_id": "ada" }), Some(before)).await;
         }
         Side::Session => {
-            let setup = [("mode", "subscription"), ("line_items[0][price]", "price_pro"), ("line_items[0][quantity]", "1")];
+            let setup =
+                [("mode", "subscription"), ("line_items[0][price]", "price_pro"), ("line_items[0][quantity]", "1")];
             let who = [("client_reference_id", "ada"), ("customer", stripe.as_str())];
             app.buy(&[setup[0], setup[1], setup[2], who[0], who[1]], Outcome::Paid).await;
             app.deliver_newest(COMPLETED).await;
@@ -186,7 +187,8 @@ async fn a_payment_into_a_strange_wallet_is_given_once_it_is_corrected(#[case] c
     app.until(&paid, "processed", "").await;
     let stripe = app.stripe_customer().await;
     let payer = ("customer", stripe.as_str());
-    app.buy(&[PACKS[0], PACKS[1], PACKS[2], credits, bobs, payer, ("metadata[customer_id]", "ada")], Outcome::Paid).await;
+    app.buy(&[PACKS[0], PACKS[1], PACKS[2], credits, bobs, payer, ("metadata[customer_id]", "ada")], Outcome::Paid)
+        .await;
     let wrong = app.deliver_newest(COMPLETED).await;
     app.until(&wrong, "parked", "wallet_of_other_customer").await;
     // Nobody was made and nothing was linked for it.

@@ -67,7 +67,15 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// What a field is changed to; none: it is dropped.
 fn changes() -> [Option<Value>; 7] {
-    [None, Some(Value::Null), Some(json!("tomorrow")), Some(json!(true)), Some(json!(1.5)), Some(json!([])), Some(json!({}))]
+    [
+        None,
+        Some(Value::Null),
+        Some(json!("tomorrow")),
+        Some(json!(true)),
+        Some(json!(1.5)),
+        Some(json!([])),
+        Some(json!({})),
+    ]
 }
 
 /// Each field is dropped, and changed to one of the others, another one at each place: all of them everywhere would take

@@ -127,8 +127,8 @@ impl Wire for Invoice {
         let old_parent =
             subscription.as_ref().map(|_| "subscription_details").or(quote.as_ref().map(|_| "quote_details"));
         let lines: Option<WireList<InvoiceLine>> = list(node, &["lines"])?;
-        let snapshot = node
-            .metadata_if_any(&["parent.subscription_details.metadata", "subscription_details.metadata"])?;
+        let snapshot =
+            node.metadata_if_any(&["parent.subscription_details.metadata", "subscription_details.metadata"])?;
         let off_stripe = money("amount_paid_off_stripe")?.map(PaidOutside::Amount);
         let old_flag = node.boolean(&["paid_out_of_band"])?.map(PaidOutside::Whole);
         Ok(Self {

@@ -72,7 +72,9 @@ pub struct World {
 impl World {
     pub fn read() -> Self {
         let text = fs::read_to_string(folder().join("catalog.toml")).unwrap();
-        let Value::Object(answers) = json_at(&folder().join("answers.json")) else { panic!("answers.json is no object") };
+        let Value::Object(answers) = json_at(&folder().join("answers.json")) else {
+            panic!("answers.json is no object")
+        };
         let catalog = creditd::domain::catalog::file::read(&text).unwrap();
         Self { catalog, answers: answers.into_iter().collect() }
     }
@@ -194,5 +196,8 @@ fn subscription_told(seen: &SubscriptionSeen, who: &Who) -> String {
     let ends = seen.cancel_at.map(|at| format!(", ends {at}")).unwrap_or_default();
     let trial = seen.trial_ends_at.map(|at| format!(", trial until {at}")).unwrap_or_default();
     let (plans, whose) = (plans.join(" and "), whose(who));
-    format!("subscription {} {:?}: {plans} since {}{trial}{ends}, of {whose}", seen.subscription, seen.life, seen.anchor)
+    format!(
+        "subscription {} {:?}: {plans} since {}{trial}{ends}, of {whose}",
+        seen.subscription, seen.life, seen.anchor
+    )
 }
