@@ -64,11 +64,11 @@ impl Dice {
             2 => elements.swap(place, other),
             3 => {
                 elements[place] =
-                    elements[place].replace("v1=", ["v0=", "v2=", "v1", "V1=", "v1 =", "v11="][self.below(6)])
+                    elements[place].replace("v1=", ["v0=", "v2=", "v1", "V1=", "v1 =", "v11="][self.below(6)]);
             }
             4 => {
                 elements[place] =
-                    elements[place].replace("t=", ["T=", "time=", "t", "t==", "t=-", "t=0", "t= "][self.below(7)])
+                    elements[place].replace("t=", ["T=", "time=", "t", "t==", "t=-", "t=0", "t= "][self.below(7)]);
             }
             5 => elements
                 .insert(place, ["v0=00", "v1=", "v1=zz", "=", "", "t=", "t=1", "scheme=v1"][self.below(8)].to_owned()),
