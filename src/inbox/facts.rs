@@ -43,7 +43,7 @@ pub fn customer_id(metadata: &Metadata) -> Option<String> {
 pub fn who(metadata: &Metadata, client_reference: Option<&str>, stripe_customer: Option<&str>) -> Who {
     Who {
         customer_id: customer_id(metadata),
-        client_reference: client_reference.filter(|id| !id.trim().is_empty()).map(str::to_owned),
+        client_reference: client_reference.map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned),
         stripe_customer: stripe_customer.map(str::to_owned),
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::intent::{Interpretation, Why};
 use super::reversal::MoneyBackPolicy;
-use super::{checkout, invoice, reversal, subscription};
+use super::{checkout, customer, families, invoice, payment_intent, reversal, subscription};
 use crate::domain::catalog::Catalog;
 use crate::stripe::client::{Fetch, StripeId};
 use crate::stripe::wire::{Event, Wire, WireError, WireList};
@@ -26,6 +26,11 @@ impl Answers {
     /// No answers yet.
     pub fn new(can_ask: bool) -> Self {
         Self { known: BTreeMap::new(), cannot_ask: !can_ask }
+    }
+
+    /// Can Stripe be asked at all?
+    pub(super) const fn can_ask(&self) -> bool {
+        !self.cannot_ask
     }
 
     /// Adds one, and when it was asked for.
@@ -195,10 +200,10 @@ pub fn interpret(event: &Event, context: Context<'_>) -> Interpretation {
         | "charge.dispute.funds_reinstated" => reversal::dispute_changed(event, context),
         "radar.early_fraud_warning.created" | "radar.early_fraud_warning.updated" => reversal::warned(event, context),
         "credit_note.created" | "credit_note.updated" | "credit_note.voided" => reversal::credited(event, context),
-        _ => Err(Stop::Ignore(Why::new(
-            "unhandled_type",
-            format!("events of type {} change nothing here", super::facts::cut(kind)),
-        ))),
+        "invoice_payment.paid" => invoice::part_paid(event, context),
+        "payment_intent.succeeded" => payment_intent::succeeded(event, context),
+        "customer.created" | "customer.updated" => customer::named(event),
+        _ => Err(Stop::Ignore(families::why_ignored(kind))),
     };
     match outcome {
         Ok(intents) => Interpretation::Act(intents),

@@ -23,15 +23,44 @@ use crate::stripe::wire::{Charge, Event, Invoice, InvoiceLine, InvoicePayment, L
 /// `invoice.paid`.
 pub(super) fn paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
     let invoice = Invoice::from_value(needed(event.object.as_ref(), "data.object")?)?;
-    if invoice.is_paid != Some(true) {
+    settled(&invoice, event.created, context)
+}
+
+/// `invoice_payment.paid`: a part of an invoice, or all of it, was paid. It tells too little of the invoice, so Stripe is
+/// asked for that; nothing is given before it is paid in full.
+pub(super) fn part_paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
+    let payment = InvoicePayment::from_value(needed(event.object.as_ref(), "data.object")?)?;
+    let id = needed(payment.invoice.as_deref(), "data.object.invoice")?;
+    let Some(invoice) = context.one::<Invoice>(Fetch::Invoice { id: stripe_id(id)? })? else {
+        if context.answers.can_ask() {
+            return Err(
+                Why::new("invoice_unavailable", format!("Stripe does not know {id}: is it the right key?")).into()
+            );
+        }
+        let detail = format!("without an API key {id} cannot be asked for; its own invoice.paid tells of it");
+        return Err(Stop::Ignore(Why::new("told_by_other_event", detail)));
+    };
+    if let Some(false) = invoice.is_paid {
+        let owed =
+            invoice.amount_remaining.as_ref().map_or_else(String::new, |owed| format!(", {} still owed", owed.minor));
         let status = invoice.status.unwrap_or_default();
+        let detail = format!("a part of {id} was paid; the invoice is `{}`{owed}", facts::cut(&status));
+        return Err(Stop::Ignore(Why::new("partial_payment", detail)));
+    }
+    settled(&invoice, event.created, context)
+}
+
+/// An invoice of which an event of that time says that it is paid.
+fn settled(invoice: &Invoice, event_created: Option<Timestamp>, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
+    if invoice.is_paid == Some(false) {
+        let status = invoice.status.as_deref().unwrap_or_default();
         return Err(Stop::Ignore(Why::new("invoice_not_paid", format!("the invoice is `{status}`, not paid"))));
     }
     let Some(id) = invoice.id.as_deref() else {
         return Err(Stop::Ignore(Why::new("upcoming_invoice", "an invoice without id is only a preview")));
     };
-    let lines = lines(&invoice, id, context)?;
-    let metadata = metadata_of(&invoice);
+    let lines = lines(invoice, id, context)?;
+    let metadata = metadata_of(invoice);
     let renewal = matches!(
         invoice.billing_reason.as_deref(),
         Some("subscription_create" | "subscription_cycle" | "subscription")
@@ -41,17 +70,18 @@ pub(super) fn paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, S
     if !ours && !by_metadata && (invoice.subscription.is_some() || !claims_credits(&metadata)) {
         return Err(nothing_of_ours(&lines, context));
     }
-    let intent = payment_intent_of(&invoice, id, context)?;
+    needed(invoice.is_paid, "status")?;
+    let intent = payment_intent_of(invoice, id, context)?;
     if invoice.subscription.is_none()
         && let Some(session) = session_behind(intent.as_deref(), context)?
     {
-        return checkout::payment(&session, event.created, Some(id), context);
+        return checkout::payment(&session, event_created, Some(id), context);
     }
     let charge = charge_of(intent.as_deref(), context)?;
-    let paid_at = charge.as_ref().and_then(|charge| charge.created).or(invoice.paid_at).or(event.created);
+    let paid_at = charge.as_ref().and_then(|charge| charge.created).or(invoice.paid_at).or(event_created);
     let paid_at = needed(paid_at, "status_transitions.paid_at")?;
     context.after_cutover(paid_at)?;
-    let facts = facts_of(&invoice, id, intent, charge.as_ref(), paid_at, metadata.clone())?;
+    let facts = facts_of(invoice, id, intent, charge.as_ref(), paid_at, metadata.clone())?;
     let pays_plan = lines.iter().any(|line| matches!(sold(line, context), Some(Sold::PlanFee { .. })));
     let newest = match invoice.subscription.as_deref().filter(|_| pays_plan) {
         Some(id) => subscription::newest(id, context)?,
@@ -61,7 +91,7 @@ pub(super) fn paid(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, S
         None => Trial::Unasked,
         Some((newest, _)) => newest.trial_end.map_or(Trial::Never, Trial::Until),
     };
-    let (mut grants, plans) = from_lines(&lines, &invoice, paid_at, trial, context)?;
+    let (mut grants, plans) = from_lines(&lines, invoice, paid_at, trial, context)?;
     let mut basis = Basis::Lines;
     if by_metadata || (invoice.subscription.is_none() && claims_credits(&metadata)) {
         if invoice.subscription.is_none() {
@@ -220,7 +250,7 @@ fn from_lines(
     let mut plans: Vec<WishedPlan> = Vec::new();
     for line in lines {
         let Some(sold) = sold(line, context) else { continue };
-        if line.is_proration == Some(true) {
+        if is_proration(line, &sold)? {
             let detail = "a paid proration: plan changes inside a period are not granted yet";
             return Err(Why::new("proration", detail).into());
         }
@@ -243,7 +273,7 @@ fn from_lines(
                 let is_trial = match trial {
                     Trial::Until(end) => end == wished.period_end,
                     Trial::Never => false,
-                    Trial::Unasked => looks_like_trial(line),
+                    Trial::Unasked => looks_like_trial(line)?,
                 };
                 plans.push(WishedPlan { is_trial, ..wished });
             }
@@ -272,12 +302,23 @@ fn money_of(line: &InvoiceLine) -> Result<(GrantMoney, Option<Money>), Stop> {
     Ok((money, net))
 }
 
+/// Does a line correct a running period? A plan's line always says so; one that does not may not pass for a whole period.
+fn is_proration(line: &InvoiceLine, sold: &Sold<'_>) -> Result<bool, Stop> {
+    match sold {
+        Sold::PlanFee { .. } => needed(line.is_proration, "lines.proration"),
+        Sold::Pack { .. } => Ok(line.is_proration == Some(true)),
+    }
+}
+
 /// A line without an amount and without a discount, of a price that is not free, is a trial's.
-fn looks_like_trial(line: &InvoiceLine) -> bool {
-    let is_zero = |text: &str| text.parse::<Credits>().is_ok_and(Credits::is_zero);
-    line.amount.as_ref().is_some_and(|amount| amount.minor == 0)
-        && line.discount.as_ref().is_none_or(|discount| discount.minor == 0)
-        && line.unit_amount_decimal.as_deref().is_some_and(|unit| !is_zero(unit))
+fn looks_like_trial(line: &InvoiceLine) -> Result<bool, Stop> {
+    let nothing_asked = line.amount.as_ref().is_some_and(|amount| amount.minor == 0)
+        && line.discount.as_ref().is_none_or(|discount| discount.minor == 0);
+    if !nothing_asked {
+        return Ok(false);
+    }
+    let unit = needed(line.unit_amount_decimal.as_deref(), "lines.unit_amount_decimal")?;
+    Ok(!unit.parse::<Credits>().is_ok_and(Credits::is_zero))
 }
 
 /// The period a line pays; none when it is of no seats at all, which Stripe bills with nothing.

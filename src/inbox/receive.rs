@@ -46,7 +46,7 @@ pub enum ReceiveError {
 }
 
 /// Why an event is ignored from the start: a code, and the same in words.
-type Reason = (&'static str, String);
+pub type Reason = (&'static str, String);
 
 /// Takes deliveries. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ impl Receiver {
     }
 
     async fn store_verified(&self, body: &[u8], origin: EventOrigin) -> Result<Received, ReceiveError> {
-        let (event, ignored) = self.read(body)?;
+        let (event, ignored) = read(body, self.livemode)?;
         let id = event.id.as_deref().filter(|id| StripeId::new(id).is_ok());
         let id = id.ok_or_else(|| ReceiveError::NotAnEvent("`id` has to be an event's id (evt_...)".to_owned()))?;
         let kind = event.kind.as_deref().filter(|kind| fits(kind));
@@ -114,37 +114,37 @@ impl Receiver {
         Ok(Received::Stored)
     }
 
-    /// What the row says of a body, and why it is ignored from the start. A body that names its id and type is kept
-    /// however broken the rest: the worker parks it, and better code reads it later.
-    fn read(&self, body: &[u8]) -> Result<(Event, Option<Reason>), ReceiveError> {
-        let event = match Envelope::from_slice(body) {
-            Ok(Envelope::Snapshot(event)) => *event,
-            Ok(Envelope::Thin(stub)) => {
-                let thin = "thin v2 events carry no object and are not used here".to_owned();
-                return Ok((bare(stub.id, stub.kind), Some(("thin_event", thin))));
-            }
-            Err(error) => named(body).ok_or_else(|| ReceiveError::NotAnEvent(described(&error)))?,
-        };
-        let ignored = self.ignored(&event);
-        Ok((event, ignored))
-    }
-
     fn received_at(&self) -> Timestamp {
         self.clock.now()
     }
+}
 
-    fn ignored(&self, event: &Event) -> Option<Reason> {
-        if let Some(account) = &event.account {
-            let detail = format!("it is about the connected account {}", super::facts::cut(account));
-            return Some(("connect_account", detail));
+/// What the row says of a body, and why it is ignored from the start on a database of that mode. A body that names its id
+/// and type is kept however broken the rest: the worker parks it, and better code reads it later.
+pub fn read(body: &[u8], livemode: bool) -> Result<(Event, Option<Reason>), ReceiveError> {
+    let event = match Envelope::from_slice(body) {
+        Ok(Envelope::Snapshot(event)) => *event,
+        Ok(Envelope::Thin(stub)) => {
+            let thin = "thin v2 events carry no object and are not used here".to_owned();
+            return Ok((bare(stub.id, stub.kind), Some(("thin_event", thin))));
         }
-        let mode = |live| if live { "live" } else { "test" };
-        match event.livemode {
-            Some(live) if live != self.livemode => {
-                Some(("other_mode", format!("a {} mode event on a {} mode database", mode(live), mode(self.livemode))))
-            }
-            Some(_) | None => None,
+        Err(error) => named(body).ok_or_else(|| ReceiveError::NotAnEvent(described(&error)))?,
+    };
+    let ignored = ignored(&event, livemode);
+    Ok((event, ignored))
+}
+
+fn ignored(event: &Event, livemode: bool) -> Option<Reason> {
+    if let Some(account) = &event.account {
+        let detail = format!("it is about the connected account {}", super::facts::cut(account));
+        return Some(("connect_account", detail));
+    }
+    let mode = |live| if live { "live" } else { "test" };
+    match event.livemode {
+        Some(live) if live != livemode => {
+            Some(("other_mode", format!("a {} mode event on a {} mode database", mode(live), mode(livemode))))
         }
+        Some(_) | None => None,
     }
 }
 

@@ -95,6 +95,10 @@ pub const EVENT_TYPES: &[&str] = &[
     "credit_note.created",
     "credit_note.updated",
     "credit_note.voided",
+    "invoice_payment.paid",
+    "payment_intent.succeeded",
+    "customer.created",
+    "customer.updated",
 ];
 
 families! {

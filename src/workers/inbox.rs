@@ -16,7 +16,7 @@ use crate::inbox::interpret::{Answers, Context, interpret};
 use crate::inbox::reversal::MoneyBackPolicy;
 use crate::posting::Posting;
 use crate::store::event_intake::EventIntake;
-use crate::store::events::{Closed, LeasedEvent, StoredInput, WAITING_FOR_CUSTOMER, Why as StoredWhy};
+use crate::store::events::{Closed, LeasedEvent, StoredInput, Why as StoredWhy};
 use crate::store::{Store, StoreError};
 use crate::stripe::client::{Fetch, StripeClient, StripeError};
 use crate::stripe::wire::{Event, Wire};
@@ -305,7 +305,8 @@ impl InboxWorker {
                 Err(Setback::Store(error)) => return Err(error),
             }
         }
-        if linked && self.store.wake_parked(&WAITING_FOR_CUSTOMER).await? > 0 {
+        if linked {
+            // Linking woke what waited for it.
             self.wake.notify_one();
         }
         Ok(Step::Close(Closed::Processed, None, account))

@@ -10,6 +10,7 @@ use crate::inbox::facts::cut;
 use crate::inbox::intent::{FeatureWish, Intent, MoneyBackSeen, PaymentIntent, Who, Why, WishedGrant, WishedPlan};
 use crate::posting::{PostError, Posting};
 use crate::store::accounts::EXTERNAL_ID_MAX;
+use crate::store::events::WAITING_FOR_CUSTOMER;
 use crate::store::payments::PaymentClaim;
 use crate::store::{Store, StoreError};
 
@@ -74,6 +75,7 @@ fn code_of(rejection: &Rejection) -> &'static str {
 pub(super) async fn carry_out(store: &Store, posting: &Posting, intent: Intent) -> Result<Done, Setback> {
     match intent {
         Intent::Link(who) => {
+            check_link(store, &who).await?;
             let (account, linked) = find_account(store, &who).await?;
             open(posting, account).await?;
             Ok(Done { account, linked, paid: false })
@@ -123,6 +125,7 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Setback> {
 
 async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent) -> Result<Done, Setback> {
     check_metadata(&payment.metadata)?;
+    check_wallets(store, &payment).await?;
     let (account, linked) = find_account(store, &payment.who).await?;
     for plan in &payment.plans {
         claim_subscription(store, account, &plan.subscription).await?;
@@ -194,6 +197,65 @@ fn plan_paid(plan: WishedPlan, payment: PaymentId, metadata: &BTreeMap<String, S
     }
 }
 
+/// The metadata of a Stripe customer that is linked already names somebody else: a link is never replaced, so a person
+/// has to say what was meant. Looked at first, so that a contradiction makes nobody.
+async fn check_link(store: &Store, who: &Who) -> Result<(), Setback> {
+    let (Some(named), Some(stripe_customer)) = (&who.customer_id, &who.stripe_customer) else { return Ok(()) };
+    check_id("customer", named)?;
+    let Some(linked) = store.find_stripe_customer(stripe_customer).await? else { return Ok(()) };
+    if store.find_customer(named).await? == Some(linked) {
+        return Ok(());
+    }
+    let detail = format!("{stripe_customer} is linked to {linked}, and its metadata names `{}`", cut(named));
+    Err(Setback::Park(Why::new("link_conflict", detail)))
+}
+
+/// A wallet named in the metadata has to be the payer's, or nobody's yet. Looked at before anything is claimed: a payment
+/// that parks here holds nothing, so that what corrects it finds the payment, the customer and the link free.
+async fn check_wallets(store: &Store, payment: &PaymentIntent) -> Result<(), Setback> {
+    let keys: Vec<&str> = payment.grants.iter().filter_map(|wish| wish.wallet_key.as_deref()).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let who = &payment.who;
+    let account = match (who.customer_id.as_deref().or(who.client_reference.as_deref()), &who.stripe_customer) {
+        (Some(named), _) => {
+            check_id("customer", named)?;
+            store.find_customer(named).await?
+        }
+        (None, Some(stripe_customer)) => match store.find_stripe_customer(stripe_customer).await? {
+            // It waits for its link, whoever's the wallet is.
+            None => return Ok(()),
+            linked => linked,
+        },
+        (None, None) => return Ok(()),
+    };
+    for key in keys {
+        check_id("wallet", key)?;
+        let owner = store.find_wallet(key).await?.map(|found| found.account);
+        if let Some(owner) = owner.filter(|owner| Some(*owner) != account) {
+            return Err(wallet_of_other(key, owner, account));
+        }
+    }
+    Ok(())
+}
+
+fn wallet_of_other(key: &str, owner: AccountId, account: Option<AccountId>) -> Setback {
+    let payer = account.map_or_else(|| "a customer not known yet".to_owned(), |account| account.to_string());
+    let detail = format!("wallet `{}` belongs to {owner}, not to {payer}", cut(key));
+    Setback::Park(Why::new("wallet_of_other_customer", detail))
+}
+
+/// No column holds a NUL, and no id of the app's is endless.
+fn check_id(whose: &str, id: &str) -> Result<(), Setback> {
+    if id.len() <= EXTERNAL_ID_MAX && !id.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let detail =
+        format!("the {whose} id in the metadata has to be 1 to {EXTERNAL_ID_MAX} bytes without control characters");
+    Err(Setback::Park(Why::new("bad_metadata", detail)))
+}
+
 /// Whose it is: the metadata's customer, else the session's reference, else the linked Stripe customer. The first two
 /// are made when unknown, and the Stripe customer is linked to them unless it is linked already (rule 3).
 async fn find_account(store: &Store, who: &Who) -> Result<(AccountId, bool), Setback> {
@@ -210,19 +272,16 @@ async fn find_account(store: &Store, who: &Who) -> Result<(AccountId, bool), Set
         };
         return found.map(|account| (account, false)).ok_or_else(unknown);
     };
-    if customer_id.len() > EXTERNAL_ID_MAX || customer_id.chars().any(char::is_control) {
-        let detail = format!(
-            "the customer id in the metadata has to be 1 to {EXTERNAL_ID_MAX} bytes without control characters"
-        );
-        return Err(Setback::Park(Why::new("bad_metadata", detail)));
-    }
+    check_id("customer", customer_id)?;
     let account = store.claim_customer(customer_id).await?.account();
     let Some(stripe_customer) = who.stripe_customer.as_deref() else { return Ok((account, false)) };
-    let before = store.find_stripe_customer(stripe_customer).await?;
-    if before.is_none() {
-        store.link_stripe_customer(stripe_customer, account).await?;
+    if store.find_stripe_customer(stripe_customer).await?.is_some() {
+        return Ok((account, false));
     }
-    Ok((account, before.is_none()))
+    store.link_stripe_customer(stripe_customer, account).await?;
+    // Here, and not when all is done: what waited for this link must not wait for the rest of this event.
+    store.wake_parked(&WAITING_FOR_CUSTOMER).await?;
+    Ok((account, true))
 }
 
 async fn purchased(store: &Store, account: AccountId, wish: WishedGrant) -> Result<PurchasedGrant, Setback> {
@@ -254,15 +313,10 @@ async fn purchased(store: &Store, account: AccountId, wish: WishedGrant) -> Resu
 }
 
 async fn find_wallet(store: &Store, account: AccountId, key: &str) -> Result<(WalletRef, Option<FeatureId>), Setback> {
-    if key.len() > EXTERNAL_ID_MAX || key.chars().any(char::is_control) {
-        let detail =
-            format!("the wallet id in the metadata has to be 1 to {EXTERNAL_ID_MAX} bytes without control characters");
-        return Err(Setback::Park(Why::new("bad_metadata", detail)));
-    }
+    check_id("wallet", key)?;
     let found = store.claim_wallet(key, account).await?;
     if found.account != account {
-        let detail = format!("wallet `{key}` belongs to {}, not to {account}", found.account);
-        return Err(Setback::Park(Why::new("wallet_of_other_customer", detail)));
+        return Err(wallet_of_other(key, found.account, Some(account)));
     }
     let holds = store.wallet_feature(found).await?.and_then(|feature| FeatureId::new(&feature));
     let ours = found.wallet.to_string() == key;

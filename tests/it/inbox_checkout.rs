@@ -160,7 +160,8 @@ async fn a_wallet_of_another_customer_parks_and_grants_nothing() {
     };
     app.bought_with(&fields("ada"), "processed", "").await;
     app.bought_with(&fields("bob"), "parked", "wallet_of_other_customer").await;
-    assert!(app.bought("bob").await.is_empty());
+    let (status, _) = app.call("GET", "/api/v1/customers/bob", None).await;
+    assert_eq!(status, 404, "a parked payment made a customer");
     assert_eq!(app.available("ada", "usd_credits").await, "105");
     app.finish().await;
 }

@@ -110,7 +110,7 @@ async fn the_first_paid_invoice_attaches_the_plan_and_grants_once(#[case] order:
         deliver(&app, kind, "processed", "").await;
     }
     assert_pro(&app, &session).await;
-    deliver(&app, "invoice.payment_succeeded", "ignored", "unhandled_type").await;
+    deliver(&app, "invoice.payment_succeeded", "ignored", "told_by_other_event").await;
     deliver(&app, "customer.subscription.created", "processed", "").await;
     assert_pro(&app, &session).await;
     app.finish().await;

@@ -1,8 +1,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use creditd::stripe::wire::{
-    Charge, Envelope, Event, Expandable, Invoice, InvoiceLine, InvoicePayment, LineKind, PaidOutside, PaymentIntent,
-    Session, SessionLineItem, Subscription, Wire, WireError, WireMoney, parse,
+    Charge, Customer, Envelope, Event, Expandable, Invoice, InvoiceLine, InvoicePayment, LineKind, PaidOutside,
+    PaymentIntent, Session, SessionLineItem, Subscription, Wire, WireError, WireMoney, parse,
 };
 use jiff::Timestamp;
 use rstest::rstest;
@@ -329,6 +329,55 @@ fn any_field_may_be_missing_or_null() {
 fn an_amount_without_its_currency_is_no_amount() {
     let session = Session::from_value(&json!({ "amount_total": 5 })).unwrap();
     assert_eq!((session.amount_total, session.currency), (None, None));
+}
+
+#[test]
+fn an_account_may_stand_in_place_of_a_customer() {
+    let account = json!({ "customer": null, "customer_account": "acct_1" });
+    let both = json!({ "customer": { "id": "cus_1", "deleted": true }, "customer_account": "acct_1" });
+    let (session, invoice) = (Session::from_value(&account).unwrap(), Invoice::from_value(&account).unwrap());
+    assert_eq!((session.customer.as_deref(), invoice.customer.as_deref()), (Some("acct_1"), Some("acct_1")));
+    assert_eq!(PaymentIntent::from_value(&account).unwrap().customer.as_deref(), Some("acct_1"));
+    assert_eq!(Subscription::from_value(&account).unwrap().customer.as_deref(), Some("acct_1"));
+    assert_eq!(Session::from_value(&both).unwrap().customer.as_deref(), Some("cus_1"));
+}
+
+#[test]
+fn a_customer_says_who_it_is_and_whether_it_lives() {
+    let alive = Customer::from_value(&json!({ "id": "cus_1", "metadata": { "customer_id": "ada" } })).unwrap();
+    assert_eq!(
+        (alive.id.as_deref(), alive.is_deleted, alive.metadata["customer_id"].as_str()),
+        (Some("cus_1"), None, "ada")
+    );
+    assert_eq!(Customer::from_value(&json!({ "id": "cus_1", "deleted": true })).unwrap().is_deleted, Some(true));
+}
+
+#[test]
+fn the_kind_of_a_line_is_told_by_its_details_where_the_word_is_missing() {
+    for (details, kind) in
+        [("subscription_item_details", LineKind::Subscription), ("invoice_item_details", LineKind::InvoiceItem)]
+    {
+        let line = InvoiceLine::from_value(&json!({ "parent": { details: { "proration": false } } })).unwrap();
+        assert_eq!((line.kind, line.is_proration), (Some(kind), Some(false)));
+    }
+}
+
+/// Before invoices carried the subscription's metadata, only its lines did; an invoice item's metadata is its own.
+#[rstest]
+#[case::line_of_the_subscription("subscription", Some("ada"))]
+#[case::invoice_item("invoiceitem", None)]
+fn the_subscriptions_metadata_stood_on_its_lines(#[case] kind: &str, #[case] expected: Option<&str>) {
+    let line = json!({ "type": kind, "metadata": { "customer_id": "ada" } });
+    let mut invoice = json!({ "subscription": "sub_1", "lines": { "data": [line], "has_more": false } });
+    let named = |invoice: &Value| {
+        let metadata = Invoice::from_value(invoice).unwrap().subscription_metadata;
+        metadata.and_then(|metadata| metadata.get("customer_id").cloned())
+    };
+    assert_eq!(named(&invoice).as_deref(), expected);
+    invoice["subscription_details"] = json!({ "metadata": { "customer_id": "bob" } });
+    assert_eq!(named(&invoice).as_deref(), Some("bob"), "the snapshot stands above the copy");
+    let one_off = json!({ "lines": invoice["lines"] });
+    assert_eq!(named(&one_off), None, "no subscription, no metadata of one");
 }
 
 type Read = fn(&Value) -> Option<WireError>;

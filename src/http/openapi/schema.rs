@@ -100,7 +100,10 @@ pub(super) fn shared() -> Schemas {
         "propertyNames": { "minLength": 1, "maxLength": METADATA_KEY_MAX },
         "additionalProperties": { "type": "string", "maxLength": METADATA_VALUE_MAX },
     });
-    let external = format!("An id of the app's own: 1 to {EXTERNAL_ID_MAX} bytes without control characters.");
+    let external = format!(
+        "An id of the app's own: 1 to {EXTERNAL_ID_MAX} bytes without control characters, and without \
+        white space at its ends."
+    );
     Schemas::from_iter([
         (
             "Amount".to_owned(),

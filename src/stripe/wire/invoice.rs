@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::money::{WireMoney, WireTax, sum, taxes};
 use super::reader::{Node, WireError};
-use super::{InvoiceLine, InvoicePayment, Period, Wire, WireList, list, period};
+use super::{InvoiceLine, InvoicePayment, LineKind, Period, Wire, WireList, list, period};
 
 /// How much of an invoice was paid outside Stripe, as far as the shape tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,13 +64,14 @@ pub struct Invoice {
     pub parent_kind: Option<String>,
     /// The subscription.
     pub subscription: Option<String>,
-    /// The subscription's metadata when the invoice was made; `None` when the shape has none.
+    /// The subscription's metadata when the invoice was made; in shapes without it, that of the subscription's lines,
+    /// which carry a copy. `None` when neither has any.
     pub subscription_metadata: Option<BTreeMap<String, String>>,
     /// When the change took effect that the prorations are for.
     pub proration_date: Option<Timestamp>,
     /// The quote.
     pub quote: Option<String>,
-    /// The Stripe customer.
+    /// The Stripe customer, or the account that stands in its place.
     pub customer: Option<String>,
     /// Stands in place of a customer since dahlia.
     pub customer_account: Option<String>,
@@ -125,6 +126,9 @@ impl Wire for Invoice {
         let quote = node.reference_id(&["parent.quote_details.quote", "quote"])?;
         let old_parent =
             subscription.as_ref().map(|_| "subscription_details").or(quote.as_ref().map(|_| "quote_details"));
+        let lines: Option<WireList<InvoiceLine>> = list(node, &["lines"])?;
+        let snapshot =
+            node.metadata_if_any(&["parent.subscription_details.metadata", "subscription_details.metadata"])?;
         let off_stripe = money("amount_paid_off_stripe")?.map(PaidOutside::Amount);
         let old_flag = node.boolean(&["paid_out_of_band"])?.map(PaidOutside::Whole);
         Ok(Self {
@@ -150,22 +154,27 @@ impl Wire for Invoice {
             coupons: coupons(node)?,
             paid_outside: off_stripe.or(old_flag),
             parent_kind: node.text(&["parent.type"])?.or(old_parent.map(str::to_owned)),
+            subscription_metadata: snapshot.or_else(|| subscription.as_ref().and(copy_on_a_line(lines.as_ref()))),
             subscription,
-            subscription_metadata: node
-                .metadata_if_any(&["parent.subscription_details.metadata", "subscription_details.metadata"])?,
             proration_date: node
                 .time(&["parent.subscription_details.subscription_proration_date", "subscription_proration_date"])?,
             quote,
-            customer: node.reference_id(&["customer"])?,
-            customer_account: node.text(&["customer_account"])?,
+            customer: node.reference_id(&["customer", "customer_account"])?,
+            customer_account: node.reference_id(&["customer_account"])?,
             payments: list(node, &["payments"])?,
             old_payment_intent: node.reference_id(&["payment_intent"])?,
             old_charge: node.reference_id(&["charge"])?,
-            lines: list(node, &["lines"])?,
+            lines,
             metadata: node.metadata(&["metadata"])?,
             currency,
         })
     }
+}
+
+/// The metadata of the first line that a subscription's item made: before invoices carried the subscription's own.
+fn copy_on_a_line(lines: Option<&WireList<InvoiceLine>>) -> Option<BTreeMap<String, String>> {
+    let of_subscription = |line: &&InvoiceLine| line.kind == Some(LineKind::Subscription) && !line.metadata.is_empty();
+    Some(lines?.data.iter().find(of_subscription)?.metadata.clone())
 }
 
 /// The coupons of the expanded discounts: below `source` since clover, beside it before, on the one `discount` of old.

@@ -92,7 +92,7 @@ impl Wire for InvoiceLine {
             taxes: taxes(node, &["taxes", "tax_amounts"], currency_text)?,
             discount: sum(node, &["discount_amounts"], currency_text)?,
             period: period(node, &["period.start"], &["period.end"])?,
-            kind: node.text(&["parent.type", "type"])?.map(LineKind::from_word),
+            kind: kind(node)?,
             is_proration: node.boolean(&[
                 "parent.subscription_item_details.proration",
                 "parent.invoice_item_details.proration",
@@ -115,6 +115,16 @@ impl Wire for InvoiceLine {
             currency,
         })
     }
+}
+
+/// What made a line: the word, else whichever of its details stands.
+fn kind(line: &Node<'_>) -> Result<Option<LineKind>, WireError> {
+    if let Some(word) = line.text(&["parent.type", "type"])? {
+        return Ok(Some(LineKind::from_word(word)));
+    }
+    let of_item = line.object(&["parent.invoice_item_details"])?.map(|_| LineKind::InvoiceItem);
+    let of_subscription = line.object(&["parent.subscription_item_details"])?.map(|_| LineKind::Subscription);
+    Ok(of_subscription.or(of_item))
 }
 
 /// What an expanded price says.

@@ -12,6 +12,7 @@
 mod charge;
 mod credit_note;
 mod dispute;
+mod customer;
 mod event;
 mod expandable;
 mod invoice;
@@ -27,6 +28,7 @@ mod subscription;
 pub use charge::Charge;
 pub use credit_note::{CreditNote, CreditNoteLine};
 pub use dispute::{Dispute, FraudWarning};
+pub use customer::Customer;
 pub use event::{Envelope, Event, ThinEvent};
 pub use expandable::Expandable;
 pub use invoice::{Invoice, PaidOutside};

@@ -27,9 +27,11 @@ pub struct PaymentIntent {
     pub amount_received: Option<WireMoney>,
     /// What the buyer saw, where it was another currency.
     pub presentment: Option<WireMoney>,
+    /// `automatic`, `automatic_async` or `manual`.
+    pub capture_method: Option<String>,
     /// `latest_charge`, or the first of the older `charges` list, which is newest first.
     pub latest_charge: Option<Expandable>,
-    /// The Stripe customer.
+    /// The Stripe customer, or the account that stands in its place.
     pub customer: Option<String>,
     /// Stands in place of a customer since dahlia.
     pub customer_account: Option<String>,
@@ -52,9 +54,10 @@ impl Wire for PaymentIntent {
             amount_received: node.money(&["amount_received"], currency.as_deref())?,
             presentment: node.money(&["presentment_details.presentment_amount"], shown.as_deref())?,
             currency,
+            capture_method: node.text(&["capture_method"])?,
             latest_charge: node.reference(&["latest_charge", "charges.data.0"])?,
-            customer: node.reference_id(&["customer"])?,
-            customer_account: node.text(&["customer_account"])?,
+            customer: node.reference_id(&["customer", "customer_account"])?,
+            customer_account: node.reference_id(&["customer_account"])?,
             invoice: node.reference_id(&["invoice"])?,
             metadata: node.metadata(&["metadata"])?,
         })

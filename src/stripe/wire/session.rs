@@ -38,7 +38,7 @@ pub struct Session {
     pub amount_sold: Option<WireMoney>,
     /// What the buyer saw, where it was another currency.
     pub presentment: Option<WireMoney>,
-    /// The Stripe customer.
+    /// The Stripe customer, or the account that stands in its place.
     pub customer: Option<String>,
     /// Stands in place of a customer since dahlia.
     pub customer_account: Option<String>,
@@ -78,8 +78,8 @@ impl Wire for Session {
             amount_sold: converted.or_else(|| amount_total.clone()),
             amount_total,
             currency,
-            customer: node.reference_id(&["customer"])?,
-            customer_account: node.text(&["customer_account"])?,
+            customer: node.reference_id(&["customer", "customer_account"])?,
+            customer_account: node.reference_id(&["customer_account"])?,
             payment_intent: node.reference(&["payment_intent"])?,
             subscription: node.reference_id(&["subscription"])?,
             invoice: node.reference_id(&["invoice"])?,

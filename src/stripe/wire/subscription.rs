@@ -16,7 +16,7 @@ pub struct Subscription {
     pub status: Option<String>,
     /// Live or test mode.
     pub livemode: Option<bool>,
-    /// The Stripe customer.
+    /// The Stripe customer, or the account that stands in its place.
     pub customer: Option<String>,
     /// Stands in place of a customer since dahlia.
     pub customer_account: Option<String>,
@@ -63,8 +63,8 @@ impl Wire for Subscription {
             id: node.text(&["id"])?,
             status: node.text(&["status"])?,
             livemode: node.boolean(&["livemode"])?,
-            customer: node.reference_id(&["customer"])?,
-            customer_account: node.text(&["customer_account"])?,
+            customer: node.reference_id(&["customer", "customer_account"])?,
+            customer_account: node.reference_id(&["customer_account"])?,
             currency: node.text(&["currency"])?,
             created: node.time(&["created"])?,
             start_date: node.time(&["start_date"])?,

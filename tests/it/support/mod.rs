@@ -4,3 +4,4 @@ pub mod app;
 pub mod binary;
 pub mod database;
 pub mod events;
+pub mod fixtures;

@@ -1,0 +1,27 @@
+//! Customers: only what says whose they are. Names and addresses are not read.
+
+use std::collections::BTreeMap;
+
+use super::Wire;
+use super::reader::{Node, WireError};
+
+/// A customer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Customer {
+    /// `cus_...`.
+    pub id: Option<String>,
+    /// Whether it was deleted; absent on one that lives.
+    pub is_deleted: Option<bool>,
+    /// The app's metadata.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Wire for Customer {
+    fn read(node: &Node<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            id: node.text(&["id"])?,
+            is_deleted: node.boolean(&["deleted"])?,
+            metadata: node.metadata(&["metadata"])?,
+        })
+    }
+}
