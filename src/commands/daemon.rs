@@ -24,6 +24,7 @@ use crate::store::event_intake::EventIntake;
 use crate::store::{Store, StoreError};
 use crate::stripe::client::StripeClient;
 use crate::stripe::signature::{Secret, Tolerance};
+use crate::workers::catch_up::CatchUp;
 use crate::workers::inbox::{InboxWorker, Turns};
 use crate::workers::renewal::RenewalWorker;
 use crate::workers::{Beat, retention};
@@ -37,6 +38,8 @@ const FOLD: Duration = Duration::from_secs(5);
 const INBOX_LATE: Duration = Duration::from_secs(30);
 /// A bucket of the renewal worker takes seconds, however much is due.
 const RENEWAL_LATE: Duration = Duration::from_mins(5);
+/// Catch-up finishes a page every few seconds, or waits for its next turn: so many turns without one are a fault.
+const CATCH_UP_LATE_TURNS: u32 = 3;
 /// The retention worker makes a round every quarter of an hour.
 const RETENTION_LATE: Duration = Duration::from_mins(45);
 
@@ -110,6 +113,8 @@ pub struct Parts {
     pub grant_free_checkouts: bool,
     /// Does a price that nobody knows park the event?
     pub park_unknown_prices: bool,
+    /// How often Stripe's events are listed; `None`: never by itself.
+    pub catch_up_every: Option<Duration>,
     /// How the outside is met.
     pub surface: Surface,
 }
@@ -120,6 +125,7 @@ pub struct Daemon {
     posting: Posting,
     inbox: InboxWorker,
     renewal: RenewalWorker,
+    catch_up: Option<CatchUp>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -143,7 +149,7 @@ impl Daemon {
         let receiver = Receiver::new(
             intake.clone(),
             parts.clock.clone(),
-            parts.webhook_secrets,
+            parts.webhook_secrets.clone(),
             parts.tolerance,
             parts.livemode,
             wake.clone(),
@@ -151,7 +157,7 @@ impl Daemon {
         let inbox = InboxWorker {
             store: parts.store.clone(),
             posting: posting.clone(),
-            stripe: parts.stripe,
+            stripe: parts.stripe.clone(),
             turns: Turns::new(intake),
             wake,
             cutover_at: parts.cutover_at,
@@ -165,6 +171,7 @@ impl Daemon {
             wake: Arc::new(Notify::new()),
             beat: beat(&ages, "renewal", RENEWAL_LATE),
         };
+        let catch_up = catch_up(&parts, &receiver, &ages);
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
         let test_clock = MovingClock::new(parts.store.clone(), simulated, woken_by_time(&inbox, &renewal));
         let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)))
@@ -173,10 +180,13 @@ impl Daemon {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
         tasks.spawn(renewal.clone().run(stop.clone()));
+        if let Some((worker, every)) = catch_up.clone().zip(parts.catch_up_every) {
+            tasks.spawn(worker.run(every, stop.clone()));
+        }
         tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));
         tasks.spawn(fold_metrics(stop.clone()));
         tasks.spawn(listener::serve(listener, router(app), parts.surface.limits, stop.clone(), tasks.clone()));
-        Ok(Self { address, posting, inbox, renewal, stop, tasks })
+        Ok(Self { address, posting, inbox, renewal, catch_up, stop, tasks })
     }
 
     /// Where it listens.
@@ -199,6 +209,11 @@ impl Daemon {
         &self.renewal
     }
 
+    /// The catch-up worker, for a test that wants its work done now; none without an API key.
+    pub const fn catch_up(&self) -> Option<&CatchUp> {
+        self.catch_up.as_ref()
+    }
+
     /// Stops taking, finishes what is under way within a bound, and lets go.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -208,6 +223,28 @@ impl Daemon {
         }
         self.posting.shut_down().await;
     }
+}
+
+/// What lists Stripe's events; nothing can be listed without an API key.
+fn catch_up(parts: &Parts, receiver: &Receiver, ages: &WorkerAges) -> Option<CatchUp> {
+    let Some(stripe) = &parts.stripe else {
+        if parts.catch_up_every.is_some() {
+            tracing::warn!("catch-up is off: without STRIPE_SECRET_KEY a delivery that is lost stays lost");
+        }
+        return None;
+    };
+    let beat = match parts.catch_up_every {
+        Some(every) => beat(ages, "catch_up", every.saturating_mul(CATCH_UP_LATE_TURNS)),
+        None => Arc::new(|| {}),
+    };
+    Some(CatchUp {
+        store: parts.store.clone(),
+        receiver: receiver.clone(),
+        stripe: stripe.clone(),
+        clock: parts.clock.clone(),
+        cutover_at: parts.cutover_at,
+        beat,
+    })
 }
 
 /// Keeps what histograms were told from piling up while nobody scrapes.

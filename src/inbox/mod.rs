@@ -13,6 +13,7 @@
 //! claims is ignored.
 
 pub mod checkout;
+pub mod described;
 pub mod facts;
 pub mod intent;
 pub mod interpret;

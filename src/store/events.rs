@@ -17,7 +17,17 @@ const LEASE: &str = "-- lease_stripe_event
 UPDATE stripe_events SET lease_token = $2, leased_until = clock_timestamp() + make_interval(secs => $3::integer), attempts = attempts + 1
 WHERE event_id = $1 AND due_at IS NOT NULL AND (leased_until IS NULL OR leased_until <= clock_timestamp())
 RETURNING event_id, event_type, livemode, created_at, body, attempts,
-    (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i)";
+    (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i), state, reason";
+/// Whatever has become of it, it is worked on anew, at once by who asks; unless somebody is at it, its body is forgotten,
+/// or it is none of this database's business.
+const REOPEN: &str = "-- reopen_stripe_event
+UPDATE stripe_events SET state = 'received', attempts = 1, done_at = NULL, lease_token = $2,
+    leased_until = clock_timestamp() + make_interval(secs => $3::integer),
+    due_at = (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i)
+WHERE event_id = $1 AND body IS NOT NULL AND (leased_until IS NULL OR leased_until <= clock_timestamp())
+    AND (reason IS NULL OR reason <> ALL($4))
+RETURNING event_id, event_type, livemode, created_at, body, attempts,
+    (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i), state, reason";
 const EXTEND: &str = "-- extend_stripe_event_lease
 UPDATE stripe_events SET leased_until = clock_timestamp() + make_interval(secs => $3::integer)
 WHERE event_id = $1 AND lease_token = $2";
@@ -50,14 +60,21 @@ SELECT count(*) FROM stripe_events e CROSS JOIN instance i
 WHERE e.due_at <= clock_timestamp() + make_interval(secs => i.test_offset_seconds)";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 9] =
-    [DUE, LEASE, EXTEND, FINISH, DELAY, WAKE_PARKED, INSERT_INPUT, READ_INPUTS, COUNT_DUE];
+pub const STATEMENTS: [&str; 10] =
+    [DUE, LEASE, REOPEN, EXTEND, FINISH, DELAY, WAKE_PARKED, INSERT_INPUT, READ_INPUTS, COUNT_DUE];
 
 /// Reasons that go away when a customer or a link appears.
 pub const WAITING_FOR_CUSTOMER: [&str; 1] = ["unknown_customer"];
 /// Reasons that go away when the catalogue grows.
 pub const WAITING_FOR_CATALOG: [&str; 5] =
     ["unknown_feature", "unknown_plan", "unknown_price", "below_minimum_price", "no_feature"];
+
+/// Reasons that a change of this program or of its configuration may take away: such events are tried again at the start
+/// of a daemon.
+pub const WAITING_FOR_PROGRAM: [&str; 6] =
+    ["line_items_unavailable", "missing_fact", "missing_page", "unreadable", "too_many_questions", "proration"];
+/// Reasons for which an event never had any business here: no replay works on it.
+pub const NEVER_WORKED_ON: [&str; 3] = ["connect_account", "other_mode", "thin_event"];
 
 /// How an event got here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +83,22 @@ pub enum EventOrigin {
     Webhook,
     /// Listed from Stripe.
     CatchUp,
+    /// Made from an object of Stripe's that no event told of.
+    Reconcile,
+}
+
+impl EventOrigin {
+    /// Every origin.
+    pub const ALL: [Self; 3] = [Self::Webhook, Self::CatchUp, Self::Reconcile];
+
+    /// The word used in rows and answers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::CatchUp => "catch_up",
+            Self::Reconcile => "reconcile",
+        }
+    }
 }
 
 /// An event under lease.
@@ -85,6 +118,10 @@ pub struct LeasedEvent {
     pub attempts: i32,
     /// When it was taken: whatever Stripe is asked for it is asked after this.
     pub leased_at: Timestamp,
+    /// How it stood when it was taken.
+    pub state: String,
+    /// And why, from an earlier try.
+    pub reason: Option<String>,
     /// Fencing token.
     token: Uuid,
 }
@@ -133,6 +170,25 @@ pub struct Why {
     pub detail: String,
 }
 
+type LeasedRow = (
+    String,
+    String,
+    bool,
+    jiff_sqlx::Timestamp,
+    Option<Vec<u8>>,
+    i32,
+    jiff_sqlx::Timestamp,
+    String,
+    Option<String>,
+);
+
+fn leased(row: LeasedRow, token: Uuid) -> Result<LeasedEvent, StoreError> {
+    let (id, event_type, livemode, created_at, body, attempts, leased_at, state, reason) = row;
+    let body = word(body, "stripe_events", "body", &id)?;
+    let (created_at, leased_at) = (created_at.to_jiff(), leased_at.to_jiff());
+    Ok(LeasedEvent { id, event_type, livemode, created_at, body, attempts, leased_at, state, reason, token })
+}
+
 impl Store {
     /// Ids of events that are due, oldest first; an unlocked look.
     pub async fn due_events(&self, most: i64) -> Result<Vec<String>, StoreError> {
@@ -141,16 +197,23 @@ impl Store {
 
     /// Takes an event to work on it; `None`: somebody else has it, or it is done.
     pub async fn lease_event(&self, id: &str, seconds: i32) -> Result<Option<LeasedEvent>, StoreError> {
-        type Row = (String, String, bool, jiff_sqlx::Timestamp, Option<Vec<u8>>, i32, jiff_sqlx::Timestamp);
         let token = fresh_uuid();
-        let row: Option<Row> = transaction!(self, "lease_event", |connection| {
+        let row: Option<LeasedRow> = transaction!(self, "lease_event", |connection| {
             let row = sqlx::query_as(LEASE).bind(id).bind(token).bind(seconds);
             Ok(row.fetch_optional(connection).await?)
         })?;
-        let Some((id, event_type, livemode, created_at, body, attempts, leased_at)) = row else { return Ok(None) };
-        let body = word(body, "stripe_events", "body", &id)?;
-        let (created_at, leased_at) = (created_at.to_jiff(), leased_at.to_jiff());
-        Ok(Some(LeasedEvent { id, event_type, livemode, created_at, body, attempts, leased_at, token }))
+        row.map(|row| leased(row, token)).transpose()
+    }
+
+    /// Takes an event to work on it anew, whatever became of it; `None`: somebody has it, its body is forgotten, or it is
+    /// none of this database's business ([`NEVER_WORKED_ON`]).
+    pub async fn reopen_event(&self, id: &str, seconds: i32) -> Result<Option<LeasedEvent>, StoreError> {
+        let token = fresh_uuid();
+        let row: Option<LeasedRow> = transaction!(self, "reopen_event", |connection| {
+            let row = sqlx::query_as(REOPEN).bind(id).bind(token).bind(seconds).bind(NEVER_WORKED_ON);
+            Ok(row.fetch_optional(connection).await?)
+        })?;
+        row.map(|row| leased(row, token)).transpose()
     }
 
     /// Keeps an event that is still being worked on; `false`: its lease was over, and somebody else took it.

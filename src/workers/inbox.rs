@@ -9,7 +9,8 @@ use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio_util::sync::CancellationToken;
 
 use super::Beat;
-use super::resolve::{self, Setback};
+use super::resolve::{self, Setback, Tally};
+use crate::domain::catalog::Catalog;
 use crate::domain::ids::AccountId;
 use crate::inbox::intent::{Intent, Interpretation, Why};
 use crate::inbox::interpret::{Answers, Context, interpret};
@@ -31,12 +32,12 @@ const INTAKE_BUSY: usize = 8;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// How long a worker has an event for itself, and how often it asks for more while it works: an event of a daemon that
 /// died is taken up again within half a minute.
-const LEASE_SECONDS: i32 = 30;
+pub(super) const LEASE_SECONDS: i32 = 30;
 const LEASE_EXTENDED_EVERY: Duration = Duration::from_secs(10);
 /// Wait between rounds when nothing wakes the worker.
 const IDLE: Duration = Duration::from_secs(1);
 /// Questions asked for one event: pages of lines, an intent, a charge; more is a loop.
-const QUESTIONS_MAX: usize = 120;
+pub(super) const QUESTIONS_MAX: usize = 120;
 /// Times an event is tried before it is given up: about ten days with the delays below. What is parked waits for a
 /// person and is never given up: it is money, and its cause may go after a month.
 const ATTEMPTS_MAX: i32 = 40;
@@ -140,7 +141,7 @@ impl InboxWorker {
         match self.store.lease_event(id, LEASE_SECONDS).await {
             Ok(None) => false,
             Ok(Some(event)) => {
-                if let Err(error) = self.work_under_lease(&event).await {
+                if let Err(error) = self.work_under_lease(&event, &mut Tally::default()).await {
                     // The lease ends by itself and the event is taken again.
                     tracing::warn!(event.id = %event.id, %error, "an event's outcome could not be recorded");
                 }
@@ -153,8 +154,8 @@ impl InboxWorker {
         }
     }
 
-    async fn work_on(&self, event: &LeasedEvent) -> Result<(), StoreError> {
-        let step = match self.step(event).await {
+    async fn work_on(&self, event: &LeasedEvent, tally: &mut Tally) -> Result<(), StoreError> {
+        let step = match self.step(event, tally).await {
             Ok(step) => step,
             Err(error) => Step::Retry(Why::new("database", error.to_string()), None),
         };
@@ -172,8 +173,8 @@ impl InboxWorker {
 
     /// Works on an event and keeps its lease meanwhile. Who lost it finishes all the same: the door and the fence decide
     /// what comes of it.
-    async fn work_under_lease(&self, event: &LeasedEvent) -> Result<(), StoreError> {
-        let mut work = std::pin::pin!(self.work_on(event));
+    pub(super) async fn work_under_lease(&self, event: &LeasedEvent, tally: &mut Tally) -> Result<(), StoreError> {
+        let mut work = std::pin::pin!(self.work_on(event, tally));
         loop {
             tokio::select! {
                 done = &mut work => return done,
@@ -197,18 +198,24 @@ impl InboxWorker {
     ) -> Result<(), StoreError> {
         if !parked && event.attempts >= ATTEMPTS_MAX {
             crate::meters::STRIPE_EVENTS_WORKED.add(&[Closed::Dead.word()]);
-            tracing::error!(event.id = %event.id, reason = why.code, detail = %why.detail, "an event was given up");
+            tracing::error!(event.id = %event.id, event.kind = %event.event_type, reason = why.code, detail = %why.detail,
+                "an event was given up: mend the cause, then creditd replay");
             return self.store.close_event(event, Closed::Dead, Some(&stored(why)), account).await;
         }
         crate::meters::STRIPE_EVENTS_WORKED.add(&[if parked { "parked" } else { "retry" }]);
         let place = usize::try_from(event.attempts.saturating_sub(1)).unwrap_or(0).min(DELAYS.len() - 1);
         let seconds = DELAYS[place];
-        tracing::warn!(event.id = %event.id, parked, reason = why.code, detail = %why.detail, retry_in_seconds = seconds,
-            "an event has to wait");
+        let state = if parked { "parked" } else { "received" };
+        if event.state == state && event.reason.as_deref() == Some(why.code) {
+            tracing::debug!(event.id = %event.id, state, reason = why.code, retry_in_seconds = seconds, "an event still has to wait");
+        } else {
+            tracing::info!(event.id = %event.id, event.kind = %event.event_type, state, reason = why.code,
+                detail = %why.detail, retry_in_seconds = seconds, "an event has to wait");
+        }
         self.store.delay_event(event, parked, &stored(why), account, seconds).await
     }
 
-    async fn step(&self, leased: &LeasedEvent) -> Result<Step, StoreError> {
+    async fn step(&self, leased: &LeasedEvent, tally: &mut Tally) -> Result<Step, StoreError> {
         let event = match Event::from_slice(&leased.body) {
             Ok(event) => event,
             Err(error) => return Ok(Step::Park(Why::new("unreadable", error.to_string()), None)),
@@ -220,15 +227,8 @@ impl InboxWorker {
         }
         let catalog = self.posting.newest_catalog(&self.store).await?;
         for _ in 0..QUESTIONS_MAX {
-            let context = Context {
-                catalog: &catalog.catalog,
-                answers: &answers,
-                cutover_at: self.cutover_at,
-                grant_free_checkouts: self.grant_free_checkouts,
-                park_unknown_prices: self.park_unknown_prices,
-            };
-            match interpret(&event, context) {
-                Interpretation::Act(intents) => return self.act(intents).await,
+            match interpret(&event, self.context(&catalog.catalog, &answers)) {
+                Interpretation::Act(intents) => return self.act(intents, tally).await,
                 Interpretation::Ignore(why) => return Ok(Step::Close(Closed::Ignored, Some(why), None)),
                 Interpretation::Park(why) => return Ok(Step::Park(why, None)),
                 Interpretation::Ask(questions) => {
@@ -242,6 +242,17 @@ impl InboxWorker {
             }
         }
         Ok(Step::Park(Why::new("too_many_questions", "interpretation keeps asking Stripe"), None))
+    }
+
+    /// What interpretation knows besides the event.
+    pub(super) const fn context<'a>(&self, catalog: &'a Catalog, answers: &'a Answers) -> Context<'a> {
+        Context {
+            catalog,
+            answers,
+            cutover_at: self.cutover_at,
+            grant_free_checkouts: self.grant_free_checkouts,
+            park_unknown_prices: self.park_unknown_prices,
+        }
     }
 
     /// Asks Stripe one question and keeps the answer beside the event.
@@ -266,11 +277,11 @@ impl InboxWorker {
         Ok(Ok(input))
     }
 
-    async fn act(&self, intents: Vec<Intent>) -> Result<Step, StoreError> {
+    async fn act(&self, intents: Vec<Intent>, tally: &mut Tally) -> Result<Step, StoreError> {
         let mut account = None;
         let mut linked = false;
         for intent in intents {
-            match resolve::carry_out(&self.store, &self.posting, intent).await {
+            match resolve::carry_out(&self.store, &self.posting, intent, tally).await {
                 Ok(done) => {
                     account = Some(done.account);
                     linked |= done.linked;

@@ -4,8 +4,10 @@
 //! are rows with a token; the outcome is written only by who still holds it. No transaction is open during a call to
 //! Stripe.
 
+pub mod catch_up;
 pub mod inbox;
 pub mod renewal;
+pub mod replay;
 mod resolve;
 pub mod retention;
 

@@ -12,6 +12,7 @@ mod catalog_diff;
 mod catalog_file;
 mod catalog_meaning;
 mod catalog_refusals;
+mod catch_up;
 mod cli;
 mod constraints;
 mod deploy;

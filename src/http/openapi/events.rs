@@ -8,6 +8,7 @@ use super::schema::{
 };
 use super::{Answer, Operation};
 use crate::store::event_listings::EventState;
+use crate::store::events::EventOrigin;
 
 fn states() -> Vec<&'static str> {
     EventState::ALL.iter().map(|state| state.word()).collect()
@@ -57,7 +58,7 @@ fn line() -> Value {
         "object": shown_or_null("string", "Stripe's id of the object it tells of."),
         "api_version": shown_or_null("string", "The version whose shapes it has."),
         "livemode": shown("boolean", "Stripe's mode."),
-        "origin": words(&["webhook", "catch_up"], "A delivery, or listed from Stripe."),
+        "origin": words(&EventOrigin::ALL.map(EventOrigin::word), "A delivery, listed from Stripe, or made from an object of Stripe's that no event told of."),
         "attempts": { "type": "integer", "minimum": 0, "description": "How often it was worked on." },
         "created_at": reference("Time"),
         "received_at": reference("Time"),

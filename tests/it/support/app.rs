@@ -53,6 +53,7 @@ pub fn parts(store: &Store, simulator: &Simulator) -> Parts {
         cutover_at: None,
         grant_free_checkouts: true,
         park_unknown_prices: false,
+        catch_up_every: None,
         surface: Surface::default(),
     }
 }
