@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +17,7 @@ use tracing::Instrument;
 use super::test_clock::{MovingClock, Simulated, Wake};
 use crate::clock::Clock;
 use crate::http::health::WorkerAges;
+use crate::http::native::replay::Replay;
 use crate::http::webhook::{Receive, ReceiveError, Received};
 use crate::http::{App, Surface, listener, router};
 use crate::inbox::receive::{self, Receiver};
@@ -52,7 +55,7 @@ impl Receive for Intake {
         &'a self,
         body: axum::body::Bytes,
         signature: Option<&'a str>,
-    ) -> futures_util::future::BoxFuture<'a, Result<Received, ReceiveError>> {
+    ) -> BoxFuture<'a, Result<Received, ReceiveError>> {
         let (receiver, signature) = (self.0.clone(), signature.map(str::to_owned));
         Box::pin(async move {
             let work = async move { receiver.receive(&body, signature.as_deref()).await };
@@ -72,6 +75,23 @@ impl Receive for Intake {
                 Ok(Err(receive::ReceiveError::Store(error))) => Err(ReceiveError::Store(error)),
                 Err(_) => Err(ReceiveError::Store(StoreError::Unavailable("the receiving task ended".to_owned()))),
             }
+        })
+    }
+}
+
+/// The worker, as the replay route asks for it. The work runs in a task of its own, as above.
+struct Again(InboxWorker);
+
+impl Replay for Again {
+    fn replay<'a>(&'a self, event: &'a str, apply: bool) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
+        let (worker, event) = (self.0.clone(), event.to_owned());
+        Box::pin(async move {
+            let work = async move {
+                if apply { worker.apply_again(&event).await } else { worker.look_again(&event).await }
+            };
+            let seen = tokio::spawn(work.in_current_span()).await;
+            let seen = seen.unwrap_or_else(|_| Err(StoreError::Unavailable("the replaying task ended".to_owned())));
+            Ok(seen?.map(|seen| seen.to_json()))
         })
     }
 }
@@ -176,7 +196,8 @@ impl Daemon {
         let test_clock = MovingClock::new(parts.store.clone(), simulated, woken_by_time(&inbox, &renewal));
         let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)))
             .with_metrics_public(parts.surface.metrics_public)
-            .with_test_clock(Arc::new(test_clock));
+            .with_test_clock(Arc::new(test_clock))
+            .with_replay(Arc::new(Again(inbox.clone())));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
         tasks.spawn(renewal.clone().run(stop.clone()));

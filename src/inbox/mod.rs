@@ -20,3 +20,4 @@ pub mod interpret;
 pub mod invoice;
 pub mod receive;
 pub mod subscription;
+pub mod synthetic;

@@ -1,9 +1,12 @@
 //! How far Stripe's list of events has been read, family by family; written only by who holds the newest lease.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
+use super::event_listings::EventState;
 use super::leases::Lease;
-use super::rows::time;
+use super::rows::{time, word};
 use super::{Store, StoreError, transaction};
 
 const READ: &str = "-- read_catch_up_stream
@@ -26,7 +29,7 @@ const ABANDON: &str = "-- abandon_catch_up_pass
 UPDATE catch_up_streams SET pass_since = NULL, pass_newest = NULL, pass_after = NULL, fence = $2
 WHERE stream = $1 AND fence <= $2";
 const KNOWN: &str = "-- known_stripe_events
-SELECT event_id FROM stripe_events WHERE event_id = ANY($1)";
+SELECT event_id, state, reason FROM stripe_events WHERE event_id = ANY($1)";
 const LAG: &str = "-- catch_up_lag
 SELECT coalesce(max(greatest(0, extract(epoch FROM clock_timestamp() - coalesce(completed_at, started_at)))), 0)::bigint
 FROM catch_up_streams WHERE stream = ANY($1)";
@@ -53,6 +56,9 @@ pub struct CatchUpPass {
     /// The last event that is stored.
     pub after: Option<String>,
 }
+
+/// Events by id: their state, and why.
+pub type KnownEvents = BTreeMap<String, (EventState, Option<String>)>;
 
 type Row = (Option<jiff_sqlx::Timestamp>, Option<jiff_sqlx::Timestamp>, Option<jiff_sqlx::Timestamp>, Option<String>);
 
@@ -109,9 +115,16 @@ impl Store {
         })
     }
 
-    /// Which of these events are stored.
-    pub async fn known_events(&self, ids: &[&str]) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar(KNOWN).bind(ids).fetch_all(self.pool()).await?)
+    /// Which of these events are stored, and how each stands: its state and why.
+    pub async fn known_events(&self, ids: &[&str]) -> Result<KnownEvents, StoreError> {
+        let rows: Vec<(String, String, Option<String>)> =
+            sqlx::query_as(KNOWN).bind(ids).fetch_all(self.pool()).await?;
+        let known = rows.into_iter().map(|(id, state, reason)| {
+            let known = EventState::ALL.into_iter().find(|known| known.word() == state);
+            let state = word(known, "stripe_events", "state", &id)?;
+            Ok((id, (state, reason)))
+        });
+        known.collect()
     }
 
     /// Seconds since each of these families was last read to its end, the longest; zero before any was begun.

@@ -285,7 +285,7 @@ pub async fn store_unknown(
 ) -> Result<Counts, StoreError> {
     let ids: Vec<&str> = events.iter().filter_map(|event| event.id.as_deref()).collect();
     let known = store.known_events(&ids).await?;
-    let is_known = |event: &RawItem| event.id.as_ref().is_some_and(|id| known.contains(id));
+    let is_known = |event: &RawItem| event.id.as_ref().is_some_and(|id| known.contains_key(id));
     let storing = events.iter().filter(|event| !is_known(event)).map(|event| async move {
         (event, receiver.store_listed(&event.bytes, EventOrigin::CatchUp).await)
     });

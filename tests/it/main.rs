@@ -40,6 +40,7 @@ mod plans;
 mod races;
 mod races_http;
 mod renewal;
+mod replay;
 mod roles;
 mod schema;
 mod seeds;
