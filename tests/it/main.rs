@@ -39,6 +39,7 @@ mod plan_changes;
 mod plans;
 mod races;
 mod races_http;
+mod reconcile;
 mod renewal;
 mod replay;
 mod roles;

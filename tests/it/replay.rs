@@ -76,7 +76,7 @@ async fn a_parked_event_is_worked_on_when_its_cause_is_gone() {
 
 #[tokio::test]
 async fn an_ignored_event_counts_once_the_catalogue_sells_it() {
-    let app = TestApp::with_catalog("[features.usd_credits]\nname = \"Credits\"\ntype = \"metered\"\n").await;
+    let app = TestApp::with_catalog("[features.usd_credits]\ntype = \"metered\"\n").await;
     let event = app.bought_with(&pack_of_ada(), "ignored", "unknown_price").await;
     let shown = app.replayed(&event, false).await;
     assert_eq!(shown["meaning"]["reason"], "unknown_price", "{shown}");
