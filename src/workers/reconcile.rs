@@ -44,7 +44,7 @@ const KINDS: [(Listing, &str); 6] = [
 ];
 /// Pages of one list: ten million objects; more is a list that goes round in circles.
 const PAGES_MAX: usize = 100_000;
-/// Rounds of the inbox after a repair; each takes 64 events.
+/// Rounds of the inbox after a repair; each takes some dozens of events.
 const ROUNDS_MAX: usize = 10_000;
 /// Longest wait for what a daemon has under lease, and how often it is looked at.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(30);

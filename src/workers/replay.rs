@@ -85,7 +85,8 @@ impl InboxWorker {
                 tracing::info!(event.id = %event.id, event.kind = %event.event_type, was = before.line.state.word(),
                     "an event is worked on once more");
                 let mut tally = Tally::default();
-                self.work_under_lease(&event, &mut tally).await?;
+                let ending = self.work_under_lease(&event, &mut tally).await;
+                self.store.end_event(ending.of(&event)).await?;
                 Applied::Worked(tally)
             }
             None if barred || before.body.is_none() => Applied::Refused,

@@ -127,7 +127,7 @@ async fn a_subscription_no_event_told_of_is_found_with_its_paid_period() {
     assert_eq!(counts(rows("invoices")), [1, 0, 1, 0, 0, 0]);
     assert_eq!(counts(rows("subscriptions")), [1, 0, 1, 0, 0, 0]);
     assert_eq!(counts(rows("checkout sessions")), [1, 0, 1, 0, 0, 0], "it tells whose the Stripe customer is");
-    app.compared(true).await;
+    let _ = app.compared(true).await;
     app.settle().await;
     let (_, ada) = app.call("GET", "/api/v1/customers/ada", None).await;
     assert!(ada["plans"].to_string().contains("\"pro\""), "{ada}");
@@ -155,7 +155,7 @@ async fn a_cancellation_no_event_told_of_ends_the_plan() {
     let cancelled = app.client.delete(url).basic_auth(STRIPE_KEY, Some("")).send().await.unwrap();
     assert_eq!(cancelled.status(), 200);
     assert_eq!(counts(app.compared(false).await("subscriptions")), [1, 0, 1, 0, 0, 0]);
-    app.compared(true).await;
+    let _ = app.compared(true).await;
     app.settle().await;
     let plans = app.store.booked_plans(&id).await.unwrap();
     assert!(!plans.is_empty() && plans.iter().all(|plan| plan.state == "ended"), "{plans:?}");
@@ -190,7 +190,7 @@ async fn what_waits_for_a_person_is_parked_and_not_missing() {
     let owner: &'static str = customer.leak();
     app.bought_unheard(&[("customer", owner)], Outcome::Paid).await;
     assert_eq!(counts(app.compared(false).await("checkout sessions")), [1, 0, 1, 0, 0, 0]);
-    app.compared(true).await;
+    let _ = app.compared(true).await;
     app.settle().await;
     assert_eq!(counts(app.compared(false).await("checkout sessions")), [1, 0, 0, 0, 0, 1]);
     app.call("PUT", "/api/v1/customers/ada", Some(serde_json::json!({ "stripe_customer": owner }))).await;
@@ -209,7 +209,7 @@ async fn what_was_ignored_before_the_catalogue_sold_it_is_missing_afterwards() {
     assert_eq!(counts(app.compared(true).await("checkout sessions")), [1, 0, 0, 0, 1, 0]);
     app.apply(crate::support::app::CATALOG).await;
     assert_eq!(counts(app.compared(false).await("checkout sessions")), [1, 0, 1, 0, 0, 0]);
-    app.compared(true).await;
+    let _ = app.compared(true).await;
     app.settle().await;
     assert_eq!(counts(app.compared(true).await("checkout sessions")), [1, 1, 0, 0, 0, 0]);
     assert_eq!(app.available("ada", "usd_credits").await, "25");

@@ -140,8 +140,9 @@ async fn an_event_under_lease_is_left_to_its_worker() {
     let held = app.store.reopen_event("evt_busy", 60).await.unwrap().unwrap();
     assert_eq!(app.replayed("evt_busy", true).await["applied"]["outcome"], "busy");
     let why = creditd::store::events::Why { reason: "unhandled_type".to_owned(), detail: "again".to_owned() };
-    let ignored = creditd::store::events::Closed::Ignored;
-    app.store.close_event(&held, ignored, Some(&why), None).await.unwrap();
+    let how = creditd::store::events::Ended::Closed(creditd::store::events::Closed::Ignored);
+    let ending = creditd::store::events::Ending { event: &held, how, why: Some(why), account: None };
+    app.store.end_event(ending).await.unwrap();
     app.finish().await;
 }
 
