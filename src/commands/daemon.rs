@@ -24,6 +24,7 @@ use crate::inbox::receive::{self, Receiver};
 use crate::meters::cells;
 use crate::posting::Posting;
 use crate::store::event_intake::EventIntake;
+use crate::store::events::WAITING_FOR_PROGRAM;
 use crate::store::{Store, StoreError};
 use crate::stripe::client::StripeClient;
 use crate::stripe::signature::{Secret, Tolerance};
@@ -86,9 +87,8 @@ impl Replay for Again {
     fn replay<'a>(&'a self, event: &'a str, apply: bool) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
         let (worker, event) = (self.0.clone(), event.to_owned());
         Box::pin(async move {
-            let work = async move {
-                if apply { worker.apply_again(&event).await } else { worker.look_again(&event).await }
-            };
+            let work =
+                async move { if apply { worker.apply_again(&event).await } else { worker.look_again(&event).await } };
             let seen = tokio::spawn(work.in_current_span()).await;
             let seen = seen.unwrap_or_else(|_| Err(StoreError::Unavailable("the replaying task ended".to_owned())));
             Ok(seen?.map(|seen| seen.to_json()))
@@ -198,6 +198,7 @@ impl Daemon {
             .with_metrics_public(parts.surface.metrics_public)
             .with_test_clock(Arc::new(test_clock))
             .with_replay(Arc::new(Again(inbox.clone())));
+        wake_for_new_program(&inbox).await;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
         tasks.spawn(renewal.clone().run(stop.clone()));
@@ -243,6 +244,17 @@ impl Daemon {
             tracing::warn!(seconds = DRAIN.as_secs(), "requests were still under way at the stop");
         }
         self.posting.shut_down().await;
+    }
+}
+
+/// What waited for a better program, or for an API key, is tried again by the one that starts now.
+async fn wake_for_new_program(inbox: &InboxWorker) {
+    match inbox.store.wake_parked(&WAITING_FOR_PROGRAM).await {
+        Ok(0) => {}
+        Ok(woken) => tracing::info!(woken, "parked events are tried again by this daemon"),
+        Err(error) => {
+            tracing::warn!(%error, "parked events could not be woken; they are tried again at their own time");
+        }
     }
 }
 

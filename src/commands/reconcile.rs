@@ -59,7 +59,10 @@ pub async fn run(store: &Store, config: &Config, args: &ReconcileArgs, out: &mut
         writeln!(out, "\nnothing is missing")?;
     } else if args.repair {
         let repaired: u64 = rows.iter().map(|(_, tally)| tally.repaired).sum();
-        writeln!(out, "\n{missing} were missing, {repaired} are stored now; the log and `creditd replay` tell of each")?;
+        writeln!(
+            out,
+            "\n{missing} were missing, {repaired} are stored now; the log and `creditd replay` tell of each"
+        )?;
     } else {
         writeln!(out, "\n{missing} are missing; `creditd reconcile --repair` brings them in")?;
     }
@@ -84,8 +87,7 @@ async fn reconciler(
     let clock = Clock::system();
     let intake = EventIntake::start(store);
     let wake = Arc::new(Notify::new());
-    let receiver =
-        Receiver::new(intake, clock.clone(), Vec::new(), Tolerance::default(), instance.livemode, wake);
+    let receiver = Receiver::new(intake, clock.clone(), Vec::new(), Tolerance::default(), instance.livemode, wake);
     let (bar, progress) = progress();
     let since = since.or(inbox.cutover_at).unwrap_or_else(|| window_start(None, None, clock.now()));
     let api_version = config.stripe.api_version.clone();

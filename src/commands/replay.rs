@@ -80,7 +80,8 @@ async fn replay(
 ) -> anyhow::Result<()> {
     if let Some(event) = &args.event {
         let seen = look(worker, event, args.apply).await?;
-        let seen = seen.ok_or_else(|| Usage(format!("no event {event} is stored; `creditd reconcile` lists Stripe's")))?;
+        let seen =
+            seen.ok_or_else(|| Usage(format!("no event {event} is stored; `creditd reconcile` lists Stripe's")))?;
         return show(&seen, args.json, out);
     }
     let since = since.unwrap_or(Timestamp::UNIX_EPOCH);

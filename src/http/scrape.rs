@@ -12,8 +12,8 @@ use crate::clock::instant;
 use crate::meters::cells;
 use crate::meters::facts::Facts;
 use crate::meters::{list, process};
-use crate::store::{Store, StoreError};
 use crate::store::event_listings::EventQueue;
+use crate::store::{Store, StoreError};
 
 /// How long an answer of the database is shown again: however often somebody scrapes, it is asked once in this time.
 const REMEMBERED: Duration = Duration::from_secs(5);

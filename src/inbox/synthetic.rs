@@ -87,7 +87,11 @@ pub fn made_from(what: Listing, object: &RawItem, making: Making<'_>) -> Result<
             if status == "paid" { fixed("invoice.paid", paid_at) } else { None }
         }
         Listing::PaymentIntents => {
-            if status == "succeeded" { fixed("payment_intent.succeeded", created) } else { None }
+            if status == "succeeded" {
+                fixed("payment_intent.succeeded", created)
+            } else {
+                None
+            }
         }
         Listing::Subscriptions if status == "canceled" => changing("customer.subscription.deleted"),
         Listing::Subscriptions => changing("customer.subscription.updated"),
@@ -163,7 +167,10 @@ mod tests {
     fn a_made_event_reads_as_one_of_stripes_and_carries_the_objects_own_bytes() {
         let text = r#"{"id":"cs_1","object":"checkout.session","payment_status":"paid","status":"complete","created":1780000000,"x":1.50}"#;
         let made = made(Listing::Sessions, text).unwrap();
-        assert_eq!((made.event.as_str(), made.event_type), ("reconcile:checkout.session.completed:cs_1", "checkout.session.completed"));
+        assert_eq!(
+            (made.event.as_str(), made.event_type),
+            ("reconcile:checkout.session.completed:cs_1", "checkout.session.completed")
+        );
         assert!(String::from_utf8(made.body.clone()).unwrap().contains(text));
         let event = Event::from_slice(&made.body).unwrap();
         assert_eq!((event.id, event.object_id.as_deref()), (Some(made.event), Some("cs_1")));
@@ -173,9 +180,11 @@ mod tests {
 
     #[test]
     fn what_is_final_has_one_id_and_what_changes_has_one_for_each_content() {
-        let paid = |extra: &str| made(Listing::Invoices, &format!(r#"{{"id":"in_1","status":"paid"{extra}}}"#)).unwrap();
+        let paid =
+            |extra: &str| made(Listing::Invoices, &format!(r#"{{"id":"in_1","status":"paid"{extra}}}"#)).unwrap();
         assert_eq!(paid("").event, paid(r#","x":1"#).event);
-        let live = |status: &str| made(Listing::Subscriptions, &format!(r#"{{"id":"sub_1","status":"{status}"}}"#)).unwrap();
+        let live =
+            |status: &str| made(Listing::Subscriptions, &format!(r#"{{"id":"sub_1","status":"{status}"}}"#)).unwrap();
         assert_eq!(live("active").event, live("active").event);
         assert_ne!(live("active").event, live("past_due").event);
         assert_eq!(live("canceled").event_type, "customer.subscription.deleted");
@@ -197,7 +206,9 @@ mod tests {
 
     #[test]
     fn a_dispute_tells_whether_it_is_over() {
-        let kind = |status: &str| made(Listing::Disputes, &format!(r#"{{"id":"dp_1","status":"{status}"}}"#)).unwrap().event_type;
+        let kind = |status: &str| {
+            made(Listing::Disputes, &format!(r#"{{"id":"dp_1","status":"{status}"}}"#)).unwrap().event_type
+        };
         assert_eq!([kind("needs_response"), kind("under_review")], ["charge.dispute.created"; 2]);
         assert_eq!([kind("won"), kind("lost"), kind("warning_closed")], ["charge.dispute.closed"; 3]);
     }

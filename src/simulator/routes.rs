@@ -107,9 +107,7 @@ fn read(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value, Refu
         ["invoice_payments"] if newer => listed(Kind::InvoicePayment, invoice::PAYMENT_FILTERS),
         ["invoice_payments", id] if newer => one(Kind::InvoicePayment, id),
         // None are made yet.
-        ["refunds" | "disputes"] => {
-            lists::page(&[], "object", call.path, &call.params(&[PAGING, CREATED])?)
-        }
+        ["refunds" | "disputes"] => lists::page(&[], "object", call.path, &call.params(&[PAGING, CREATED])?),
         ["subscriptions"] => listed(Kind::Subscription, subscription::FILTERS),
         ["subscriptions", id] => one(Kind::Subscription, id),
         ["events"] => listed(Kind::Event, event::FILTERS),

@@ -75,7 +75,7 @@ pub struct BookedPlan {
     pub account: AccountId,
     /// The plan.
     pub plan: String,
-    /// active, trialing, past_due, paused, ended, ..
+    /// `active`, `trialing`, `past_due`, `paused`, `ended`, ..
     pub state: String,
     /// Seats.
     pub quantity: i64,

@@ -62,8 +62,7 @@ SELECT count(*) FROM stripe_events e CROSS JOIN instance i
 WHERE e.due_at <= clock_timestamp() + make_interval(secs => i.test_offset_seconds)";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 9] =
-    [DUE, LEASE, REOPEN, EXTEND, END, WAKE_PARKED, INSERT_INPUT, READ_INPUTS, COUNT_DUE];
+pub const STATEMENTS: [&str; 9] = [DUE, LEASE, REOPEN, EXTEND, END, WAKE_PARKED, INSERT_INPUT, READ_INPUTS, COUNT_DUE];
 
 /// Reasons that go away when a customer or a link appears.
 pub const WAITING_FOR_CUSTOMER: [&str; 1] = ["unknown_customer"];
@@ -214,17 +213,8 @@ pub struct Why {
     pub detail: String,
 }
 
-type LeasedRow = (
-    String,
-    String,
-    bool,
-    jiff_sqlx::Timestamp,
-    Option<Vec<u8>>,
-    i32,
-    jiff_sqlx::Timestamp,
-    String,
-    Option<String>,
-);
+type LeasedRow =
+    (String, String, bool, jiff_sqlx::Timestamp, Option<Vec<u8>>, i32, jiff_sqlx::Timestamp, String, Option<String>);
 
 /// A body that was forgotten while its event waited reads as no event at all, which parks it.
 fn leased(row: LeasedRow, token: Uuid) -> LeasedEvent {

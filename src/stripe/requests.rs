@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use stripe_billing::InvoiceStatus;
 use stripe_billing::SubscriptionScheduleEndBehavior;
 use stripe_billing::billing_portal_session::CreateBillingPortalSession;
 use stripe_billing::invoice::{
@@ -25,8 +26,6 @@ use stripe_billing::subscription_schedule::{
     UpdateSubscriptionSchedulePhases, UpdateSubscriptionSchedulePhasesEndDate, UpdateSubscriptionSchedulePhasesItems,
     UpdateSubscriptionSchedulePhasesProrationBehavior, UpdateSubscriptionSchedulePhasesStartDate,
 };
-use stripe_billing::InvoiceStatus;
-use stripe_checkout::{CheckoutSessionMode, CheckoutSessionStatus};
 use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionCustomerCreation, CreateCheckoutSessionLineItems,
     CreateCheckoutSessionLineItemsPriceData, CreateCheckoutSessionPaymentIntentData,
@@ -34,6 +33,7 @@ use stripe_checkout::checkout_session::{
     CreateCheckoutSessionSubscriptionData, ExpireCheckoutSession, ListCheckoutSession, ListLineItemsCheckoutSession,
     RetrieveCheckoutSession,
 };
+use stripe_checkout::{CheckoutSessionMode, CheckoutSessionStatus};
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::charge::RetrieveCharge;
 use stripe_core::customer::{CreateCustomer, RetrieveCustomer, UpdateCustomer, UpdateCustomerInvoiceSettings};

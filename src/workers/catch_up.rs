@@ -199,7 +199,7 @@ impl CatchUp {
     }
 
     /// Reads each family to its end; `false`: the round's pages are used up, or the lease is somebody else's. Where
-    /// one family fails, the others are read all the same.
+    /// Stripe refuses one family, the others are read all the same.
     async fn families(&self, lease: &Lease, counts: &mut Counts) -> Result<bool, CatchUpError> {
         let mut pages = PAGES_MAX;
         let mut failed = None;
@@ -207,7 +207,15 @@ impl CatchUp {
             match self.family(family, &types, lease, &mut pages, counts).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
-                Err(error @ CatchUpError::Store(_)) => return Err(error),
+                // The next family would fare no better.
+                Err(
+                    error @ (CatchUpError::Store(_)
+                    | CatchUpError::Stripe(
+                        StripeError::Unauthorized { .. }
+                        | StripeError::RateLimited { .. }
+                        | StripeError::Unavailable { .. },
+                    )),
+                ) => return Err(error),
                 Err(error) => {
                     tracing::warn!(family, %error, "a family of events could not be listed to its end");
                     failed = Some(error);
@@ -278,17 +286,14 @@ impl CatchUp {
 }
 
 /// Stores those events of a page that are not known, together.
-pub async fn store_unknown(
-    store: &Store,
-    receiver: &Receiver,
-    events: &[RawItem],
-) -> Result<Counts, StoreError> {
+pub async fn store_unknown(store: &Store, receiver: &Receiver, events: &[RawItem]) -> Result<Counts, StoreError> {
     let ids: Vec<&str> = events.iter().filter_map(|event| event.id.as_deref()).collect();
     let known = store.known_events(&ids).await?;
     let is_known = |event: &RawItem| event.id.as_ref().is_some_and(|id| known.contains_key(id));
-    let storing = events.iter().filter(|event| !is_known(event)).map(|event| async move {
-        (event, receiver.store_listed(&event.bytes, EventOrigin::CatchUp).await)
-    });
+    let storing = events
+        .iter()
+        .filter(|event| !is_known(event))
+        .map(|event| async move { (event, receiver.store_listed(&event.bytes, EventOrigin::CatchUp).await) });
     let mut counts = Counts { found: u64::try_from(events.len()).unwrap_or(u64::MAX), ..Counts::default() };
     for (event, outcome) in futures_util::future::join_all(storing).await {
         match outcome {

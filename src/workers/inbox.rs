@@ -199,7 +199,9 @@ impl InboxWorker {
     /// Records how several events ended, in one commit; where that fails, each alone.
     async fn record(&self, worked: &[Worked]) {
         let endings: Vec<Ending<'_>> = worked.iter().map(Worked::ending).collect();
-        let Err(error) = self.store.end_events(&endings).await.map(|ended| warn_of_lost(worked, &ended)) else { return };
+        let Err(error) = self.store.end_events(&endings).await.map(|ended| warn_of_lost(worked, &ended)) else {
+            return;
+        };
         if endings.len() > 1 {
             tracing::warn!(%error, events = endings.len(), "outcomes could not be recorded together; recording each alone");
         }

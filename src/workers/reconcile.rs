@@ -262,7 +262,12 @@ impl Reconciler {
                 continue;
             }
             let event = judged.made.as_ref().map(|made| made.event.as_str());
-            tracing::info!(object = object.id.as_deref(), event.id = event, repair = self.repair, "missing in the books");
+            tracing::info!(
+                object = object.id.as_deref(),
+                event.id = event,
+                repair = self.repair,
+                "missing in the books"
+            );
             if let (true, Some(made)) = (self.repair, &judged.made) {
                 self.store(made).await?;
                 tally.repaired += 1;
@@ -341,7 +346,11 @@ impl Reconciler {
         let is_over = made.event_type == "charge.dispute.closed" || made.event_type == "refund.failed";
         let after = |event: &&ToldBy| {
             let late_enough = object.created.is_none_or(|created| event.created_at >= created);
-            late_enough && (!is_over || event.event_type != "charge.dispute.created" && event.event_type != "charge.refunded" && event.event_type != "refund.created")
+            late_enough
+                && (!is_over
+                    || event.event_type != "charge.dispute.created"
+                        && event.event_type != "charge.refunded"
+                        && event.event_type != "refund.created")
         };
         let heard: Vec<ToldBy> = own.into_iter().chain(of_charge).flatten().filter(after).cloned().collect();
         if heard.iter().any(|event| event.state == EventState::Processed) {

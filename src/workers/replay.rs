@@ -104,7 +104,9 @@ impl InboxWorker {
             Ok(event) => event,
             Err(error) => return nothing(Meaning::Park(Why::new("unreadable", error.to_string()))),
         };
-        if let Some(reason) = whole.line.reason.as_deref().and_then(|reason| NEVER_WORKED_ON.into_iter().find(|never| *never == reason)) {
+        if let Some(reason) =
+            whole.line.reason.as_deref().and_then(|reason| NEVER_WORKED_ON.into_iter().find(|never| *never == reason))
+        {
             return nothing(Meaning::Ignore(Why::new(reason, whole.line.detail.clone().unwrap_or_default())));
         }
         let mut answers = Answers::new(self.stripe.is_some());

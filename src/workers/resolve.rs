@@ -136,12 +136,7 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Setback> {
     }
 }
 
-async fn pay(
-    store: &Store,
-    posting: &Posting,
-    payment: PaymentIntent,
-    tally: &mut Tally,
-) -> Result<Done, Setback> {
+async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent, tally: &mut Tally) -> Result<Done, Setback> {
     check_metadata(&payment.metadata)?;
     let (account, linked) = find_account(store, &payment.who).await?;
     for plan in &payment.plans {

@@ -118,7 +118,8 @@ async fn what_was_paid_before_the_cut_over_never_grants_though_its_event_came_af
     app.lost_purchases(1).await;
     let mut listed = app.simulator.event(&app.simulator.event_ids(COMPLETED)[0]).unwrap();
     listed["created"] = json!(cut_over.as_second() + 1);
-    let daemon = Daemon::start(Parts { cutover_at: Some(cut_over), ..parts(&app.store, &app.simulator) }).await.unwrap();
+    let daemon =
+        Daemon::start(Parts { cutover_at: Some(cut_over), ..parts(&app.store, &app.simulator) }).await.unwrap();
     let receiver = &daemon.catch_up().unwrap().receiver;
     // The first daemon knows no cut-over: it must not be the one that works on it.
     let id = listed["id"].as_str().unwrap().to_owned();
@@ -222,7 +223,9 @@ async fn the_metrics_tell_how_far_catch_up_is() {
     let seconds: i64 = lag.rsplit_once(' ').unwrap().1.parse().unwrap();
     assert!((0..60).contains(&seconds), "{lag}");
     // Counters are the process's, which other tests share.
-    for series in ["creditd_catch_up_events_total{outcome=\"new\"}", "creditd_catch_up_rounds_total{outcome=\"finished\"}"] {
+    for series in
+        ["creditd_catch_up_events_total{outcome=\"new\"}", "creditd_catch_up_rounds_total{outcome=\"finished\"}"]
+    {
         let line = text.lines().find(|line| line.starts_with(series)).unwrap_or_else(|| panic!("{series}"));
         assert_ne!(line.rsplit_once(' ').unwrap().1, "0");
     }
@@ -232,7 +235,7 @@ async fn the_metrics_tell_how_far_catch_up_is() {
 #[tokio::test]
 async fn without_a_key_there_is_no_catch_up_and_the_daemon_serves() {
     let app = TestApp::start().await;
-    let every = Some(Duration::from_secs(60));
+    let every = Some(Duration::from_mins(1));
     let keyless = Parts { stripe: None, catch_up_every: every, ..parts(&app.store, &app.simulator) };
     let daemon = Daemon::start(keyless).await.unwrap();
     assert!(daemon.catch_up().is_none());

@@ -149,7 +149,8 @@ async fn an_event_under_lease_is_left_to_its_worker() {
 #[tokio::test]
 async fn an_unknown_event_and_a_wrong_body_are_refused() {
     let app = TestApp::start().await;
-    let replay = async |id: &str, body: Value| app.call("POST", &format!("/api/v1/stripe-events/{id}/replay"), Some(body)).await;
+    let replay =
+        async |id: &str, body: Value| app.call("POST", &format!("/api/v1/stripe-events/{id}/replay"), Some(body)).await;
     assert_eq!(replay("evt_none", json!({})).await.0, 404);
     assert_eq!(replay("evt_none", json!({ "apply": 1 })).await.0, 400);
     assert_eq!(replay("evt_none", json!({ "force": true })).await.0, 400);

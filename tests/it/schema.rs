@@ -1,8 +1,8 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
 use creditd::store::{
-    accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, events, instance, keys, leases, ledger,
-    listings, payments, reports, retention, verify, work,
+    accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, events, instance, keys,
+    leases, ledger, listings, payments, reports, retention, verify, work,
 };
 use sqlx::{Executor, PgPool};
 

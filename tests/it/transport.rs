@@ -107,7 +107,7 @@ async fn ask(server: &Server) -> Result<Fetched, StripeError> {
 
 pub fn every_fetch() -> Vec<(Fetch, &'static str)> {
     let created_gte = Timestamp::from_second(1_790_000_000).unwrap();
-    vec![
+    let mut all = vec![
         (
             Fetch::SessionLineItems { session: id("cs_test_1"), starting_after: None },
             "/v1/checkout/sessions/cs_test_1/line_items?limit=100",
@@ -150,6 +150,14 @@ pub fn every_fetch() -> Vec<(Fetch, &'static str)> {
             Fetch::DisputesOf { charge: id("ch_1"), starting_after: Some(id("dp_9")) },
             "/v1/disputes?charge=ch_1&limit=100&starting_after=dp_9",
         ),
+    ];
+    all.extend(every_list(created_gte));
+    all
+}
+
+/// Events and whole kinds of objects.
+fn every_list(created_gte: Timestamp) -> Vec<(Fetch, &'static str)> {
+    vec![
         (
             Fetch::Events { created_gte, only_undelivered: false, types: Vec::new(), starting_after: None },
             "/v1/events?created[gte]=1790000000&limit=100",

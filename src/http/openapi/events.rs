@@ -161,8 +161,11 @@ pub(super) fn schemas() -> Schemas {
         ("WholeStripeEvent".to_owned(), answer(&whole)),
         (
             "Replay".to_owned(),
-            request(&[], &json!({ "apply": { "type": "boolean", "default": false,
-                "description": "Work on it once more; without, nothing changes." } })),
+            request(
+                &[],
+                &json!({ "apply": { "type": "boolean", "default": false,
+                "description": "Work on it once more; without, nothing changes." } }),
+            ),
         ),
         ("Replayed".to_owned(), replayed()),
     ])

@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn what_is_no_list_is_refused() {
-        for wrong in [&b"{}"[..], b"[]", b"{\"data\":{}}", b"{\"data\":[1]}", b"{\"data\":[{\"id\":1}]}", b"{\"data\":[", b""] {
+        for wrong in
+            [&b"{}"[..], b"[]", b"{\"data\":{}}", b"{\"data\":[1]}", b"{\"data\":[{\"id\":1}]}", b"{\"data\":[", b""]
+        {
             assert!(RawList::from_slice(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
         }
     }
