@@ -44,7 +44,7 @@ pub const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 pub const REACH: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Pages of one round: 50,000 events, after which the daemon says how far it is and others may take the rest.
 const PAGES_MAX: usize = 500;
-/// Wait after a round that failed, if the schedule's own is not shorter.
+/// Wait after a round that failed or that another daemon has, if the schedule's own is not shorter.
 const AFTER_FAILURE: Duration = Duration::from_mins(1);
 
 /// What the worker needs. Cheap to clone.
@@ -116,6 +116,12 @@ pub enum Round {
     Elsewhere,
 }
 
+/// What is left of a round.
+struct Left<'a> {
+    pages: &'a mut usize,
+    stop: &'a CancellationToken,
+}
+
 /// One page of the list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventPage {
@@ -152,9 +158,11 @@ impl CatchUp {
     /// Works at once and then on its schedule until told to stop; a page under way is finished.
     pub async fn run(self, every: Duration, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let wait = match self.round().await {
+            let wait = match self.round_until(&stop).await {
                 Ok(Round::Continued(_)) => continue,
-                Ok(Round::Finished(_) | Round::Elsewhere) => every,
+                Ok(Round::Finished(_)) => every,
+                // Who has the lease may have died with it.
+                Ok(Round::Elsewhere) => every.min(AFTER_FAILURE),
                 Err(error) => {
                     tracing::warn!(%error, "catch-up could not go on; its cursor stays");
                     every.min(AFTER_FAILURE)
@@ -169,13 +177,18 @@ impl CatchUp {
 
     /// One round over all families, unless another daemon is at it.
     pub async fn round(&self) -> Result<Round, CatchUpError> {
+        self.round_until(&CancellationToken::new()).await
+    }
+
+    /// The same, ending after a page when told to stop.
+    async fn round_until(&self, stop: &CancellationToken) -> Result<Round, CatchUpError> {
         let Some(lease) = self.store.take_lease(LEASE, LEASE_SECONDS).await? else {
             meters::CATCH_UP_ROUNDS.add(&["elsewhere"]);
             (self.beat)();
             return Ok(Round::Elsewhere);
         };
         let mut counts = Counts::default();
-        let done = self.families(&lease, &mut counts).await;
+        let done = self.families(&lease, &mut counts, stop).await;
         self.store.release_lease(&lease).await?;
         let Counts { found, stored, known, refused } = counts;
         match done {
@@ -200,11 +213,20 @@ impl CatchUp {
 
     /// Reads each family to its end; `false`: the round's pages are used up, or the lease is somebody else's. Where
     /// Stripe refuses one family, the others are read all the same.
-    async fn families(&self, lease: &Lease, counts: &mut Counts) -> Result<bool, CatchUpError> {
+    async fn families(
+        &self,
+        lease: &Lease,
+        counts: &mut Counts,
+        stop: &CancellationToken,
+    ) -> Result<bool, CatchUpError> {
         let mut pages = PAGES_MAX;
         let mut failed = None;
         for (family, types) in event_families() {
-            match self.family(family, &types, lease, &mut pages, counts).await {
+            // A family is read from where it was left: those before it are known to their end and cost a page each.
+            if stop.is_cancelled() {
+                return Ok(false);
+            }
+            match self.family(family, &types, lease, Left { pages: &mut pages, stop }, counts).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 // The next family would fare no better.
@@ -230,12 +252,12 @@ impl CatchUp {
         family: &str,
         types: &[&'static str],
         lease: &Lease,
-        pages: &mut usize,
+        round: Left<'_>,
         counts: &mut Counts,
     ) -> Result<bool, CatchUpError> {
         let Some(mut pass) = self.pass(family, lease).await? else { return Ok(false) };
-        while let Some(left) = pages.checked_sub(1) {
-            *pages = left;
+        while let Some(left) = round.pages.checked_sub(1).filter(|_| !round.stop.is_cancelled()) {
+            *round.pages = left;
             let after = pass.after.as_deref().and_then(|id| StripeId::new(id).ok());
             let page = match event_page(&*self.stripe, types, pass.since, after).await {
                 // The place is gone, perhaps older than Stripe keeps: the next round begins the window anew.
