@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -23,6 +24,11 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const IMPORTED_KEY_MIN: usize = 16;
 /// Largest configuration or secret file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Minutes between two readings of Stripe's list of events, when nothing is said.
+const CATCH_UP_MINUTES: u16 = 10;
+/// A day: Stripe keeps events for thirty.
+const CATCH_UP_MINUTES_MAX: u16 = 1_440;
 
 /// What is wrong with the configuration, with the variable or key that is to be changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +97,8 @@ pub struct StripeConfig {
     pub freeze_on_warning: bool,
     /// `stripe.balance_credit_notes`: keep the credits when a credit note only credits the customer's balance.
     pub keep_on_balance_notes: bool,
+    /// `stripe.catch_up_minutes`: how often Stripe's events are listed, 0 to 1440, default 10; 0: never.
+    pub catch_up_minutes: u16,
     /// `stripe.strict_future`: refuse signatures more than 300 s ahead.
     pub tolerance: Tolerance,
 }
@@ -170,6 +178,7 @@ struct StripeFile {
     spent_credits: Option<String>,
     fraud_warnings: Option<String>,
     balance_credit_notes: Option<String>,
+    catch_up_minutes: Option<u16>,
     strict_future: bool,
 }
 
@@ -223,6 +232,12 @@ impl Config {
             },
             log_filter: environment("RUST_LOG"),
         })
+    }
+
+    /// How often Stripe's events are listed; `None`: never.
+    pub fn catch_up_every(&self) -> Option<Duration> {
+        let minutes = u64::from(self.stripe.catch_up_minutes);
+        (minutes > 0).then(|| Duration::from_mins(minutes))
     }
 
     /// How the outside is met.
@@ -310,7 +325,13 @@ fn stripe(environment: Environment<'_>, file: StripeFile) -> Result<StripeConfig
             ConfigError::new("stripe.cutover_at", format!("`{text}` has to be a time such as 2026-11-01T00:00:00Z"))
         })
     });
+    let catch_up_minutes = file.catch_up_minutes.unwrap_or(CATCH_UP_MINUTES);
+    if catch_up_minutes > CATCH_UP_MINUTES_MAX {
+        let why = format!("has to be 0 (never) to {CATCH_UP_MINUTES_MAX}");
+        return Err(ConfigError::new("stripe.catch_up_minutes", why));
+    }
     Ok(StripeConfig {
+        catch_up_minutes,
         secret_key: secret(environment, "STRIPE_SECRET_KEY")?,
         webhook_secrets: webhook_secrets
             .map_err(|error| ConfigError::new("STRIPE_WEBHOOK_SECRETS", error.to_string()))?,

@@ -44,6 +44,7 @@ fn nothing_set_is_the_defaults() {
     assert!(config.stripe.grant_free_checkouts && !config.stripe.park_unknown_prices);
     assert_eq!((config.stripe.cutover_at, config.livemode().unwrap()), (None, None));
     assert!(!config.hide_installed_postgres);
+    assert_eq!(config.catch_up_every(), Some(Duration::from_mins(10)));
     assert_eq!(config.surface(), Surface::default());
 }
 
@@ -99,6 +100,7 @@ api_version = "v"
 cutover_at = "2026-11-01T00:00:00Z"
 grant_free_checkouts = false
 unknown_price = "park"
+catch_up_minutes = 0
 strict_future = true
 "#;
     let config = with_file(text).unwrap();
@@ -110,6 +112,7 @@ strict_future = true
     assert_eq!((config.stripe.api_base.as_str(), config.stripe.api_version.as_str()), ("http://127.0.0.1:2", "v"));
     assert_eq!(config.stripe.cutover_at.unwrap().to_string(), "2026-11-01T00:00:00Z");
     assert!(!config.stripe.grant_free_checkouts && config.stripe.park_unknown_prices);
+    assert_eq!(config.stripe.catch_up_minutes, 0);
     assert_eq!(format!("{:?}", config.stripe.tolerance), format!("{:?}", Tolerance::strict()));
     let (_kept, path) = file(text);
     let config = load(&[
@@ -182,6 +185,7 @@ fn a_bad_key_of_the_file_is_refused_by_its_name() {
         ("[http]\nmax_connections = 15", "http.max_connections"),
         ("[http]\nmax_connections = 65537", "http.max_connections"),
         ("[stripe]\nmode = \"prod\"", "stripe.mode"),
+        ("[stripe]\ncatch_up_minutes = 1441", "stripe.catch_up_minutes"),
         ("[stripe]\nunknown_price = \"drop\"", "stripe.unknown_price"),
         ("[stripe]\ncutover_at = \"yesterday\"", "stripe.cutover_at"),
         ("listen = \"nowhere\"", "listen"),

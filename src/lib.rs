@@ -54,7 +54,7 @@
 //! | [`store`] | all SQL | `domain`, `clock` |
 //! | [`posting`] | the only door to the ledger | `domain`, `store`, `clock`, `meters` |
 //! | [`http`] | the outside surface | `posting`, `store`, `stripe::client::StripeId`, `domain`, `clock`, `meters` |
-//! | [`workers`] | what is due gets done | `posting`, `inbox`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `store`, `domain`, `clock`, `meters` |
+//! | [`workers`] | what is due gets done | `posting`, `inbox`, `inbox::receive`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `store`, `domain`, `clock`, `meters` |
 //! | [`exports`] | rows finance reads | `domain`, `store::reports` |
 //! | [`simulator`] | a stateful Stripe on loopback | `clock`, `domain::money` |
 //! | [`devdb`] | an embedded Postgres for `dev` and the tests | `clock` |

@@ -42,6 +42,10 @@ enum Command {
     Export(commands::export::ExportArgs),
     /// Checks the laws on the whole database; exit code 3 on a difference.
     Verify(VerifyArgs),
+    /// Compares Stripe's events and objects with the books; exit code 1 when something is missing and --repair is not given.
+    Reconcile(commands::reconcile::ReconcileArgs),
+    /// Shows what a stored event means and what is booked of it; with --apply works on it once more.
+    Replay(commands::replay::ReplayArgs),
     /// Asks the daemon on this machine (`CREDITD_LISTEN`) how it is; exit code 1 when it is not well.
     Health(commands::health::HealthArgs),
     /// Measures this machine side by side with what creditd replaces; exit code 3 when a count does not agree.
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
     match runtime.block_on(run(command, config)) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Differences) => ExitCode::from(3),
+        Ok(Exit::Missing) => ExitCode::from(1),
         Err(error) => failed(&error),
     }
 }
@@ -78,9 +83,10 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(if usage { 2 } else { 1 })
 }
 
-/// The daemon tells what it does; the other commands say it themselves and log only what goes wrong.
+/// The daemon tells what it does, and so does a comparison with Stripe, which may take an hour; the other commands say it themselves and log only what goes wrong.
 fn start_log(config: &Config, command: &Command) -> Result<(), ConfigError> {
-    let own = if matches!(command, Command::Serve) { "info,sqlx=warn" } else { "warn" };
+    let tells = matches!(command, Command::Serve | Command::Reconcile(_));
+    let own = if tells { "info,sqlx=warn" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_new(config.log_filter.as_deref().unwrap_or(own))
         .map_err(|error| ConfigError { name: "RUST_LOG".to_owned(), why: error.to_string() })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -124,6 +130,12 @@ async fn run(command: Command, config: Config) -> anyhow::Result<Exit> {
             let store = commands::serve::connect(&config).await?;
             let verdict = commands::verify::run(&store, &args, &mut out).await?;
             return Ok(if matches!(verdict, Verdict::Holds) { Exit::Done } else { Exit::Differences });
+        }
+        Command::Reconcile(args) => {
+            return commands::reconcile::run(&commands::serve::connect(&config).await?, &config, &args, &mut out).await;
+        }
+        Command::Replay(args) => {
+            commands::replay::run(&commands::serve::connect(&config).await?, &config, &args, &mut out).await?;
         }
         Command::Health(args) => commands::health::run(config.listen, args, &mut out)?,
         Command::Bench(args) => return commands::bench::run(config, args, &mut out).await,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,7 @@ use super::test_clock::{MovingClock, Simulated, Wake};
 use crate::clock::Clock;
 use crate::config::StripeConfig;
 use crate::http::health::WorkerAges;
+use crate::http::native::replay::Replay;
 use crate::http::webhook::{Receive, ReceiveError, Received};
 use crate::http::{App, Surface, listener, router};
 use crate::inbox::receive::{self, Receiver};
@@ -23,9 +26,11 @@ use crate::inbox::reversal::MoneyBackPolicy;
 use crate::meters::cells;
 use crate::posting::Posting;
 use crate::store::event_intake::EventIntake;
+use crate::store::events::WAITING_FOR_PROGRAM;
 use crate::store::{Store, StoreError};
 use crate::stripe::client::StripeClient;
 use crate::stripe::signature::{Secret, Tolerance};
+use crate::workers::catch_up::CatchUp;
 use crate::workers::inbox::{InboxWorker, Turns};
 use crate::workers::renewal::RenewalWorker;
 use crate::workers::{Beat, retention};
@@ -39,6 +44,8 @@ const FOLD: Duration = Duration::from_secs(5);
 const INBOX_LATE: Duration = Duration::from_secs(30);
 /// A bucket of the renewal worker takes seconds, however much is due.
 const RENEWAL_LATE: Duration = Duration::from_mins(5);
+/// Catch-up finishes a page every few seconds, or waits for its next turn: so many turns without one are a fault.
+const CATCH_UP_LATE_TURNS: u32 = 3;
 /// The retention worker makes a round every quarter of an hour.
 const RETENTION_LATE: Duration = Duration::from_mins(45);
 
@@ -51,7 +58,7 @@ impl Receive for Intake {
         &'a self,
         body: axum::body::Bytes,
         signature: Option<&'a str>,
-    ) -> futures_util::future::BoxFuture<'a, Result<Received, ReceiveError>> {
+    ) -> BoxFuture<'a, Result<Received, ReceiveError>> {
         let (receiver, signature) = (self.0.clone(), signature.map(str::to_owned));
         Box::pin(async move {
             let work = async move { receiver.receive(&body, signature.as_deref()).await };
@@ -71,6 +78,22 @@ impl Receive for Intake {
                 Ok(Err(receive::ReceiveError::Store(error))) => Err(ReceiveError::Store(error)),
                 Err(_) => Err(ReceiveError::Store(StoreError::Unavailable("the receiving task ended".to_owned()))),
             }
+        })
+    }
+}
+
+/// The worker, as the replay route asks for it. The work runs in a task of its own, as above.
+struct Again(InboxWorker);
+
+impl Replay for Again {
+    fn replay<'a>(&'a self, event: &'a str, apply: bool) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
+        let (worker, event) = (self.0.clone(), event.to_owned());
+        Box::pin(async move {
+            let work =
+                async move { if apply { worker.apply_again(&event).await } else { worker.look_again(&event).await } };
+            let seen = tokio::spawn(work.in_current_span()).await;
+            let seen = seen.unwrap_or_else(|_| Err(StoreError::Unavailable("the replaying task ended".to_owned())));
+            Ok(seen?.map(|seen| seen.to_json()))
         })
     }
 }
@@ -114,6 +137,8 @@ pub struct Parts {
     pub park_unknown_prices: bool,
     /// What a merchant decided about money going back.
     pub money_back: MoneyBackPolicy,
+    /// How often Stripe's events are listed; `None`: never by itself.
+    pub catch_up_every: Option<Duration>,
     /// How the outside is met.
     pub surface: Surface,
 }
@@ -133,6 +158,7 @@ pub struct Daemon {
     posting: Posting,
     inbox: InboxWorker,
     renewal: RenewalWorker,
+    catch_up: Option<CatchUp>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -156,7 +182,7 @@ impl Daemon {
         let receiver = Receiver::new(
             intake.clone(),
             parts.clock.clone(),
-            parts.webhook_secrets,
+            parts.webhook_secrets.clone(),
             parts.tolerance,
             parts.livemode,
             wake.clone(),
@@ -164,7 +190,7 @@ impl Daemon {
         let inbox = InboxWorker {
             store: parts.store.clone(),
             posting: posting.clone(),
-            stripe: parts.stripe,
+            stripe: parts.stripe.clone(),
             turns: Turns::new(intake),
             wake,
             cutover_at: parts.cutover_at,
@@ -179,18 +205,24 @@ impl Daemon {
             wake: Arc::new(Notify::new()),
             beat: beat(&ages, "renewal", RENEWAL_LATE),
         };
+        let catch_up = catch_up(&parts, &receiver, &ages);
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
         let test_clock = MovingClock::new(parts.store.clone(), simulated, woken_by_time(&inbox, &renewal));
         let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)))
             .with_metrics_public(parts.surface.metrics_public)
-            .with_test_clock(Arc::new(test_clock));
+            .with_test_clock(Arc::new(test_clock))
+            .with_replay(Arc::new(Again(inbox.clone())));
+        wake_for_new_program(&inbox).await;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
         tasks.spawn(renewal.clone().run(stop.clone()));
+        if let Some((worker, every)) = catch_up.clone().zip(parts.catch_up_every) {
+            tasks.spawn(worker.run(every, stop.clone()));
+        }
         tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));
         tasks.spawn(fold_metrics(stop.clone()));
         tasks.spawn(listener::serve(listener, router(app), parts.surface.limits, stop.clone(), tasks.clone()));
-        Ok(Self { address, posting, inbox, renewal, stop, tasks })
+        Ok(Self { address, posting, inbox, renewal, catch_up, stop, tasks })
     }
 
     /// Where it listens.
@@ -213,6 +245,11 @@ impl Daemon {
         &self.renewal
     }
 
+    /// The catch-up worker, for a test that wants its work done now; none without an API key.
+    pub const fn catch_up(&self) -> Option<&CatchUp> {
+        self.catch_up.as_ref()
+    }
+
     /// Stops taking, finishes what is under way within a bound, and lets go.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -222,6 +259,39 @@ impl Daemon {
         }
         self.posting.shut_down().await;
     }
+}
+
+/// What waited for a better program, or for an API key, is tried again by the one that starts now.
+async fn wake_for_new_program(inbox: &InboxWorker) {
+    match inbox.store.wake_parked(&WAITING_FOR_PROGRAM).await {
+        Ok(0) => {}
+        Ok(woken) => tracing::info!(woken, "parked events are tried again by this daemon"),
+        Err(error) => {
+            tracing::warn!(%error, "parked events could not be woken; they are tried again at their own time");
+        }
+    }
+}
+
+/// What lists Stripe's events; nothing can be listed without an API key.
+fn catch_up(parts: &Parts, receiver: &Receiver, ages: &WorkerAges) -> Option<CatchUp> {
+    let Some(stripe) = &parts.stripe else {
+        if parts.catch_up_every.is_some() {
+            tracing::warn!("catch-up is off: without STRIPE_SECRET_KEY a delivery that is lost stays lost");
+        }
+        return None;
+    };
+    let beat = match parts.catch_up_every {
+        Some(every) => beat(ages, "catch_up", every.saturating_mul(CATCH_UP_LATE_TURNS)),
+        None => Arc::new(|| {}),
+    };
+    Some(CatchUp {
+        store: parts.store.clone(),
+        receiver: receiver.clone(),
+        stripe: stripe.clone(),
+        clock: parts.clock.clone(),
+        cutover_at: parts.cutover_at,
+        beat,
+    })
 }
 
 /// Keeps what histograms were told from piling up while nobody scrapes.

@@ -143,6 +143,7 @@ async fn run_on(
         grant_free_checkouts: config.stripe.grant_free_checkouts,
         park_unknown_prices: config.stripe.park_unknown_prices,
         money_back: money_back(&config.stripe),
+        catch_up_every: config.catch_up_every(),
         surface: config.surface(),
     };
     let daemon = Daemon::start_with(parts, Some(simulated)).await?;

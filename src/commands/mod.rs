@@ -9,6 +9,8 @@ pub mod grant;
 pub mod health;
 pub mod keys;
 pub mod openapi;
+pub mod reconcile;
+pub mod replay;
 pub mod serve;
 pub mod test_clock;
 pub mod tour;
@@ -22,6 +24,8 @@ pub enum Exit {
     Done,
     /// The check found differences.
     Differences,
+    /// Something of Stripe's is missing in the books, and nobody asked for it to be brought in.
+    Missing,
 }
 
 /// Wrong use or wrong configuration: exit code 2.

@@ -86,6 +86,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         grant_free_checkouts: config.stripe.grant_free_checkouts,
         park_unknown_prices: config.stripe.park_unknown_prices,
         money_back: money_back(&config.stripe),
+        catch_up_every: config.catch_up_every(),
         surface: config.surface(),
         store: store.clone(),
     })

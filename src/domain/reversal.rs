@@ -110,6 +110,16 @@ impl BackView {
 }
 
 impl Says {
+    /// Does it neither take nor freeze anything?
+    pub fn is_nothing(&self) -> bool {
+        match self {
+            Self::Refunded { back, .. } => *back == 0,
+            Self::Disputed { state, lost, .. } => *lost == 0 && *state != DisputeState::Open,
+            Self::Warned { open, .. } => !open,
+            Self::Credited { total, .. } => *total == 0,
+        }
+    }
+
     fn progress(&self) -> (u8, i64) {
         match self {
             Self::Refunded { back, .. } => (0, *back),

@@ -39,6 +39,7 @@ use self::auth::Keys;
 use self::directory::Directory;
 use self::health::WorkerAges;
 use self::listener::Limits;
+use self::native::replay::{NoReplay, Replay};
 use self::request::Measured;
 use self::scrape::Queues;
 use self::test_clock::{OffsetOnly, TestClock};
@@ -89,6 +90,8 @@ pub struct Parts {
     pub queues: Queues,
     /// Moves the time of a test database.
     pub test_clock: Arc<dyn TestClock>,
+    /// Looks at stored events again.
+    pub replay: Arc<dyn Replay>,
 }
 
 impl Deref for App {
@@ -121,6 +124,7 @@ impl App {
             metrics_public: true,
             queues: Queues::default(),
             test_clock,
+            replay: Arc::new(NoReplay),
         }))
     }
 
@@ -128,6 +132,12 @@ impl App {
     #[must_use]
     pub fn with_test_clock(self, test_clock: Arc<dyn TestClock>) -> Self {
         Self(Arc::new(Parts { test_clock, ..(*self.0).clone() }))
+    }
+
+    /// The same with what looks at stored events again.
+    #[must_use]
+    pub fn with_replay(self, replay: Arc<dyn Replay>) -> Self {
+        Self(Arc::new(Parts { replay, ..(*self.0).clone() }))
     }
 
     /// The same with metrics for everyone or for keys of finance and admin only.

@@ -12,8 +12,8 @@ use crate::clock::instant;
 use crate::meters::cells;
 use crate::meters::facts::Facts;
 use crate::meters::{list, process};
-use crate::store::Store;
 use crate::store::event_listings::EventQueue;
+use crate::store::{Store, StoreError};
 
 /// How long an answer of the database is shown again: however often somebody scrapes, it is asked once in this time.
 const REMEMBERED: Duration = Duration::from_secs(5);
@@ -23,14 +23,26 @@ const DATABASE_WAIT: Duration = Duration::from_secs(2);
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What was read, and when; none: the database did not answer.
-type Seen = Option<(Instant, Option<EventQueue>)>;
+type Seen = Option<(Instant, Option<Queued>)>;
+
+/// What waits in the database.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    events: EventQueue,
+    catch_up_lag_seconds: i64,
+}
+
+async fn queued(store: &Store) -> Result<Queued, StoreError> {
+    let families: Vec<&str> = list::event_families().into_keys().collect();
+    Ok(Queued { events: store.event_queue().await?, catch_up_lag_seconds: store.catch_up_lag(&families).await? })
+}
 
 /// The database's queues as they were last read. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Queues(Arc<Mutex<Seen>>);
 
 impl Queues {
-    async fn read(&self, store: &Store) -> Option<EventQueue> {
+    async fn read(&self, store: &Store) -> Option<Queued> {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, queue)) = last
             && at.elapsed() < REMEMBERED
@@ -41,7 +53,7 @@ impl Queues {
         if let Some((_, before)) = last {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((instant(), before));
         }
-        let read = tokio::time::timeout(DATABASE_WAIT, store.event_queue()).await;
+        let read = tokio::time::timeout(DATABASE_WAIT, queued(store)).await;
         let queue = match read {
             Ok(Ok(queue)) => Some(queue),
             Ok(Err(error)) => {
@@ -61,11 +73,13 @@ pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
     let mut facts = Facts::default();
     facts.value(&list::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], Some(1));
     facts.value(&list::DATABASE_UP, &[], Some(u8::from(queue.is_some())));
-    let counts = queue.map(|queue| [("received", queue.received), ("parked", queue.parked), ("dead", queue.dead)]);
+    let events = queue.map(|queue| queue.events);
+    let counts = events.map(|queue| [("received", queue.received), ("parked", queue.parked), ("dead", queue.dead)]);
     for (state, count) in counts.into_iter().flatten() {
         facts.value(&list::STRIPE_EVENTS, &[state], Some(count));
     }
-    facts.value(&list::STRIPE_EVENT_DUE_SECONDS, &[], queue.map(|queue| queue.oldest_due_seconds));
+    facts.value(&list::STRIPE_EVENT_DUE_SECONDS, &[], events.map(|queue| queue.oldest_due_seconds));
+    facts.value(&list::CATCH_UP_LAG_SECONDS, &[], queue.map(|queue| queue.catch_up_lag_seconds));
     let connections = app.store.connections();
     facts.value(&list::DATABASE_CONNECTIONS, &["idle"], Some(connections.idle));
     facts.value(&list::DATABASE_CONNECTIONS, &["used"], Some(connections.used));

@@ -15,6 +15,7 @@
 
 pub mod checkout;
 pub mod customer;
+pub mod described;
 pub mod facts;
 pub mod families;
 pub mod intent;
@@ -24,3 +25,4 @@ pub mod payment_intent;
 pub mod receive;
 pub mod reversal;
 pub mod subscription;
+pub mod synthetic;

@@ -81,14 +81,23 @@ impl Receiver {
         self.store_verified(body, EventOrigin::Webhook).await
     }
 
+    /// Stores an event that came over our own key rather than with a signature: listed by catch-up, or made by reconcile,
+    /// whose ids are not Stripe's. All else is as for a delivery.
+    pub async fn store_listed(&self, body: &[u8], origin: EventOrigin) -> Result<Received, ReceiveError> {
+        self.store_verified(body, origin).await
+    }
+
     async fn store_verified(&self, body: &[u8], origin: EventOrigin) -> Result<Received, ReceiveError> {
         let (event, ignored) = read(body, self.livemode)?;
-        let id = event.id.as_deref().filter(|id| StripeId::new(id).is_ok());
+        let is_id = |id: &&str| if origin == EventOrigin::Reconcile { fits(id) } else { StripeId::new(id).is_ok() };
+        let id = event.id.as_deref().filter(is_id);
         let id = id.ok_or_else(|| ReceiveError::NotAnEvent("`id` has to be an event's id (evt_...)".to_owned()))?;
         let kind = event.kind.as_deref().filter(|kind| fits(kind));
         let kind =
             kind.ok_or_else(|| ReceiveError::NotAnEvent("`type` has to be a text of 1 to 255 bytes".to_owned()))?;
-        crate::meters::STRIPE_EVENTS_RECEIVED.add(&[kind]);
+        if origin == EventOrigin::Webhook {
+            crate::meters::STRIPE_EVENTS_RECEIVED.add(&[kind]);
+        }
         // Nothing of Stripe's is older than the epoch, and the database's calendar ends somewhere before it.
         let created = event.created.filter(|created| *created >= Timestamp::UNIX_EPOCH);
         let new = NewEvent {
@@ -105,7 +114,7 @@ impl Receiver {
         if !self.intake.insert(new).await? {
             return Ok(Received::Duplicate);
         }
-        tracing::info!(event.id = id, event.kind = kind, "stored an event");
+        tracing::info!(event.id = id, event.kind = kind, origin = origin.word(), "stored an event");
         if let Some((reason, detail)) = ignored {
             tracing::warn!(event.id = id, reason, detail, "stored as ignored");
             return Ok(Received::Ignored(reason));

@@ -1,6 +1,8 @@
 //! Every metric: its name, what it is, what it says, and the values its labels may have. Other programs rely on these:
 //! a name or a value is added, and not changed.
 
+use std::collections::BTreeMap;
+
 /// What kind of metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -101,6 +103,16 @@ pub const EVENT_TYPES: &[&str] = &[
     "customer.updated",
 ];
 
+/// Those types by what they begin with, the text before the first point, such as invoice: each family is listed from
+/// Stripe on its own.
+pub fn event_families() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut families: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for kind in EVENT_TYPES {
+        families.entry(kind.split('.').next().unwrap_or(kind)).or_default().push(kind);
+    }
+    families
+}
+
 families! {
     /// Requests, by route.
     HTTP_REQUESTS = "creditd_http_requests_total", Counter,
@@ -144,6 +156,17 @@ families! {
     /// Oldest due.
     STRIPE_EVENT_DUE_SECONDS = "creditd_stripe_events_oldest_due_seconds", Gauge,
         "How long the oldest event that is due has been due; 0: none is.", [];
+    /// How far catch-up is behind.
+    CATCH_UP_LAG_SECONDS = "creditd_catch_up_lag_seconds", Gauge,
+        "Time since Stripe's list of events was last read to its end, by any daemon; 0: catch-up has never begun.", [];
+    /// What it found.
+    CATCH_UP_EVENTS = "creditd_catch_up_events_total", Counter,
+        "Events that catch-up listed: known (a delivery had brought them), new (lost until then), refused (no event at all).",
+        ["outcome": &["known", "new", "refused"]];
+    /// Its rounds.
+    CATCH_UP_ROUNDS = "creditd_catch_up_rounds_total", Counter,
+        "Rounds of catch-up: finished, continued (more pages than one round reads), elsewhere (another daemon is at it), failed.",
+        ["outcome": &["finished", "continued", "elsewhere", "failed"]];
     /// Commands.
     COMMANDS = "creditd_posting_commands_total", Counter,
         "Commands to the ledger, by kind and outcome; code says why one was rejected or failed.",
@@ -183,10 +206,10 @@ families! {
         "The most there may be: database.max_connections.", [];
     /// Workers.
     WORKER_AGE_SECONDS = "creditd_worker_last_round_age_seconds", Gauge,
-        "Time since a worker finished a round.", ["worker": &["inbox", "renewal", "retention"]];
+        "Time since a worker finished a round.", ["worker": &["catch_up", "inbox", "renewal", "retention"]];
     /// Late ones.
     WORKER_LATE = "creditd_worker_late", Gauge,
-        "1: the worker has finished no round for longer than it ever should.", ["worker": &["inbox", "renewal", "retention"]];
+        "1: the worker has finished no round for longer than it ever should.", ["worker": &["catch_up", "inbox", "renewal", "retention"]];
     /// The binary.
     BUILD_INFO = "creditd_build_info", Gauge, "1; the label tells the version.", ["version": &[]];
     /// Memory.

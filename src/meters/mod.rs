@@ -29,6 +29,10 @@ pub static STRIPE_EVENTS_RECEIVED: LazyLock<Counters> =
 pub static STRIPE_EVENTS_WORKED: LazyLock<Counters> = LazyLock::new(|| Counters::all(&list::STRIPE_EVENTS_WORKED));
 /// Questions asked of Stripe, by how they were answered.
 pub static STRIPE_QUESTIONS: LazyLock<Counters> = LazyLock::new(|| Counters::all(&list::STRIPE_QUESTIONS));
+/// Events that catch-up listed, by whether they were known.
+pub static CATCH_UP_EVENTS: LazyLock<Counters> = LazyLock::new(|| Counters::all(&list::CATCH_UP_EVENTS));
+/// Rounds of catch-up, by how they ended.
+pub static CATCH_UP_ROUNDS: LazyLock<Counters> = LazyLock::new(|| Counters::all(&list::CATCH_UP_ROUNDS));
 /// Commands answered, by kind, outcome and code.
 pub static COMMANDS: LazyLock<Counters> = LazyLock::new(|| Counters::of(&list::COMMANDS, &[]));
 /// Commands whose callers wait.
@@ -54,7 +58,15 @@ pub static CONNECTIONS_ENDED: LazyLock<Counters> = LazyLock::new(|| Counters::al
 
 /// Makes the series whose first value is zero, so that a rate sees the first thing that happens.
 pub fn prepare() {
-    for counters in [&WEBHOOK_DELIVERIES, &STRIPE_EVENTS_WORKED, &STRIPE_QUESTIONS, &READS, &CONNECTIONS_ENDED] {
+    for counters in [
+        &WEBHOOK_DELIVERIES,
+        &STRIPE_EVENTS_WORKED,
+        &STRIPE_QUESTIONS,
+        &CATCH_UP_EVENTS,
+        &CATCH_UP_ROUNDS,
+        &READS,
+        &CONNECTIONS_ENDED,
+    ] {
         LazyLock::force(counters);
     }
     for gauge in [&COMMANDS_WAITING, &READS_WAITING, &REQUESTS_IN_FLIGHT, &CONNECTIONS_OPEN] {

@@ -188,10 +188,7 @@ async fn insert(store: &Store, events: &[NewEvent]) -> Result<BTreeSet<String>, 
             .bind(column(events, |event| event.livemode))
             .bind(column(events, |event| event.object_id.as_deref()))
             .bind(column(events, |event| time(event.created_at)))
-            .bind(column(events, |event| match event.origin {
-                EventOrigin::Webhook => "webhook",
-                EventOrigin::CatchUp => "catch_up",
-            }))
+            .bind(column(events, |event| event.origin.word()))
             .bind(column(events, |event| event.body.as_slice()))
             .bind(column(events, |event| event.ignored.as_ref().map(|(reason, _)| *reason)))
             .bind(column(events, |event| event.ignored.as_ref().map(|(_, detail)| detail.as_str())))

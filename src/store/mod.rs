@@ -8,7 +8,9 @@
 //! 0.9's `begin` is not cancel-safe); every statement on an account's tables names the account.
 
 pub mod accounts;
+pub mod booked;
 pub mod catalog;
+pub mod catch_up;
 pub mod census;
 pub mod customers;
 mod error;

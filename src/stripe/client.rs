@@ -17,6 +17,9 @@ use super::outcome::WriteOutcome;
 /// The largest page Stripe gives.
 pub const PAGE_LIMIT: i64 = 100;
 
+/// Most types of events Stripe takes in one question.
+pub const EVENT_TYPES_MAX: usize = 20;
+
 /// Longer than any id of Stripe's (255 by its documentation).
 const ID_BYTES_MAX: usize = 255;
 
@@ -180,9 +183,37 @@ pub enum Fetch {
         created_gte: Timestamp,
         /// Only events some endpoint has not answered: the quick pass.
         only_undelivered: bool,
+        /// Only events of these types, [`EVENT_TYPES_MAX`] at most; none: of all.
+        types: Vec<&'static str>,
         /// The last event of the page before.
         starting_after: Option<StripeId>,
     },
+    /// Objects of one kind, newest first, to compare with the books.
+    Listed {
+        /// Which kind.
+        what: Listing,
+        /// Only objects created at or after this second.
+        created_gte: Timestamp,
+        /// The last object of the page before.
+        starting_after: Option<StripeId>,
+    },
+}
+
+/// Kinds of objects that are listed whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Listing {
+    /// Complete checkout sessions.
+    Sessions,
+    /// Paid invoices.
+    Invoices,
+    /// Payment intents, whatever their status.
+    PaymentIntents,
+    /// Subscriptions, ended ones too.
+    Subscriptions,
+    /// Refunds.
+    Refunds,
+    /// Disputes.
+    Disputes,
 }
 
 impl Fetch {
@@ -233,11 +264,25 @@ impl Fetch {
             Self::DisputesOf { charge, starting_after } => {
                 format!("/v1/disputes?charge={charge}&limit={PAGE_LIMIT}{}", after(starting_after.as_ref()))
             }
-            Self::Events { created_gte, only_undelivered, starting_after } => {
+            Self::Events { created_gte, only_undelivered, types, starting_after } => {
                 let undelivered = if *only_undelivered { "&delivery_success=false" } else { "" };
                 let second = created_gte.as_second();
                 let after = after(starting_after.as_ref());
-                format!("/v1/events?created[gte]={second}{undelivered}&limit={PAGE_LIMIT}{after}")
+                let types = types.iter().enumerate().map(|(place, kind)| format!("&types[{place}]={kind}"));
+                let types: String = types.collect();
+                format!("/v1/events?created[gte]={second}{undelivered}&limit={PAGE_LIMIT}{after}{types}")
+            }
+            Self::Listed { what, created_gte, starting_after } => {
+                let (second, after) = (created_gte.as_second(), after(starting_after.as_ref()));
+                let (path, status) = match what {
+                    Listing::Sessions => ("checkout/sessions", "&status=complete"),
+                    Listing::Invoices => ("invoices", "&status=paid"),
+                    Listing::PaymentIntents => ("payment_intents", ""),
+                    Listing::Subscriptions => ("subscriptions", "&status=all"),
+                    Listing::Refunds => ("refunds", ""),
+                    Listing::Disputes => ("disputes", ""),
+                };
+                format!("/v1/{path}?created[gte]={second}&limit={PAGE_LIMIT}{after}{status}")
             }
         }
     }

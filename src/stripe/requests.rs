@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use stripe_billing::InvoiceStatus;
 use stripe_billing::SubscriptionScheduleEndBehavior;
 use stripe_billing::billing_portal_session::CreateBillingPortalSession;
 use stripe_billing::credit_note::RetrieveCreditNote;
 use stripe_billing::credit_note_line_item::ListCreditNoteCreditNoteLineItem;
 use stripe_billing::invoice::{
     CreateInvoice, CreateInvoiceAutomaticTax, CreateInvoicePendingInvoiceItemsBehavior, FinalizeInvoiceInvoice,
-    PayInvoice, RetrieveInvoice, VoidInvoiceInvoice,
+    ListInvoice, PayInvoice, RetrieveInvoice, VoidInvoiceInvoice,
 };
 use stripe_billing::invoice_item::{CreateInvoiceItem, PricingParam};
 use stripe_billing::invoice_line_item::ListInvoiceInvoiceLineItem;
@@ -27,7 +28,6 @@ use stripe_billing::subscription_schedule::{
     UpdateSubscriptionSchedulePhases, UpdateSubscriptionSchedulePhasesEndDate, UpdateSubscriptionSchedulePhasesItems,
     UpdateSubscriptionSchedulePhasesProrationBehavior, UpdateSubscriptionSchedulePhasesStartDate,
 };
-use stripe_checkout::CheckoutSessionMode;
 use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionCustomerCreation, CreateCheckoutSessionLineItems,
     CreateCheckoutSessionLineItemsPriceData, CreateCheckoutSessionPaymentIntentData,
@@ -35,6 +35,7 @@ use stripe_checkout::checkout_session::{
     CreateCheckoutSessionSubscriptionData, ExpireCheckoutSession, ListCheckoutSession, ListLineItemsCheckoutSession,
     RetrieveCheckoutSession,
 };
+use stripe_checkout::{CheckoutSessionMode, CheckoutSessionStatus};
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::charge::RetrieveCharge;
 use stripe_core::customer::{CreateCustomer, RetrieveCustomer, UpdateCustomer, UpdateCustomerInvoiceSettings};
@@ -48,7 +49,7 @@ use stripe_core::payment_intent::{
 use stripe_core::refund::{CreateRefund, CreateRefundReason, ListRefund, RetrieveRefund};
 use stripe_types::{Currency as CurrencyParam, RangeQueryTs};
 
-use super::client::{Fetch, PAGE_LIMIT, StripeId};
+use super::client::{Fetch, Listing, PAGE_LIMIT, StripeId};
 use super::frozen::{Frozen, Metadata, WriteError, WriteMethod};
 use super::write::{
     AfterLast, Buyer, CancelReason, Charge, Checkout, CheckoutLine, InvoiceItem, ItemChange, ItemCharge, NewCustomer,
@@ -436,10 +437,45 @@ fn build(what: &Fetch) -> RequestBuilder {
             let request = ListDispute::new().charge(charge.as_str()).limit(PAGE_LIMIT);
             page(request, starting_after.as_ref(), ListDispute::starting_after).build()
         }
-        Fetch::Events { created_gte, only_undelivered, starting_after } => {
+        Fetch::Events { created_gte, only_undelivered, types, starting_after } => {
             let request = ListEvent::new().created(RangeQueryTs::gte(created_gte.as_second())).limit(PAGE_LIMIT);
             let request = if *only_undelivered { request.delivery_success(false) } else { request };
+            let types: Vec<String> = types.iter().map(|kind| (*kind).to_owned()).collect();
+            let request = if types.is_empty() { request } else { request.types(types) };
             page(request, starting_after.as_ref(), ListEvent::starting_after).build()
+        }
+        Fetch::Listed { what, created_gte, starting_after } => listed(*what, *created_gte, starting_after.as_ref()),
+    }
+}
+
+fn listed(what: Listing, created_gte: Timestamp, after: Option<&StripeId>) -> RequestBuilder {
+    let created = RangeQueryTs::gte(created_gte.as_second());
+    match what {
+        Listing::Sessions => {
+            let request = ListCheckoutSession::new().created(created).limit(PAGE_LIMIT);
+            let request = request.status(CheckoutSessionStatus::Complete);
+            page(request, after, ListCheckoutSession::starting_after).build()
+        }
+        Listing::Invoices => {
+            let request = ListInvoice::new().created(created).limit(PAGE_LIMIT).status(InvoiceStatus::Paid);
+            page(request, after, ListInvoice::starting_after).build()
+        }
+        Listing::PaymentIntents => {
+            let request = ListPaymentIntent::new().created(created).limit(PAGE_LIMIT);
+            page(request, after, ListPaymentIntent::starting_after).build()
+        }
+        Listing::Subscriptions => {
+            let request = ListSubscription::new().created(created).limit(PAGE_LIMIT);
+            let request = request.status(ListSubscriptionStatus::All);
+            page(request, after, ListSubscription::starting_after).build()
+        }
+        Listing::Refunds => {
+            let request = ListRefund::new().created(created).limit(PAGE_LIMIT);
+            page(request, after, ListRefund::starting_after).build()
+        }
+        Listing::Disputes => {
+            let request = ListDispute::new().created(created).limit(PAGE_LIMIT);
+            page(request, after, ListDispute::starting_after).build()
         }
     }
 }

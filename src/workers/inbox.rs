@@ -9,20 +9,25 @@ use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio_util::sync::CancellationToken;
 
 use super::Beat;
-use super::resolve::{self, Setback};
+use super::resolve::{self, Setback, Tally};
+use crate::domain::catalog::Catalog;
 use crate::domain::ids::AccountId;
 use crate::inbox::intent::{Intent, Interpretation, Why};
 use crate::inbox::interpret::{Answers, Context, interpret};
 use crate::inbox::reversal::MoneyBackPolicy;
 use crate::posting::Posting;
 use crate::store::event_intake::EventIntake;
-use crate::store::events::{Closed, LeasedEvent, StoredInput, Why as StoredWhy};
+use crate::store::events::{Closed, Ended, Ending, LeasedEvent, StoredInput, Why as StoredWhy};
 use crate::store::{Store, StoreError};
 use crate::stripe::client::{Fetch, StripeClient, StripeError};
 use crate::stripe::wire::{Event, Wire};
 
-/// Events looked at in one round.
-const ROUND: i64 = 64;
+/// Events taken together: each may be of a megabyte, and all are in memory.
+const ROUND: i64 = 32;
+/// Times a daemon looks for others when another one was faster.
+const LEASE_TRIES: usize = 4;
+/// Commits of outcomes under way at once, while other events are worked on.
+const RECORDING: usize = 2;
 /// Events worked on at once by one daemon.
 const CONCURRENCY: usize = 8;
 /// Deliveries waiting to be stored from which on events are worked on one at a time: Stripe waits for an answer, what is
@@ -32,7 +37,7 @@ const INTAKE_BUSY: usize = 8;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// How long a worker has an event for itself, and how often it asks for more while it works: an event of a daemon that
 /// died is taken up again within half a minute.
-const LEASE_SECONDS: i32 = 30;
+pub(super) const LEASE_SECONDS: i32 = 30;
 const LEASE_EXTENDED_EVERY: Duration = Duration::from_secs(10);
 /// Wait between rounds when nothing wakes the worker.
 const IDLE: Duration = Duration::from_secs(1);
@@ -40,7 +45,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// wait while it was being claimed.
 const WAITING_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
 /// Questions asked for one event: pages of lines, an intent, a charge; more is a loop.
-const QUESTIONS_MAX: usize = 120;
+pub(super) const QUESTIONS_MAX: usize = 120;
 /// Times an event is tried before it is given up: about ten days with the delays below. What is parked waits for a
 /// person and is never given up: it is money, and its cause may go after a month.
 const ATTEMPTS_MAX: i32 = 40;
@@ -102,8 +107,32 @@ enum Step {
     Close(Closed, Option<Why>, Option<AccountId>),
     Park(Why, Option<AccountId>),
     Retry(Why, Option<AccountId>),
-    /// Ignored until a payment of ours has one of these ids.
-    Wait(Why, Vec<String>),
+}
+
+/// How work on an event ended, not recorded yet.
+pub(super) struct HowEnded {
+    how: Ended,
+    why: Option<StoredWhy>,
+    account: Option<AccountId>,
+}
+
+impl HowEnded {
+    /// To be recorded for this event.
+    pub(super) fn of<'a>(&self, event: &'a LeasedEvent) -> Ending<'a> {
+        Ending { event, how: self.how, why: self.why.clone(), account: self.account }
+    }
+}
+
+/// An event that was worked on.
+struct Worked {
+    event: LeasedEvent,
+    ending: HowEnded,
+}
+
+impl Worked {
+    fn ending(&self) -> Ending<'_> {
+        self.ending.of(&self.event)
+    }
 }
 
 impl InboxWorker {
@@ -137,39 +166,69 @@ impl InboxWorker {
         }
     }
 
-    /// One round: works on everything due, a bounded number at once. Answers how many events were taken.
+    /// One round: works on what is due, a bounded number at once. Answers how many events were taken.
     pub async fn round(&self) -> Result<usize, StoreError> {
-        let due = self.store.due_events(ROUND).await?;
-        let taken = futures_util::stream::iter(due)
-            .map(|id| async move { self.take(&id).await })
+        let mut leased = Vec::new();
+        for _ in 0..LEASE_TRIES {
+            let due = self.store.due_events(ROUND).await?;
+            if due.is_empty() {
+                break;
+            }
+            leased = self.store.lease_events(&due, LEASE_SECONDS).await?;
+            // Another daemon took all of these: there may be more behind them.
+            if !leased.is_empty() {
+                break;
+            }
+        }
+        let (taken, leased_at) = (leased.len(), crate::clock::instant());
+        futures_util::stream::iter(leased)
+            .map(|event| async move { self.take(event, leased_at.elapsed()).await })
             .buffer_unordered(CONCURRENCY)
-            .filter(|taken| std::future::ready(*taken))
-            .count()
+            .filter_map(std::future::ready)
+            .ready_chunks(CONCURRENCY)
+            .for_each_concurrent(RECORDING, |worked| async move { self.record(&worked).await })
             .await;
         (self.beat)();
         Ok(taken)
     }
 
-    async fn take(&self, id: &str) -> bool {
+    /// Works on an event that was leased so long ago; none: somebody else has it by now.
+    async fn take(&self, event: LeasedEvent, waited: Duration) -> Option<Worked> {
         let _turn = self.turns.wait().await;
-        match self.store.lease_event(id, LEASE_SECONDS).await {
-            Ok(None) => false,
-            Ok(Some(event)) => {
-                if let Err(error) = self.work_under_lease(&event).await {
-                    // The lease ends by itself and the event is taken again.
-                    tracing::warn!(event.id = %event.id, %error, "an event's outcome could not be recorded");
+        if waited >= LEASE_EXTENDED_EVERY {
+            match self.store.extend_event_lease(&event, LEASE_SECONDS).await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    tracing::warn!(event.id = %event.id, %error, "an event could not be leased");
+                    return None;
                 }
-                true
             }
-            Err(error) => {
-                tracing::warn!(event.id = %id, %error, "an event could not be leased");
-                false
+        }
+        let ending = self.work_under_lease(&event, &mut Tally::default()).await;
+        Some(Worked { event, ending })
+    }
+
+    /// Records how several events ended, in one commit; where that fails, each alone.
+    async fn record(&self, worked: &[Worked]) {
+        let endings: Vec<Ending<'_>> = worked.iter().map(Worked::ending).collect();
+        let Err(error) = self.store.end_events(&endings).await.map(|ended| warn_of_lost(worked, &ended)) else {
+            return;
+        };
+        if endings.len() > 1 {
+            tracing::warn!(%error, events = endings.len(), "outcomes could not be recorded together; recording each alone");
+        }
+        for ending in endings {
+            let id = &ending.event.id;
+            if let Err(error) = self.store.end_event(ending.clone()).await {
+                // The lease ends by itself and the event is taken again.
+                tracing::warn!(event.id = %id, %error, "an event's outcome could not be recorded");
             }
         }
     }
 
-    async fn work_on(&self, event: &LeasedEvent) -> Result<(), StoreError> {
-        let step = match self.step(event).await {
+    async fn work_on(&self, event: &LeasedEvent, tally: &mut Tally) -> HowEnded {
+        let step = match self.step(event, tally).await {
             Ok(step) => step,
             Err(error) => Step::Retry(Why::new("database", error.to_string()), None),
         };
@@ -178,22 +237,17 @@ impl InboxWorker {
                 crate::meters::STRIPE_EVENTS_WORKED.add(&[how.word()]);
                 let reason = why.as_ref().map_or("", |why| why.code);
                 tracing::info!(event.id = %event.id, event.kind = %event.event_type, outcome = ?how, reason, "worked on an event");
-                self.store.close_event(event, how, why.map(stored).as_ref(), account).await
+                HowEnded { how: Ended::Closed(how), why: why.map(stored), account }
             }
-            Step::Wait(why, aliases) => {
-                crate::meters::STRIPE_EVENTS_WORKED.add(&[Closed::Ignored.word()]);
-                tracing::info!(event.id = %event.id, event.kind = %event.event_type, outcome = ?Closed::Ignored, reason = why.code, "worked on an event");
-                self.store.close_waiting_event(event, &stored(why), &aliases).await
-            }
-            Step::Park(why, account) => self.later(event, true, why, account).await,
-            Step::Retry(why, account) => self.later(event, false, why, account).await,
+            Step::Park(why, account) => later(event, true, why, account),
+            Step::Retry(why, account) => later(event, false, why, account),
         }
     }
 
-    /// Works on an event and keeps its lease meanwhile. Who lost it finishes all the same: the door and the fence decide
-    /// what comes of it.
-    async fn work_under_lease(&self, event: &LeasedEvent) -> Result<(), StoreError> {
-        let mut work = std::pin::pin!(self.work_on(event));
+    /// Works on an event and keeps its lease meanwhile; what it gives is still to be recorded. Who lost the lease finishes
+    /// all the same: the door and the fence decide what comes of it.
+    pub(super) async fn work_under_lease(&self, event: &LeasedEvent, tally: &mut Tally) -> HowEnded {
+        let mut work = std::pin::pin!(self.work_on(event, tally));
         loop {
             tokio::select! {
                 done = &mut work => return done,
@@ -208,27 +262,7 @@ impl InboxWorker {
         }
     }
 
-    async fn later(
-        &self,
-        event: &LeasedEvent,
-        parked: bool,
-        why: Why,
-        account: Option<AccountId>,
-    ) -> Result<(), StoreError> {
-        if !parked && event.attempts >= ATTEMPTS_MAX {
-            crate::meters::STRIPE_EVENTS_WORKED.add(&[Closed::Dead.word()]);
-            tracing::error!(event.id = %event.id, reason = why.code, detail = %why.detail, "an event was given up");
-            return self.store.close_event(event, Closed::Dead, Some(&stored(why)), account).await;
-        }
-        crate::meters::STRIPE_EVENTS_WORKED.add(&[if parked { "parked" } else { "retry" }]);
-        let place = usize::try_from(event.attempts.saturating_sub(1)).unwrap_or(0).min(DELAYS.len() - 1);
-        let seconds = DELAYS[place];
-        tracing::warn!(event.id = %event.id, parked, reason = why.code, detail = %why.detail, retry_in_seconds = seconds,
-            "an event has to wait");
-        self.store.delay_event(event, parked, &stored(why), account, seconds).await
-    }
-
-    async fn step(&self, leased: &LeasedEvent) -> Result<Step, StoreError> {
+    async fn step(&self, leased: &LeasedEvent, tally: &mut Tally) -> Result<Step, StoreError> {
         let event = match Event::from_slice(&leased.body) {
             Ok(event) => event,
             Err(error) => return Ok(Step::Park(Why::new("unreadable", error.to_string()), None)),
@@ -240,16 +274,8 @@ impl InboxWorker {
         }
         let catalog = self.posting.newest_catalog(&self.store).await?;
         for _ in 0..QUESTIONS_MAX {
-            let context = Context {
-                catalog: &catalog.catalog,
-                answers: &answers,
-                cutover_at: self.cutover_at,
-                grant_free_checkouts: self.grant_free_checkouts,
-                park_unknown_prices: self.park_unknown_prices,
-                money_back: self.money_back,
-            };
-            match interpret(&event, context) {
-                Interpretation::Act(intents) => return self.act(intents).await,
+            match interpret(&event, self.context(&catalog.catalog, &answers)) {
+                Interpretation::Act(intents) => return self.act(leased, intents, tally).await,
                 Interpretation::Ignore(why) => return Ok(Step::Close(Closed::Ignored, Some(why), None)),
                 Interpretation::Park(why) => return Ok(Step::Park(why, None)),
                 Interpretation::Ask(questions) => {
@@ -263,6 +289,18 @@ impl InboxWorker {
             }
         }
         Ok(Step::Park(Why::new("too_many_questions", "interpretation keeps asking Stripe"), None))
+    }
+
+    /// What interpretation knows besides the event.
+    pub(super) const fn context<'a>(&self, catalog: &'a Catalog, answers: &'a Answers) -> Context<'a> {
+        Context {
+            catalog,
+            answers,
+            cutover_at: self.cutover_at,
+            grant_free_checkouts: self.grant_free_checkouts,
+            park_unknown_prices: self.park_unknown_prices,
+            money_back: self.money_back,
+        }
     }
 
     /// Asks Stripe one question and keeps the answer beside the event.
@@ -287,11 +325,11 @@ impl InboxWorker {
         Ok(Ok(input))
     }
 
-    async fn act(&self, intents: Vec<Intent>) -> Result<Step, StoreError> {
+    async fn act(&self, event: &LeasedEvent, intents: Vec<Intent>, tally: &mut Tally) -> Result<Step, StoreError> {
         let mut account = None;
         let mut linked = false;
         for intent in intents {
-            match resolve::carry_out(&self.store, &self.posting, intent).await {
+            match resolve::carry_out(&self.store, &self.posting, intent, tally).await {
                 Ok(done) => {
                     account = Some(done.account);
                     linked |= done.linked;
@@ -299,7 +337,10 @@ impl InboxWorker {
                         self.wake.notify_one();
                     }
                 }
-                Err(Setback::Wait(why, aliases)) => return Ok(Step::Wait(why, aliases)),
+                Err(Setback::Wait(why, aliases)) => {
+                    self.store.wait_for_payment(&event.id, &aliases).await?;
+                    return Ok(Step::Close(Closed::Ignored, Some(why), account));
+                }
                 Err(Setback::Park(why)) => return Ok(Step::Park(why, account)),
                 Err(Setback::Retry(why)) => return Ok(Step::Retry(why, account)),
                 Err(Setback::Store(error)) => return Err(error),
@@ -311,6 +352,35 @@ impl InboxWorker {
         }
         Ok(Step::Close(Closed::Processed, None, account))
     }
+}
+
+/// The lease of an event whose outcome could not be recorded was lost; it is worked on again by who has it now.
+fn warn_of_lost(worked: &[Worked], ended: &[String]) {
+    for lost in worked.iter().filter(|worked| !ended.contains(&worked.event.id)) {
+        tracing::warn!(event.id = %lost.event.id, "an event's outcome is not recorded: its lease was lost");
+    }
+}
+
+/// An event that has to wait: parked, to be tried again, or, after too many tries, given up.
+fn later(event: &LeasedEvent, parked: bool, why: Why, account: Option<AccountId>) -> HowEnded {
+    if !parked && event.attempts >= ATTEMPTS_MAX {
+        crate::meters::STRIPE_EVENTS_WORKED.add(&[Closed::Dead.word()]);
+        tracing::error!(event.id = %event.id, event.kind = %event.event_type, reason = why.code, detail = %why.detail,
+            "an event was given up: mend the cause, then creditd replay");
+        return HowEnded { how: Ended::Closed(Closed::Dead), why: Some(stored(why)), account };
+    }
+    crate::meters::STRIPE_EVENTS_WORKED.add(&[if parked { "parked" } else { "retry" }]);
+    let place = usize::try_from(event.attempts.saturating_sub(1)).unwrap_or(0).min(DELAYS.len() - 1);
+    let seconds = DELAYS[place];
+    let how = if parked { Ended::Parked(seconds) } else { Ended::Retry(seconds) };
+    let state = how.word();
+    if event.state == state && event.reason.as_deref() == Some(why.code) {
+        tracing::debug!(event.id = %event.id, state, reason = why.code, retry_in_seconds = seconds, "an event still has to wait");
+    } else {
+        tracing::info!(event.id = %event.id, event.kind = %event.event_type, state, reason = why.code,
+            detail = %why.detail, retry_in_seconds = seconds, "an event has to wait");
+    }
+    HowEnded { how, why: Some(stored(why)), account }
 }
 
 /// How Stripe took a question, as a metric's word.

@@ -4,8 +4,11 @@
 //! are rows with a token; the outcome is written only by who still holds it. No transaction is open during a call to
 //! Stripe.
 
+pub mod catch_up;
 pub mod inbox;
+pub mod reconcile;
 pub mod renewal;
+pub mod replay;
 mod resolve;
 pub mod retention;
 

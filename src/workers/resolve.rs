@@ -23,6 +23,24 @@ pub(super) struct Done {
     pub paid: bool,
 }
 
+/// How the commands of an event ended, as far as they got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Commands that changed something.
+    pub applied: u32,
+    /// Commands that had been applied before.
+    pub repeated: u32,
+}
+
+impl Tally {
+    const fn count(&mut self, decision: &Decision) {
+        match decision {
+            Decision::Applied(_) => self.applied = self.applied.saturating_add(1),
+            Decision::AlreadyApplied(_) => self.repeated = self.repeated.saturating_add(1),
+        }
+    }
+}
+
 /// Why it was not done.
 pub(super) enum Setback {
     /// Until its cause goes.
@@ -72,28 +90,33 @@ fn code_of(rejection: &Rejection) -> &'static str {
 }
 
 /// Carries out one intent: finds or makes the account, claims the payment, posts everything it bought.
-pub(super) async fn carry_out(store: &Store, posting: &Posting, intent: Intent) -> Result<Done, Setback> {
+pub(super) async fn carry_out(
+    store: &Store,
+    posting: &Posting,
+    intent: Intent,
+    tally: &mut Tally,
+) -> Result<Done, Setback> {
     match intent {
         Intent::Link(who) => {
             check_link(store, &who).await?;
             let (account, linked) = find_account(store, &who).await?;
-            open(posting, account).await?;
+            open(posting, account, tally).await?;
             Ok(Done { account, linked, paid: false })
         }
-        Intent::Payment(payment) => pay(store, posting, *payment).await,
+        Intent::Payment(payment) => pay(store, posting, *payment, tally).await,
         Intent::Subscription(seen, who) => {
             let (account, linked) = find_account(store, &who).await?;
             claim_subscription(store, account, &seen.subscription).await?;
-            let _: Decision = posting.post(account, None, Command::SubscriptionSeen(*seen)).await?;
+            tally.count(&posting.post(account, None, Command::SubscriptionSeen(*seen)).await?);
             Ok(Done { account, linked, paid: false })
         }
         Intent::RenewalLost(lost, who) => {
             let (account, linked) = find_account(store, &who).await?;
             claim_subscription(store, account, &lost.subscription).await?;
-            let _: Decision = posting.post(account, None, Command::RenewalLost(lost)).await?;
+            tally.count(&posting.post(account, None, Command::RenewalLost(lost)).await?);
             Ok(Done { account, linked, paid: false })
         }
-        Intent::MoneyBack(seen) => give_back(store, posting, *seen).await,
+        Intent::MoneyBack(seen) => give_back(store, posting, *seen, tally).await,
     }
 }
 
@@ -107,8 +130,8 @@ async fn claim_subscription(store: &Store, account: AccountId, subscription: &st
     Err(Setback::Park(Why::new("subscription_conflict", detail)))
 }
 
-async fn open(posting: &Posting, account: AccountId) -> Result<(), Setback> {
-    let _: Decision = posting.post(account, None, Command::Open).await?;
+async fn open(posting: &Posting, account: AccountId, tally: &mut Tally) -> Result<(), Setback> {
+    tally.count(&posting.post(account, None, Command::Open).await?);
     Ok(())
 }
 
@@ -123,7 +146,7 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Setback> {
     }
 }
 
-async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent) -> Result<Done, Setback> {
+async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent, tally: &mut Tally) -> Result<Done, Setback> {
     check_metadata(&payment.metadata)?;
     check_wallets(store, &payment).await?;
     let (account, linked) = find_account(store, &payment.who).await?;
@@ -136,7 +159,7 @@ async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent) -> Result
     };
     for plan in payment.plans {
         let command = Command::PlanPaid(plan_paid(plan, claimed, &payment.metadata));
-        let _: Decision = posting.post(account, None, command).await?;
+        tally.count(&posting.post(account, None, command).await?);
     }
     if !payment.grants.is_empty() {
         let mut grants = Vec::with_capacity(payment.grants.len());
@@ -150,14 +173,14 @@ async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent) -> Result
             grants,
             metadata: payment.metadata,
         };
-        let _: Decision = posting.post(account, None, Command::Purchase(purchase)).await?;
+        tally.count(&posting.post(account, None, Command::Purchase(purchase)).await?);
     }
     Ok(Done { account, linked, paid: true })
 }
 
 /// Money of one of our payments went back. What is of no payment of ours is somebody else's, unless its payment is yet
 /// to come: then it is taken up.
-async fn give_back(store: &Store, posting: &Posting, seen: MoneyBackSeen) -> Result<Done, Setback> {
+async fn give_back(store: &Store, posting: &Posting, seen: MoneyBackSeen, tally: &mut Tally) -> Result<Done, Setback> {
     let found = store.find_payments(&seen.aliases).await?;
     let Some(first) = found.first() else {
         let detail = format!("no payment of ours has {}; it is taken up when one does", seen.aliases.join(", "));
@@ -175,6 +198,7 @@ async fn give_back(store: &Store, posting: &Posting, seen: MoneyBackSeen) -> Res
     }
     let command = Command::MoneyBack(MoneyBack { payment: first.payment, views: seen.views });
     let decision = posting.post(first.account, None, command).await?;
+    tally.count(&decision);
     if let (Decision::Applied(Outcome::Reversed { taken, owed, waived, .. }), payment) = (&decision, first.payment) {
         tracing::info!(%payment, %taken, %owed, %waived, "money of a payment went back");
     }

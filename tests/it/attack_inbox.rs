@@ -3,7 +3,7 @@
 use creditd::commands::daemon::Daemon;
 use creditd::simulator::{Outcome, Simulator};
 use creditd::store::StoreError;
-use creditd::store::events::{WAITING_FOR_CUSTOMER, Why};
+use creditd::store::events::{Ended, Ending, WAITING_FOR_CUSTOMER, Why};
 use rstest::rstest;
 use serde_json::{Value, json};
 use sqlx::Executor;
@@ -164,7 +164,8 @@ async fn a_wake_is_not_lost_to_a_worker_that_looked_before_it() {
     let slow = app.store.lease_event(&invoice, 600).await.unwrap().expect("it is free");
     assert_eq!(app.store.wake_parked(&WAITING_FOR_CUSTOMER).await.unwrap(), 1);
     let why = Why { reason: "unknown_customer".to_owned(), detail: "as it was before".to_owned() };
-    let late = app.store.delay_event(&slow, true, &why, None, 21_600).await;
+    let ending = Ending { event: &slow, how: Ended::Parked(21_600), why: Some(why), account: None };
+    let late = app.store.end_event(ending).await;
     assert!(matches!(late, Err(StoreError::LostLease(_))), "{late:?}");
     app.settle().await;
     app.finish().await;

@@ -52,6 +52,7 @@ INSERT INTO stripe_inputs VALUES ('evt_1', '/v1/invoices/in_1', 200, NULL, '2026
 INSERT INTO outbox (bucket, message_id, topic, payload, created_at, due_at, lease_token, leased_until)
 VALUES (0, '00000000-0000-7000-8000-0000000000d4', 'grant.created', '{}', '2026-01-01Z', '2026-01-01Z', '00000000-0000-7000-8000-0000000000d3', '2026-01-02Z');
 INSERT INTO account_work VALUES (10, '00000000-0000-7000-8000-00000000000a', '2026-01-01Z');
+INSERT INTO catch_up_streams VALUES ('checkout', NULL, '2026-01-01Z', '2026-01-02Z', 'evt_1', 1, '2026-01-02Z', NULL);
 INSERT INTO leases VALUES ('catch_up', '00000000-0000-7000-8000-0000000000d3', 1, '2026-01-02Z');
 ";
 
@@ -319,6 +320,11 @@ fn events_and_queues() -> Vec<Attempt> {
         attempt("account_work_bucket_range", "account_work", json!({ "bucket": -1 })),
         attempt("leases_pkey", "leases", json!({})),
         attempt("leases_fence_counts_up", "leases", json!({ "fence": 0 })),
+        attempt("catch_up_streams_pkey", "catch_up_streams", json!({})),
+        attempt("catch_up_streams_name_length", "catch_up_streams", json!({ "stream": "" })),
+        attempt("catch_up_streams_after_length", "catch_up_streams", json!({ "pass_after": long(256) })),
+        attempt("catch_up_streams_fence_counts_up", "catch_up_streams", json!({ "fence": 0 })),
+        attempt("catch_up_streams_place_needs_pass", "catch_up_streams", json!({ "pass_since": null })),
     ]
 }
 

@@ -8,7 +8,7 @@ use creditd::store::keys::{KeyImport, Revocation};
 use crate::http_api::Api;
 
 /// Method, path, and the scopes that get past the door.
-const ROUTES: [(&str, &str, &[Scope]); 10] = [
+const ROUTES: [(&str, &str, &[Scope]); 11] = [
     ("POST", "/api/v1/check", &[Scope::App, Scope::Admin]),
     ("POST", "/api/v1/track", &[Scope::App, Scope::Admin]),
     ("POST", "/api/v1/track/batch", &[Scope::App, Scope::Admin]),
@@ -17,6 +17,7 @@ const ROUTES: [(&str, &str, &[Scope]); 10] = [
     ("GET", "/api/v1/customers/ada/grants", &Scope::ALL),
     ("GET", "/api/v1/customers/ada/entries", &Scope::ALL),
     ("GET", "/api/v1/stripe-events", &[Scope::Finance, Scope::Admin]),
+    ("POST", "/api/v1/stripe-events/evt_1/replay", &[Scope::Admin]),
     ("POST", "/api/v1/grants", &[Scope::Admin]),
     ("POST", "/api/v1/test-clock/advance", &[Scope::Admin]),
 ];

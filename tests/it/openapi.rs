@@ -238,6 +238,8 @@ impl Checked<'_> {
         }
         self.call(200, "GET", "/api/v1/customers/ada/grants", None).await;
         self.call(404, "GET", "/api/v1/stripe-events/evt_none", None).await;
+        self.call(404, "POST", "/api/v1/stripe-events/evt_none/replay", Some(json!({}))).await;
+        self.call(400, "POST", "/api/v1/stripe-events/evt_none/replay", Some(json!({ "apply": "yes" }))).await;
         self.call(400, "GET", "/api/v1/stripe-events?state=lost", None).await;
         let clock = format!("{api}/test-clock/advance");
         self.call(200, "POST", &clock, Some(json!({ "seconds": 60 }))).await;

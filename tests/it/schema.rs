@@ -1,8 +1,8 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
 use creditd::store::{
-    accounts, catalog, census, customers, event_intake, event_listings, event_waits, events, instance, keys, leases,
-    ledger, listings, payments, reports, retention, reversals, verify, work,
+    accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, event_waits, events,
+    instance, keys, leases, ledger, listings, payments, reports, retention, reversals, verify, work,
 };
 use sqlx::{Executor, PgPool};
 
@@ -203,9 +203,11 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 20] = [
+    let files: [(&'static str, &[&'static str]); 22] = [
         ("accounts", &accounts::STATEMENTS),
+        ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
+        ("catch_up", &catch_up::STATEMENTS),
         ("census", &census::STATEMENTS),
         ("customers", &customers::STATEMENTS),
         ("event_listings", &event_listings::STATEMENTS),

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Response};
 use creditd::clock;
-use creditd::stripe::client::{Fetch, Fetched, StripeClient, StripeError, StripeId};
+use creditd::stripe::client::{Fetch, Fetched, Listing, StripeClient, StripeError, StripeId};
 use creditd::stripe::fake::RecordingFake;
 use creditd::stripe::requests::request_path;
 use creditd::stripe::transport::{
@@ -107,7 +107,7 @@ async fn ask(server: &Server) -> Result<Fetched, StripeError> {
 
 pub fn every_fetch() -> Vec<(Fetch, &'static str)> {
     let created_gte = Timestamp::from_second(1_790_000_000).unwrap();
-    vec![
+    let mut all = vec![
         (
             Fetch::SessionLineItems { session: id("cs_test_1"), starting_after: None },
             "/v1/checkout/sessions/cs_test_1/line_items?limit=100",
@@ -150,13 +150,54 @@ pub fn every_fetch() -> Vec<(Fetch, &'static str)> {
             Fetch::DisputesOf { charge: id("ch_1"), starting_after: Some(id("dp_9")) },
             "/v1/disputes?charge=ch_1&limit=100&starting_after=dp_9",
         ),
+    ];
+    all.extend(every_list(created_gte));
+    all
+}
+
+/// Events and whole kinds of objects.
+fn every_list(created_gte: Timestamp) -> Vec<(Fetch, &'static str)> {
+    vec![
         (
-            Fetch::Events { created_gte, only_undelivered: false, starting_after: None },
+            Fetch::Events { created_gte, only_undelivered: false, types: Vec::new(), starting_after: None },
             "/v1/events?created[gte]=1790000000&limit=100",
         ),
         (
-            Fetch::Events { created_gte, only_undelivered: true, starting_after: Some(id("evt_9")) },
+            Fetch::Events { created_gte, only_undelivered: true, types: Vec::new(), starting_after: Some(id("evt_9")) },
             "/v1/events?created[gte]=1790000000&delivery_success=false&limit=100&starting_after=evt_9",
+        ),
+        (
+            Fetch::Events {
+                created_gte,
+                only_undelivered: false,
+                types: vec!["invoice.paid", "invoice.voided"],
+                starting_after: Some(id("evt_9")),
+            },
+            "/v1/events?created[gte]=1790000000&limit=100&starting_after=evt_9&types[0]=invoice.paid&types[1]=invoice.voided",
+        ),
+        (
+            Fetch::Listed { what: Listing::Sessions, created_gte, starting_after: Some(id("cs_9")) },
+            "/v1/checkout/sessions?created[gte]=1790000000&limit=100&starting_after=cs_9&status=complete",
+        ),
+        (
+            Fetch::Listed { what: Listing::Invoices, created_gte, starting_after: None },
+            "/v1/invoices?created[gte]=1790000000&limit=100&status=paid",
+        ),
+        (
+            Fetch::Listed { what: Listing::PaymentIntents, created_gte, starting_after: None },
+            "/v1/payment_intents?created[gte]=1790000000&limit=100",
+        ),
+        (
+            Fetch::Listed { what: Listing::Subscriptions, created_gte, starting_after: None },
+            "/v1/subscriptions?created[gte]=1790000000&limit=100&status=all",
+        ),
+        (
+            Fetch::Listed { what: Listing::Refunds, created_gte, starting_after: None },
+            "/v1/refunds?created[gte]=1790000000&limit=100",
+        ),
+        (
+            Fetch::Listed { what: Listing::Disputes, created_gte, starting_after: None },
+            "/v1/disputes?created[gte]=1790000000&limit=100",
         ),
     ]
 }

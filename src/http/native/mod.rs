@@ -5,6 +5,7 @@ pub mod check;
 pub mod customers;
 pub mod entries;
 pub mod grants;
+pub mod replay;
 pub mod stripe_events;
 pub mod track;
 

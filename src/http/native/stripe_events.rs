@@ -53,15 +53,21 @@ pub async fn list(State(app): State<App>, QueryFields(mut query): QueryFields) -
     Ok(Json(page.body(lines, |line| Place(line.received_at, line.id.clone()), render)))
 }
 
+/// No such event.
+pub(super) fn unknown_event() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "unknown_event", "no event with this id is stored").about("id")
+}
+
+/// The id in a path, if an event can have it.
+pub(super) fn event_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    let Path(id) = id.map_err(|_| unknown_event())?;
+    if id.len() > STRIPE_TEXT_MAX || id.contains('\0') { Err(unknown_event()) } else { Ok(id) }
+}
+
 /// Shows one stored event with its body and the answers of Stripe kept beside it.
 pub async fn get(State(app): State<App>, id: Result<Path<String>, PathRejection>) -> Result<Json<Value>, Problem> {
-    let unknown =
-        || Problem::new(StatusCode::NOT_FOUND, "unknown_event", "no event with this id is stored").about("id");
-    let Path(id) = id.map_err(|_| unknown())?;
-    if id.len() > STRIPE_TEXT_MAX || id.contains('\0') {
-        return Err(unknown());
-    }
-    let event = app.store.whole_event(&id).await?.ok_or_else(unknown)?;
+    let id = event_id(id)?;
+    let event = app.store.whole_event(&id).await?.ok_or_else(unknown_event)?;
     let mut shown = render(&event.line);
     if let Value::Object(members) = &mut shown {
         members.insert("body".to_owned(), event.body.as_deref().map_or(Value::Null, document));

@@ -25,7 +25,7 @@ use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
 pub use self::customers::{get_customer, list_entries, put_customer};
-pub use self::events::{get_event, list_events};
+pub use self::events::{get_event, list_events, replay};
 pub use self::grants::{give_grant, list_grants};
 pub use self::service::{advance, healthz, metrics, openapi, readyz, webhook};
 pub use self::usage::{check, track, track_batch};

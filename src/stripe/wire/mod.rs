@@ -11,8 +11,8 @@
 
 mod charge;
 mod credit_note;
-mod dispute;
 mod customer;
+mod dispute;
 mod event;
 mod expandable;
 mod invoice;
@@ -20,6 +20,7 @@ mod invoice_payment;
 mod line;
 mod money;
 mod payment_intent;
+mod raw_list;
 pub mod reader;
 mod refund;
 mod session;
@@ -27,8 +28,8 @@ mod subscription;
 
 pub use charge::Charge;
 pub use credit_note::{CreditNote, CreditNoteLine};
-pub use dispute::{Dispute, FraudWarning};
 pub use customer::Customer;
+pub use dispute::{Dispute, FraudWarning};
 pub use event::{Envelope, Event, ThinEvent};
 pub use expandable::Expandable;
 pub use invoice::{Invoice, PaidOutside};
@@ -36,6 +37,7 @@ pub use invoice_payment::InvoicePayment;
 pub use line::{InvoiceLine, LineKind};
 pub use money::{WireMoney, WireTax};
 pub use payment_intent::PaymentIntent;
+pub use raw_list::{RawItem, RawList};
 pub use reader::{Node, WireError};
 pub use refund::Refund;
 pub use session::{Session, SessionLineItem};

@@ -54,6 +54,7 @@ pub fn parts(store: &Store, simulator: &Simulator) -> Parts {
         grant_free_checkouts: true,
         park_unknown_prices: false,
         money_back: creditd::inbox::reversal::MoneyBackPolicy::default(),
+        catch_up_every: None,
         surface: Surface::default(),
     }
 }

@@ -32,9 +32,14 @@ pub struct Site {
 
 impl Site {
     pub async fn new() -> Self {
+        Self::on(fresh_url().await)
+    }
+
+    /// On a database that is there.
+    pub fn on(url: String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("creditd.toml"), CONFIG).unwrap();
-        Self { url: fresh_url().await, folder }
+        Self { url, folder }
     }
 
     /// The binary with the site's configuration and nothing else of this process's environment that concerns it.

@@ -1,0 +1,117 @@
+//! An intent as people and programs read it: which commands it leads to, for whom, with which amounts. Pure.
+
+use serde_json::{Value, json};
+
+use super::intent::{FeatureWish, Intent, PaymentIntent, Who, WishedGrant, WishedPlan};
+use crate::domain::command::Basis;
+use crate::domain::money::Money;
+use crate::domain::subscription::{SubscriptionLife, SubscriptionSeen};
+
+/// The commands an intent leads to, in the order in which they are posted.
+pub fn commands(intent: &Intent) -> Vec<Value> {
+    match intent {
+        Intent::Link(who) => vec![json!({ "command": "open", "customer": customer(who) })],
+        Intent::Payment(payment) => payment_commands(payment),
+        Intent::Subscription(seen, who) => vec![subscription_seen(seen, who)],
+        Intent::RenewalLost(lost, who) => vec![json!({
+            "command": "renewal_lost",
+            "customer": customer(who),
+            "subscription": lost.subscription,
+            "period_start": lost.period_start,
+        })],
+        Intent::MoneyBack(seen) => vec![json!({
+            "command": "money_back",
+            "payment": seen.aliases,
+            "currency": seen.currency,
+            "objects": seen.views,
+        })],
+    }
+}
+
+fn payment_commands(payment: &PaymentIntent) -> Vec<Value> {
+    let ids = payment.facts.aliases();
+    let customer = customer(&payment.who);
+    let mut all: Vec<Value> = payment.plans.iter().map(|paid| plan_paid(paid, &customer, &ids)).collect();
+    if !payment.grants.is_empty() {
+        let basis = match payment.basis {
+            Basis::Metadata => "metadata",
+            Basis::Lines => "lines",
+        };
+        all.push(json!({
+            "command": "purchase",
+            "customer": customer,
+            "payment": ids,
+            "basis": basis,
+            "paid_at": payment.paid_at,
+            "grants": payment.grants.iter().map(grant).collect::<Vec<_>>(),
+        }));
+    }
+    all
+}
+
+fn plan_paid(paid: &WishedPlan, customer: &Value, ids: &[&str]) -> Value {
+    json!({
+        "command": "plan_paid",
+        "customer": customer,
+        "payment": ids,
+        "subscription": paid.subscription,
+        "plan": paid.plan.to_string(),
+        "quantity": paid.quantity,
+        "period_start": paid.period_start,
+        "period_end": paid.period_end,
+        "is_trial": paid.is_trial,
+        "paid": money(paid.money.paid),
+    })
+}
+
+fn grant(wish: &WishedGrant) -> Value {
+    let feature = match &wish.feature {
+        FeatureWish::Named(feature) | FeatureWish::WalletElse(Some(feature)) => Some(feature.to_string()),
+        FeatureWish::WalletElse(None) => None,
+    };
+    json!({
+        "item_key": wish.item_key,
+        "feature": feature,
+        "wallet": wish.wallet_key,
+        "quantity": wish.quantity.to_string(),
+        "expires_at": wish.expires_at,
+        "paid": money(wish.money.paid),
+    })
+}
+
+fn subscription_seen(seen: &SubscriptionSeen, who: &Who) -> Value {
+    let (state, ended_at) = life(seen.life);
+    let plans = seen.plans.iter().map(|held| json!({ "plan": held.plan.to_string(), "quantity": held.quantity }));
+    json!({
+        "command": "subscription_seen",
+        "customer": customer(who),
+        "subscription": seen.subscription,
+        "seen_at": seen.seen_at,
+        "state": state,
+        "ended_at": ended_at,
+        "plans": plans.collect::<Vec<_>>(),
+        "cancel_at": seen.cancel_at,
+    })
+}
+
+/// The state of an attachment that follows a subscription of this life.
+pub fn life(life: SubscriptionLife) -> (&'static str, Option<jiff::Timestamp>) {
+    match life {
+        SubscriptionLife::Active => ("active", None),
+        SubscriptionLife::Trialing => ("trialing", None),
+        SubscriptionLife::PastDue => ("past_due", None),
+        SubscriptionLife::Paused => ("paused", None),
+        SubscriptionLife::Ended(at) => ("ended", Some(at)),
+    }
+}
+
+fn customer(who: &Who) -> Value {
+    json!({
+        "id": who.customer_id.as_ref().or(who.client_reference.as_ref()),
+        "stripe_customer": who.stripe_customer,
+    })
+}
+
+fn money(paid: Option<Money>) -> Value {
+    paid.map_or(Value::Null, |paid| Value::from(paid.to_string()))
+}
