@@ -156,6 +156,7 @@ fn single_line(
             period_end: end,
             metadata: json!({}),
             free: false,
+            from_item: None,
         }],
     };
     let invoice = invoice::make_paid(state, &draft);

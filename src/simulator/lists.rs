@@ -82,6 +82,7 @@ struct Wanted {
     price: Option<String>,
     subscription: Option<String>,
     delivered: Option<bool>,
+    pending: Option<bool>,
     status: Option<String>,
 }
 
@@ -133,6 +134,7 @@ impl Wanted {
             price: params.string("price")?,
             subscription: params.string("subscription")?,
             delivered: params.boolean("delivery_success")?,
+            pending: params.boolean("pending")?,
             status: params.string("status")?,
         })
     }
@@ -159,6 +161,7 @@ impl Wanted {
                     || text(&object["parent"]["subscription_details"], "subscription") == id
             })
             && self.delivered.is_none_or(|done| done != state.pending.contains_key(text(object, "id")))
+            && self.pending.is_none_or(|pending| object["invoice"].is_null() == pending)
             && self.takes_status(kind, text(object, "status"))
     }
 

@@ -6,8 +6,8 @@ use super::expand::expand;
 use super::form::Pair;
 use super::lists::{self, CREATED, PAGING};
 use super::objects::{
-    balance, charge, collection, credit_note, customer, dispute, event, invoice, payment_intent, price, product,
-    refund, session, session_payment, subscription,
+    balance, charge, collection, credit_note, customer, dispute, event, invoice, invoice_item, payment_intent,
+    plan_change, portal, price, product, refund, schedule, session, session_payment, subscription,
 };
 use super::params::Params;
 use super::refusal::Refusal;
@@ -132,6 +132,10 @@ fn read_money(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value
     match segments {
         ["refunds"] => listed(Kind::Refund, refund::FILTERS),
         ["refunds", id] => one(Kind::Refund, id),
+        ["invoiceitems"] => listed(Kind::InvoiceItem, invoice_item::FILTERS),
+        ["invoiceitems", id] => one(Kind::InvoiceItem, id),
+        ["subscription_schedules"] => listed(Kind::Schedule, schedule::FILTERS),
+        ["subscription_schedules", id] => one(Kind::Schedule, id),
         ["disputes"] => listed(Kind::Dispute, dispute::FILTERS),
         ["disputes", id] => one(Kind::Dispute, id),
         ["radar", "early_fraud_warnings"] => listed(Kind::FraudWarning, dispute::FILTERS),
@@ -182,7 +186,9 @@ fn write(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<Value,
             collection::mark_uncollectible(state, id)
         }
         ["subscriptions"] => subscription::create(state, &call.params(&[subscription::ACCEPTED])?),
-        ["subscriptions", id] => subscription::update(state, id, &call.params(&[subscription::UPDATE])?),
+        ["subscriptions", id] => {
+            subscription::update(state, id, &call.params(&[subscription::UPDATE, plan_change::ACCEPTED])?)
+        }
         segments => write_money(state, call, segments),
     }
 }
@@ -192,6 +198,17 @@ fn write_money(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<
     match segments {
         ["refunds"] => refund::create(state, &call.params(&[refund::ACCEPTED])?),
         ["refunds", id] => refund::update(state, id, &call.params(&[refund::UPDATE])?),
+        ["subscription_schedules"] => schedule::create(state, &call.params(&[schedule::ACCEPTED])?),
+        ["subscription_schedules", id] => schedule::update(state, id, &call.params(&[schedule::UPDATE])?),
+        ["subscription_schedules", id, "release"] => {
+            call.params(&[EXPAND])?;
+            schedule::release(state, id)
+        }
+        ["subscription_schedules", id, "cancel"] => {
+            call.params(&[EXPAND])?;
+            schedule::cancel(state, id)
+        }
+        ["billing_portal", "sessions"] => portal::create(state, &call.params(&[portal::ACCEPTED])?),
         ["disputes", id] => dispute::update(state, id, &call.params(&[dispute::UPDATE])?),
         ["credit_notes"] => credit_note::create(state, &call.params(&[credit_note::ACCEPTED])?),
         ["credit_notes", id] => credit_note::update(state, id, &call.params(&[credit_note::UPDATE])?),

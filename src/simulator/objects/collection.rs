@@ -41,14 +41,31 @@ pub fn fire(state: &mut State, id: &str) {
             let later = state.now.saturating_add(DRAFT_SECONDS).min(patience);
             return state.set(Kind::Invoice, id, json!({ "automatically_finalizes_at": later }));
         }
+        let paused = paused(state, id);
+        if paused.as_deref() == Some("keep_as_draft") {
+            return stop_collecting(state, id);
+        }
         finalize(state, id);
+        if let Some(behavior) = paused.filter(|_| is_open(state, id)) {
+            // It is open, so both can happen.
+            let _done = if behavior == "void" { void(state, id) } else { mark_uncollectible(state, id) };
+            return;
+        }
     }
     if is_open(state, id) {
         collect(state, id);
     }
 }
 
-fn is_open(state: &State, id: &str) -> bool {
+/// What becomes of an invoice whose subscription is not collected for.
+fn paused(state: &State, id: &str) -> Option<String> {
+    let parent = &state.get(Kind::Invoice, id)?.object["parent"]["subscription_details"];
+    let subscription = &state.get(Kind::Subscription, text(parent, "subscription"))?.object;
+    subscription["pause_collection"]["behavior"].as_str().map(str::to_owned)
+}
+
+/// Whether an invoice waits for its payment.
+pub fn is_open(state: &State, id: &str) -> bool {
     state.get(Kind::Invoice, id).is_some_and(|record| text(&record.object, "status") == "open")
 }
 

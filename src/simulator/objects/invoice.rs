@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::super::ids;
-use super::super::state::{Kind, State, facts, number, with_fields, with_nulls};
-use super::{collection, embedded_list};
+use super::super::state::{Kind, State, facts, number, text, with_fields, with_nulls};
+use super::{collection, embedded_list, invoice_item};
 
 /// Filters of the list of invoices.
 pub const FILTERS: &[&str] = &["customer", "subscription", "status"];
@@ -30,6 +30,25 @@ pub struct DraftLine {
     pub metadata: Value,
     /// A trial costs nothing.
     pub free: bool,
+    /// The invoice item it is made of, which says what it costs.
+    pub from_item: Option<Value>,
+}
+
+impl DraftLine {
+    /// The line an invoice item becomes.
+    pub fn of_item(item: &Value, price: Value) -> Self {
+        let details = &item["parent"]["subscription_details"];
+        Self {
+            price,
+            quantity: number(item, "quantity"),
+            subscription_item: details["subscription_item"].as_str().map(str::to_owned),
+            period_start: number(&item["period"], "start"),
+            period_end: number(&item["period"], "end"),
+            metadata: item["metadata"].clone(),
+            free: false,
+            from_item: Some(item.clone()),
+        }
+    }
 }
 
 /// An invoice to be made and paid.
@@ -57,6 +76,9 @@ pub fn draft(state: &mut State, draft: &Draft, finalizes_at: Option<i64>) -> Str
     object["auto_advance"] = json!(finalizes_at.is_some());
     object["automatically_finalizes_at"] = json!(finalizes_at);
     state.insert(Kind::Invoice, object, facts(json!({ "lines": lines })));
+    for item in draft.lines.iter().filter_map(|line| line.from_item.as_ref()) {
+        state.set(Kind::InvoiceItem, text(item, "id"), json!({ "invoice": id }));
+    }
     state.emit("invoice.created", Kind::Invoice, &id);
     id
 }
@@ -160,17 +182,25 @@ fn parent(state: &State, draft: &Draft) -> Value {
 
 fn invoice_line(invoice: &str, draft: &Draft, line: &DraftLine) -> Value {
     // The product was checked against the largest amount before anything was written.
-    let amount = if line.free { 0 } else { number(&line.price, "unit_amount").saturating_mul(line.quantity) };
+    let own = line.from_item.as_ref();
+    let amount = if let Some(item) = own {
+        number(item, "amount")
+    } else if line.free {
+        0
+    } else {
+        number(&line.price, "unit_amount").saturating_mul(line.quantity)
+    };
     let unit = if line.free { json!("0") } else { line.price["unit_amount_decimal"].clone() };
-    let parent = match &line.subscription_item {
-        Some(item) => json!({
+    let parent = match (&line.subscription_item, own) {
+        (_, Some(own)) => invoice_item::line_parent(own),
+        (Some(item), None) => json!({
             "invoice_item_details": null, "type": "subscription_item_details",
             "subscription_item_details": {
                 "invoice_item": null, "proration": false, "proration_details": { "credited_items": null },
                 "subscription": draft.subscription, "subscription_item": item,
             },
         }),
-        None => json!({
+        (None, None) => json!({
             "subscription_item_details": null, "type": "invoice_item_details",
             "invoice_item_details": {
                 "invoice_item": ids::fresh("ii"), "proration": false,
@@ -180,7 +210,8 @@ fn invoice_line(invoice: &str, draft: &Draft, line: &DraftLine) -> Value {
     };
     json!({
         "id": ids::fresh("il"), "object": "line_item", "amount": amount, "currency": line.price["currency"],
-        "description": null, "discount_amounts": [], "discountable": true, "discounts": [], "invoice": invoice,
+        "description": own.map(|item| item["description"].clone()), "discount_amounts": [],
+        "discountable": own.is_none(), "discounts": [], "invoice": invoice,
         "livemode": false, "metadata": line.metadata, "parent": parent,
         "period": { "end": line.period_end, "start": line.period_start }, "pretax_credit_amounts": [],
         "pricing": {
