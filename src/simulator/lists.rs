@@ -89,9 +89,19 @@ struct Wanted {
 impl Wanted {
     fn read(state: &State, kind: Kind, params: &Params) -> Result<Self, Refusal> {
         let mut equal = Vec::new();
-        for field in
-            ["email", "product", "currency", "type", "customer", "payment_intent", "invoice", "charge", "source"]
-        {
+        for field in [
+            "email",
+            "product",
+            "currency",
+            "type",
+            "customer",
+            "payment_intent",
+            "invoice",
+            "charge",
+            "source",
+            "payment_link",
+            "payment_method",
+        ] {
             if let Some(value) = params.string(field)? {
                 equal.push((field, value));
             }

@@ -7,7 +7,8 @@ use super::form::Pair;
 use super::lists::{self, CREATED, PAGING};
 use super::objects::{
     balance, charge, collection, credit_note, customer, dispute, event, invoice, invoice_item, payment_intent,
-    plan_change, portal, price, product, refund, schedule, session, session_payment, subscription,
+    payment_link, payment_method, plan_change, portal, price, product, refund, schedule, session, session_payment,
+    subscription,
 };
 use super::params::Params;
 use super::refusal::Refusal;
@@ -132,6 +133,12 @@ fn read_money(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value
     match segments {
         ["refunds"] => listed(Kind::Refund, refund::FILTERS),
         ["refunds", id] => one(Kind::Refund, id),
+        ["payment_methods"] => listed(Kind::PaymentMethod, payment_method::FILTERS),
+        ["payment_methods", id] => one(Kind::PaymentMethod, id),
+        ["setup_intents"] => listed(Kind::SetupIntent, payment_method::SETUP_FILTERS),
+        ["setup_intents", id] => one(Kind::SetupIntent, id),
+        ["payment_links"] => listed(Kind::PaymentLink, payment_link::FILTERS),
+        ["payment_links", id] => one(Kind::PaymentLink, id),
         ["invoiceitems"] => listed(Kind::InvoiceItem, invoice_item::FILTERS),
         ["invoiceitems", id] => one(Kind::InvoiceItem, id),
         ["subscription_schedules"] => listed(Kind::Schedule, schedule::FILTERS),
@@ -209,6 +216,22 @@ fn write_money(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<
             schedule::cancel(state, id)
         }
         ["billing_portal", "sessions"] => portal::create(state, &call.params(&[portal::ACCEPTED])?),
+        ["payment_intents", id, "capture"] => {
+            payment_intent::capture(state, id, &call.params(&[payment_intent::CAPTURE])?)
+        }
+        ["payment_intents", id, "cancel"] => {
+            payment_intent::cancel_now(state, id, &call.params(&[payment_intent::CANCEL])?)
+        }
+        ["payment_methods", id] => payment_method::update(state, id, &call.params(&[payment_method::UPDATE])?),
+        ["payment_methods", id, "attach"] => {
+            payment_method::attach(state, id, &call.params(&[payment_method::ATTACH])?)
+        }
+        ["payment_methods", id, "detach"] => {
+            call.params(&[EXPAND])?;
+            payment_method::detach(state, id)
+        }
+        ["payment_links"] => payment_link::create(state, &call.params(&[payment_link::ACCEPTED])?),
+        ["payment_links", id] => payment_link::update(state, id, &call.params(&[payment_link::UPDATE])?),
         ["disputes", id] => dispute::update(state, id, &call.params(&[dispute::UPDATE])?),
         ["credit_notes"] => credit_note::create(state, &call.params(&[credit_note::ACCEPTED])?),
         ["credit_notes", id] => credit_note::update(state, id, &call.params(&[credit_note::UPDATE])?),

@@ -55,8 +55,7 @@ impl Rank {
             | Kind::InvoiceItem
             | Kind::PaymentMethod
             | Kind::SetupIntent
-            | Kind::PaymentLink
-            | Kind::Coupon => return None,
+            | Kind::PaymentLink => return None,
         })
     }
 

@@ -14,6 +14,7 @@ mod chaos;
 mod deliveries;
 mod faults;
 mod idempotency;
+mod payers;
 mod plan_changes;
 mod refunds;
 mod sdk;

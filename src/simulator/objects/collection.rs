@@ -225,6 +225,40 @@ fn settle(state: &mut State, id: &str, through_stripe: bool) {
     subscription_life::invoice_paid(state, id);
 }
 
+/// Somebody pays a part of an open invoice: a payment of its own, and the invoice stays open until nothing is left.
+pub fn pay_part(state: &mut State, id: &str, amount: i64) -> Result<Value, Refusal> {
+    refuse_status(state, id, &["open"], "pay")?;
+    let invoice = state.found(Kind::Invoice, id)?.object.clone();
+    let left = number(&invoice, "amount_remaining");
+    if !(1..=left).contains(&amount) {
+        return Err(Refusal::invalid(&format!("Of the invoice {left} is left to pay.")));
+    }
+    let purpose = Purpose {
+        customer: Some(text(&invoice, "customer").to_owned()),
+        invoice: Some(id.to_owned()),
+        ..Purpose::default()
+    };
+    let intent = payment_intent::open(state, amount, text(&invoice, "currency"), &purpose);
+    payment_intent::succeed(state, &intent);
+    let payment = json!({
+        "id": ids::fresh("inpay"), "object": "invoice_payment", "amount_paid": amount, "amount_requested": amount,
+        "created": state.now, "currency": invoice["currency"], "invoice": id, "is_default": false, "livemode": false,
+        "payment": { "type": "payment_intent", "payment_intent": intent }, "status": "paid",
+        "status_transitions": { "canceled_at": null, "paid_at": state.now },
+    });
+    let payment = state.insert(Kind::InvoicePayment, payment, Map::new());
+    remember_charge(state, id, &intent);
+    let previous = json!({ "amount_paid": invoice["amount_paid"], "amount_remaining": left });
+    let changes = json!({
+        "amount_paid": number(&invoice, "amount_paid").saturating_add(amount), "amount_remaining": left.saturating_sub(amount),
+    });
+    state.set(Kind::Invoice, id, changes);
+    state.emit("invoice_payment.paid", Kind::InvoicePayment, &payment);
+    state.emit_change("invoice.updated", Kind::Invoice, id, Some(previous));
+    close_if_nothing_remains(state, id);
+    Ok(state.found(Kind::Invoice, id)?.object.clone())
+}
+
 fn refuse_status(state: &State, id: &str, wanted: &[&str], verb: &str) -> Result<String, Refusal> {
     let status = text(&state.found(Kind::Invoice, id)?.object, "status").to_owned();
     if wanted.contains(&status.as_str()) {

@@ -12,6 +12,8 @@ pub mod event;
 pub mod invoice;
 pub mod invoice_item;
 pub mod payment_intent;
+pub mod payment_link;
+pub mod payment_method;
 pub mod plan_change;
 pub mod portal;
 pub mod price;
@@ -22,6 +24,7 @@ pub mod session;
 pub mod session_payment;
 pub mod subscription;
 pub mod subscription_life;
+pub mod tax;
 pub mod terms;
 
 use serde_json::{Map, Value, json};

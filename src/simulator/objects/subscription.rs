@@ -10,7 +10,7 @@ use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, number, text, with_nulls};
 use super::invoice::{self, Draft, DraftLine};
 use super::terms::{Terms, Trial, read_cancellation};
-use super::{collection, customer, embedded_list, invoice_item, plan_change, price, subscription_life};
+use super::{collection, customer, embedded_list, invoice_item, plan_change, price, subscription_life, tax};
 
 /// Parameters of a creation.
 pub const ACCEPTED: &[&str] = &[
@@ -22,6 +22,8 @@ pub const ACCEPTED: &[&str] = &[
     "description",
     "trial_end",
     "trial_period_days",
+    "automatic_tax[enabled]",
+    "discounts[][coupon]",
     "metadata[*]",
     "metadata",
     "expand[]",
@@ -123,6 +125,8 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let description = params.string("description")?;
     let trial = Trial::read(params, state.now)?;
     let (cancel_at, at_end) = read_cancellation(params, state.now)?;
+    let coupon = tax::read_coupon(params)?;
+    let taxed = params.boolean("automatic_tax[enabled]")? == Some(true);
     // From here it must succeed.
     let terms = Terms {
         trial_end: trial.and_then(|trial| trial.end(state.now)),
@@ -131,6 +135,7 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
         incomplete: trial.is_none() && customer::is_declined(state, &customer),
     };
     let id = open(state, &customer, &seats, &metadata, description.as_deref(), terms);
+    ask_for(state, &id, coupon.as_deref(), taxed);
     if let Some(invoice) = draft(state, &id, "subscription_create", Some(state.now)) {
         collection::finalize(state, &invoice);
         if terms.incomplete {
@@ -142,6 +147,18 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
         }
     }
     Ok(state.found(Kind::Subscription, &id)?.object.clone())
+}
+
+/// Gives a subscription its coupon and its tax.
+pub fn ask_for(state: &mut State, id: &str, coupon: Option<&str>, taxed: bool) {
+    if let Some(coupon) = coupon {
+        state.set_extra(Kind::Subscription, id, "coupon", json!(coupon));
+        state.set(Kind::Subscription, id, json!({ "discounts": [ids::fresh("di")] }));
+    }
+    if taxed {
+        let tax = json!({ "disabled_reason": null, "enabled": true, "liability": { "type": "self" } });
+        state.set(Kind::Subscription, id, json!({ "automatic_tax": tax }));
+    }
 }
 
 /// Refuses seats that cannot stand in one subscription.
@@ -288,6 +305,7 @@ fn order(state: &State, id: &str, billing_reason: &str) -> Option<Draft> {
         subscription: Some(id.to_owned()),
         billing_reason: billing_reason.to_owned(),
         metadata: json!({}),
+        quote: None,
         lines: lines.collect(),
     })
 }
