@@ -37,8 +37,12 @@ pub fn make(state: &mut State, of: &Proration) -> String {
     let what = if of.amount < 0 { "Unused" } else { "Remaining" };
     let since = jiff::Timestamp::from_second(of.period.0).map(|at| at.strftime("%d %b %Y").to_string());
     let description = format!("{what} time on {} × {name} after {}", of.quantity, since.unwrap_or_default());
-    let credited =
-        of.credited.as_ref().map(|(invoice, line)| json!({ "invoice": invoice, "invoice_line_items": [line] }));
+    let credited = of.credited.as_ref().map(|(invoice, line)| {
+        json!({
+            "invoice_line_item_details": { "invoice": invoice, "invoice_line_items": [line] },
+            "type": "invoice_line_items",
+        })
+    });
     let item = with_nulls(
         json!({
             "id": id, "object": "invoiceitem", "amount": of.amount, "currency": of.price["currency"],
@@ -78,7 +82,9 @@ pub fn line_parent(item: &Value) -> Value {
         "invoice_item_details": null, "type": "subscription_item_details",
         "subscription_item_details": {
             "invoice_item": item["id"], "proration": true,
-            "proration_details": { "credited_items": item["proration_details"]["credited_items"] },
+            "proration_details": {
+                "credited_items": item["proration_details"]["credited_items"]["invoice_line_item_details"]
+            },
             "subscription": details["subscription"], "subscription_item": details["subscription_item"],
         },
     })

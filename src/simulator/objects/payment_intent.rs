@@ -236,7 +236,10 @@ pub fn is_manual(state: &State, id: &str) -> bool {
 fn ask(state: &mut State, id: &str) {
     let changes = json!({
         "status": "requires_action",
-        "next_action": { "type": "use_stripe_sdk", "use_stripe_sdk": { "type": "three_d_secure_redirect" } },
+        "next_action": {
+            "redirect_to_url": { "return_url": null, "url": format!("{}/authenticate/{id}", state.base_url) },
+            "type": "redirect_to_url",
+        },
     });
     state.set(Kind::PaymentIntent, id, changes);
     state.emit("payment_intent.requires_action", Kind::PaymentIntent, id);
