@@ -295,15 +295,17 @@ pub fn apply(state: &mut State, id: &str, change: &Change) -> Result<(), Refusal
     let payer = text(&before, "customer").to_owned();
     // At a period's end nothing is prorated: the renewal that follows bills what comes.
     let invoices = change.invoices(&before) && state.now < period(&before).1;
-    if invoices && change.if_unpaid != IfUnpaid::Allow && would_owe(state, &before, change) {
-        if let Some(decline) = customer::peek_decline(state, &payer) {
-            if change.if_unpaid == IfUnpaid::Refuse {
-                let _counted = customer::next_decline(state, &payer);
-                return Err(Refusal::card(&decline.code, decline.reason.as_deref(), &decline.message));
-            }
-            pend(state, id, &before, change);
-            return Ok(());
+    if invoices
+        && change.if_unpaid != IfUnpaid::Allow
+        && would_owe(state, &before, change)
+        && let Some(decline) = customer::peek_decline(state, &payer)
+    {
+        if change.if_unpaid == IfUnpaid::Refuse {
+            let _counted = customer::next_decline(state, &payer);
+            return Err(Refusal::card(&decline.code, decline.reason.as_deref(), &decline.message));
         }
+        pend(state, id, &before, change);
+        return Ok(());
     }
     let made = write_prorations(state, &before, change);
     let previous = set_items(state, id, &before, change);

@@ -53,7 +53,7 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let end = subscription_life::period_end(&subscription).unwrap_or(start);
     let phase_items: Vec<Value> =
         items.iter().map(|item| phase_item(&item["price"], number(item, "quantity"))).collect();
-    let phase = phase(&subscription, phase_items, (start, end), "create_prorations", &json!({}));
+    let phase = phase(&subscription, &phase_items, (start, end), "create_prorations", &json!({}));
     let id = ids::fresh("sub_sched");
     let settings = json!({
         "account_tax_ids": null, "custom_fields": null, "days_until_due": null, "description": null, "footer": null,
@@ -105,13 +105,7 @@ fn phase_item(price: &Value, quantity: i64) -> Value {
     })
 }
 
-fn phase(
-    subscription: &Value,
-    items: Vec<Value>,
-    (start, end): (i64, i64),
-    proration: &str,
-    metadata: &Value,
-) -> Value {
+fn phase(subscription: &Value, items: &[Value], (start, end): (i64, i64), proration: &str, metadata: &Value) -> Value {
     with_nulls(
         json!({
             "add_invoice_items": [], "currency": subscription["currency"], "default_tax_rates": [], "discounts": [],
@@ -207,7 +201,7 @@ fn read_phases(state: &State, schedule: &Value, subscription: &Value, params: &P
         let proration = one.one_of("proration_behavior", &["create_prorations", "always_invoice", "none"])?;
         let proration = proration.as_deref().unwrap_or("create_prorations");
         let metadata = one.metadata("metadata", &Value::Null)?;
-        phases.push(phase(subscription, items, (start, end), proration, &metadata));
+        phases.push(phase(subscription, &items, (start, end), proration, &metadata));
         next = end;
     }
     Ok(phases)
