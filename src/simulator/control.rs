@@ -15,6 +15,7 @@ use super::SimulatorError;
 use super::chaos::Chaos;
 use super::control_invoice::{InvoiceOrder, make_invoice};
 use super::control_money;
+use super::control_payment;
 use super::delivery::{self, Deliverer};
 use super::endpoint::Webhook;
 use super::faults::{FaultRule, RULES_MAX};
@@ -44,6 +45,7 @@ pub fn router() -> Router<Arc<Account>> {
         .route("/control/dunning", post(dunning_route))
         .route("/control/log", get(log_route))
         .merge(control_money::router())
+        .merge(control_payment::router())
 }
 
 /// Records a step in the log.
@@ -173,7 +175,7 @@ async fn pay_route(
 }
 
 async fn invoice_route(Shared(account): Shared<Arc<Account>>, Json(order): Json<InvoiceOrder>) -> Response {
-    reply(make_invoice(&account, &order))
+    reply(make_invoice(&account, &order, None))
 }
 
 async fn deliver_route(Shared(account): Shared<Arc<Account>>, Path(event): Path<String>) -> Response {

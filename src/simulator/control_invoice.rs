@@ -43,9 +43,13 @@ pub struct InvoiceOrder {
 }
 
 /// Makes and pays an invoice; gives it in the newest shape.
-pub(super) fn make_invoice(account: &Arc<Account>, order: &InvoiceOrder) -> Result<Value, Refusal> {
+pub(super) fn make_invoice(
+    account: &Arc<Account>,
+    order: &InvoiceOrder,
+    quote: Option<&str>,
+) -> Result<Value, Refusal> {
     note(account, "invoice", &order.customer);
-    account.step(Origin::default(), |state| bill(state, order))?
+    account.step(Origin::default(), |state| bill(state, order, quote))?
 }
 
 const REASONS: &[&str] = &[
@@ -58,7 +62,7 @@ const REASONS: &[&str] = &[
     "automatic_pending_invoice_item_invoice",
 ];
 
-fn bill(state: &mut State, order: &InvoiceOrder) -> Result<Value, Refusal> {
+fn bill(state: &mut State, order: &InvoiceOrder, quote: Option<&str>) -> Result<Value, Refusal> {
     if !REASONS.contains(&order.billing_reason.as_str()) {
         return Err(Refusal::invalid(&format!("Invalid billing_reason: must be one of {}", REASONS.join(", "))));
     }
@@ -71,6 +75,9 @@ fn bill(state: &mut State, order: &InvoiceOrder) -> Result<Value, Refusal> {
         }
     };
     let seat = read_seat(state, order)?;
+    if quote.is_some() && (seat.is_none() || order.billing_reason != "quote_accept") {
+        return Err(Refusal::invalid("A quote makes an invoice of a price, for the reason quote_accept."));
+    }
     if let Some(id) = &order.subscription {
         let found = state.named(Kind::Subscription, id, "subscription")?;
         if text(&found.object, "customer") != order.customer || text(&found.object, "status") == "canceled" {
@@ -93,7 +100,7 @@ fn bill(state: &mut State, order: &InvoiceOrder) -> Result<Value, Refusal> {
             }
             subscription::bill(state, &id, &order.billing_reason)
         }
-        (_, Some(seat)) => Some(single_line(state, order, &seat, period)?),
+        (_, Some(seat)) => Some(single_line(state, order, &seat, period, quote)?),
         (None, None) => return Err(Refusal::missing("price")),
     };
     let id = invoice.ok_or_else(|| Refusal::invalid("The subscription has no items."))?;
@@ -125,6 +132,7 @@ fn single_line(
     order: &InvoiceOrder,
     seat: &Seat,
     period: Option<(i64, i64)>,
+    quote: Option<&str>,
 ) -> Result<String, Refusal> {
     let of_subscription = order.subscription.is_some() && order.billing_reason.starts_with("subscription_");
     if of_subscription
@@ -148,6 +156,7 @@ fn single_line(
         subscription: order.subscription.clone(),
         billing_reason: order.billing_reason.clone(),
         metadata: json!(order.metadata),
+        quote: quote.map(str::to_owned),
         lines: vec![DraftLine {
             price,
             quantity: seat.quantity,
@@ -156,6 +165,7 @@ fn single_line(
             period_end: end,
             metadata: json!({}),
             free: false,
+            from_item: None,
         }],
     };
     let invoice = invoice::make_paid(state, &draft);

@@ -82,15 +82,26 @@ struct Wanted {
     price: Option<String>,
     subscription: Option<String>,
     delivered: Option<bool>,
+    pending: Option<bool>,
     status: Option<String>,
 }
 
 impl Wanted {
     fn read(state: &State, kind: Kind, params: &Params) -> Result<Self, Refusal> {
         let mut equal = Vec::new();
-        for field in
-            ["email", "product", "currency", "type", "customer", "payment_intent", "invoice", "charge", "source"]
-        {
+        for field in [
+            "email",
+            "product",
+            "currency",
+            "type",
+            "customer",
+            "payment_intent",
+            "invoice",
+            "charge",
+            "source",
+            "payment_link",
+            "payment_method",
+        ] {
             if let Some(value) = params.string(field)? {
                 equal.push((field, value));
             }
@@ -133,6 +144,7 @@ impl Wanted {
             price: params.string("price")?,
             subscription: params.string("subscription")?,
             delivered: params.boolean("delivery_success")?,
+            pending: params.boolean("pending")?,
             status: params.string("status")?,
         })
     }
@@ -159,6 +171,7 @@ impl Wanted {
                     || text(&object["parent"]["subscription_details"], "subscription") == id
             })
             && self.delivered.is_none_or(|done| done != state.pending.contains_key(text(object, "id")))
+            && self.pending.is_none_or(|pending| object["invoice"].is_null() == pending)
             && self.takes_status(kind, text(object, "status"))
     }
 

@@ -21,6 +21,7 @@ mod chaos;
 mod control;
 mod control_invoice;
 mod control_money;
+mod control_payment;
 mod delivery;
 mod endpoint;
 mod expand;
@@ -67,6 +68,7 @@ pub use objects::dispute::{DisputeOrder, DisputeStep};
 pub use objects::price::SeedPrice;
 pub use objects::refund::RefundOutcome;
 pub use objects::session_payment::Outcome;
+pub use objects::tax::TaxRate;
 pub use refusal::Refusal;
 pub use shapes::NEWEST as NEWEST_VERSION;
 pub use state::{Dunning, RefundMode};
@@ -350,7 +352,7 @@ impl Simulator {
 
     /// Makes and pays an invoice; gives it in the newest shape.
     pub fn make_invoice(&self, order: &InvoiceOrder) -> Result<Value, Refusal> {
-        control_invoice::make_invoice(&self.account, order)
+        control_invoice::make_invoice(&self.account, order, None)
     }
 
     /// Sends an event once more, now; gives the status answered.

@@ -6,8 +6,9 @@ use super::expand::expand;
 use super::form::Pair;
 use super::lists::{self, CREATED, PAGING};
 use super::objects::{
-    balance, charge, collection, credit_note, customer, dispute, event, invoice, payment_intent, price, product,
-    refund, session, session_payment, subscription,
+    balance, charge, collection, credit_note, customer, dispute, event, invoice, invoice_item, payment_intent,
+    payment_link, payment_method, plan_change, portal, price, product, refund, schedule, session, session_payment,
+    subscription,
 };
 use super::params::Params;
 use super::refusal::Refusal;
@@ -134,6 +135,16 @@ fn read_money(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value
     match segments {
         ["refunds"] => listed(Kind::Refund, refund::FILTERS),
         ["refunds", id] => one(Kind::Refund, id),
+        ["payment_methods"] => listed(Kind::PaymentMethod, payment_method::FILTERS),
+        ["payment_methods", id] => one(Kind::PaymentMethod, id),
+        ["setup_intents"] => listed(Kind::SetupIntent, payment_method::SETUP_FILTERS),
+        ["setup_intents", id] => one(Kind::SetupIntent, id),
+        ["payment_links"] => listed(Kind::PaymentLink, payment_link::FILTERS),
+        ["payment_links", id] => one(Kind::PaymentLink, id),
+        ["invoiceitems"] => listed(Kind::InvoiceItem, invoice_item::FILTERS),
+        ["invoiceitems", id] => one(Kind::InvoiceItem, id),
+        ["subscription_schedules"] => listed(Kind::Schedule, schedule::FILTERS),
+        ["subscription_schedules", id] => one(Kind::Schedule, id),
         ["disputes"] => listed(Kind::Dispute, dispute::FILTERS),
         ["disputes", id] => one(Kind::Dispute, id),
         ["radar", "early_fraud_warnings"] => listed(Kind::FraudWarning, dispute::FILTERS),
@@ -184,7 +195,9 @@ fn write(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<Value,
             collection::mark_uncollectible(state, id)
         }
         ["subscriptions"] => subscription::create(state, &call.params(&[subscription::ACCEPTED])?),
-        ["subscriptions", id] => subscription::update(state, id, &call.params(&[subscription::UPDATE])?),
+        ["subscriptions", id] => {
+            subscription::update(state, id, &call.params(&[subscription::UPDATE, plan_change::ACCEPTED])?)
+        }
         segments => write_money(state, call, segments),
     }
 }
@@ -194,6 +207,33 @@ fn write_money(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<
     match segments {
         ["refunds"] => refund::create(state, &call.params(&[refund::ACCEPTED])?),
         ["refunds", id] => refund::update(state, id, &call.params(&[refund::UPDATE])?),
+        ["subscription_schedules"] => schedule::create(state, &call.params(&[schedule::ACCEPTED])?),
+        ["subscription_schedules", id] => schedule::update(state, id, &call.params(&[schedule::UPDATE])?),
+        ["subscription_schedules", id, "release"] => {
+            call.params(&[EXPAND])?;
+            schedule::release(state, id)
+        }
+        ["subscription_schedules", id, "cancel"] => {
+            call.params(&[EXPAND])?;
+            schedule::cancel(state, id)
+        }
+        ["billing_portal", "sessions"] => portal::create(state, &call.params(&[portal::ACCEPTED])?),
+        ["payment_intents", id, "capture"] => {
+            payment_intent::capture(state, id, &call.params(&[payment_intent::CAPTURE])?)
+        }
+        ["payment_intents", id, "cancel"] => {
+            payment_intent::cancel_now(state, id, &call.params(&[payment_intent::CANCEL])?)
+        }
+        ["payment_methods", id] => payment_method::update(state, id, &call.params(&[payment_method::UPDATE])?),
+        ["payment_methods", id, "attach"] => {
+            payment_method::attach(state, id, &call.params(&[payment_method::ATTACH])?)
+        }
+        ["payment_methods", id, "detach"] => {
+            call.params(&[EXPAND])?;
+            payment_method::detach(state, id)
+        }
+        ["payment_links"] => payment_link::create(state, &call.params(&[payment_link::ACCEPTED])?),
+        ["payment_links", id] => payment_link::update(state, id, &call.params(&[payment_link::UPDATE])?),
         ["disputes", id] => dispute::update(state, id, &call.params(&[dispute::UPDATE])?),
         ["credit_notes"] => credit_note::create(state, &call.params(&[credit_note::ACCEPTED])?),
         ["credit_notes", id] => credit_note::update(state, id, &call.params(&[credit_note::UPDATE])?),

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::objects::price;
+use super::objects::{price, tax};
 use super::state::{Kind, State, number, text};
 
 /// The newest version the simulator was made for.
@@ -133,6 +133,7 @@ impl Version {
             "subscription" => subscription(newest, older),
             "payment_intent" => put_extra(state, Kind::PaymentIntent, newest, older, &["invoice"]),
             "charge" => put_extra(state, Kind::Charge, newest, older, &["invoice"]),
+            "invoiceitem" => invoice_item(state, newest, older),
             "credit_note" => {
                 let refund = newest["refunds"][0]["refund"].clone();
                 put(older, json!({ "refund": refund, "tax_amounts": [] }));
@@ -162,6 +163,22 @@ const CUSTOMER_DETAILS_OF_CLOVER: &[&str] = &["business_name", "individual_name"
 /// Fields by the train that brought them: an older version has never heard of them.
 const BROUGHT: &[(Train, &str, &[&str])] = &[
     (Train::Endive, "refund", &["customer", "customer_account", "payment_method"]),
+    (Train::Endive, "setup_intent", &["allowed_payment_method_types"]),
+    (Train::Dahlia, "setup_intent", &["customer_account", "managed_payments"]),
+    (Train::Dahlia, "payment_method", &["customer_account"]),
+    (Train::Dahlia, "payment_link", &["managed_payments"]),
+    (Train::Clover, "setup_intent", &["excluded_payment_method_types"]),
+    (Train::Basil, "payment_link", &["optional_items"]),
+    (Train::Basil, "checkout.session", &["presentment_details"]),
+    (Train::Basil, "payment_intent", &["presentment_details"]),
+    (Train::Basil, "charge", &["presentment_details"]),
+    (Train::Basil, "refund", &["presentment_details"]),
+    (Train::Endive, "subscription_schedule", &["pause_schedules"]),
+    (Train::Dahlia, "subscription_schedule", &["customer_account"]),
+    (Train::Dahlia, "invoiceitem", &["customer_account", "quantity_decimal"]),
+    (Train::Clover, "invoiceitem", &["net_amount", "proration_details"]),
+    (Train::Clover, "subscription_schedule", &["billing_mode"]),
+    (Train::Basil, "invoiceitem", &["parent", "pricing"]),
     (Train::Dahlia, "credit_note", &["customer_account"]),
     (Train::Dahlia, "credit_note_line_item", &["metadata"]),
     (Train::Clover, "credit_note", &["post_payment_amount", "pre_payment_amount"]),
@@ -219,8 +236,8 @@ fn invoice(state: &State, newest: &Value, older: &mut Map<String, Value>) {
         json!({
             "subscription": details["subscription"], "subscription_details": { "metadata": metadata },
             "paid": text(newest, "status") == "paid",
-            "paid_out_of_band": number(newest, "amount_paid_off_stripe") > 0, "quote": null, "tax": null,
-            "total_tax_amounts": [], "discount": null, "application_fee_amount": null, "transfer_data": null,
+            "paid_out_of_band": number(newest, "amount_paid_off_stripe") > 0, "quote": newest["parent"]["quote_details"]["quote"], "tax": newest["total_taxes"][0]["amount"],
+            "total_tax_amounts": tax::older(&newest["total_taxes"]), "discount": null, "application_fee_amount": null, "transfer_data": null,
         }),
     );
 }
@@ -235,8 +252,8 @@ fn line(state: &State, newest: &Value, older: &mut Map<String, Value>) {
         older,
         json!({
             "plan": price::plan(&price), "price": price, "proration": proration,
-            "proration_details": { "credited_items": null }, "tax_amounts": [], "tax_rates": [],
-            "type": if details.is_null() { "invoiceitem" } else { "subscription" },
+            "proration_details": { "credited_items": details["proration_details"]["credited_items"] }, "tax_amounts": tax::older(&newest["taxes"]), "tax_rates": [],
+            "type": if details.is_null() || details["invoice_item"].is_string() { "invoiceitem" } else { "subscription" },
             "unit_amount_excluding_tax": newest["pricing"]["unit_amount_decimal"],
             "amount_excluding_tax": newest["amount"],
         }),
@@ -244,9 +261,23 @@ fn line(state: &State, newest: &Value, older: &mut Map<String, Value>) {
     if let Some(item) = details["subscription_item"].as_str() {
         older.insert("subscription_item".to_owned(), json!(item));
     }
-    if let Some(item) = from_item["invoice_item"].as_str() {
+    if let Some(item) = details["invoice_item"].as_str().or(from_item["invoice_item"].as_str()) {
         older.insert("invoice_item".to_owned(), json!(item));
     }
+}
+
+fn invoice_item(state: &State, newest: &Value, older: &mut Map<String, Value>) {
+    let price = state.get(Kind::Price, text(&newest["pricing"]["price_details"], "price"));
+    let price = price.map(|record| record.object.clone()).unwrap_or_default();
+    let details = &newest["parent"]["subscription_details"];
+    put(
+        older,
+        json!({
+            "plan": price::plan(&price), "subscription": details["subscription"],
+            "subscription_item": details["subscription_item"], "unit_amount": price["unit_amount"],
+            "unit_amount_decimal": price["unit_amount_decimal"], "price": price,
+        }),
+    );
 }
 
 /// The period of a subscription, told by its items.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::idempotency::Keys;
 use super::log::Log;
 use super::objects::event;
+use super::objects::tax::TaxRate;
 use super::refusal::Refusal;
 use super::shapes::{Train, Version};
 use super::timers::{Rank, Timers};
@@ -56,8 +57,6 @@ pub enum Kind {
     SetupIntent,
     /// `payment_link`
     PaymentLink,
-    /// `coupon`
-    Coupon,
 }
 
 impl Kind {
@@ -84,7 +83,6 @@ impl Kind {
             Self::PaymentMethod => "payment_method",
             Self::SetupIntent => "setup_intent",
             Self::PaymentLink => "payment_link",
-            Self::Coupon => "coupon",
         }
     }
 
@@ -202,6 +200,9 @@ pub struct State {
     /// What becomes of a subscription whose last retry failed.
     #[serde(default)]
     pub dunning: Dunning,
+    /// The tax of what asks for it.
+    #[serde(default)]
+    pub tax: TaxRate,
     /// How refunds come about.
     #[serde(default)]
     pub refund_mode: RefundMode,
@@ -261,7 +262,7 @@ impl State {
             let records = self.all(kind);
             records.map(|record| (kind, text(&record.object, "id").to_owned())).collect::<Vec<_>>()
         };
-        let found = [Kind::Subscription, Kind::Session, Kind::Invoice].map(of_kind);
+        let found = [Kind::Schedule, Kind::Subscription, Kind::Session, Kind::Invoice].map(of_kind);
         for (kind, id) in found.into_iter().flatten() {
             self.schedule(kind, &id);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::delivery::Deliverer;
 use super::log::Entry;
-use super::objects::{collection, session_payment, subscription_life};
+use super::objects::{collection, schedule, session_payment, subscription_life};
 use super::server::Account;
 use super::state::{Kind, Origin, Record, State, number, text};
 
@@ -20,6 +20,8 @@ const FIRED_MAX: usize = 100_000;
 /// Families that have timers, in the order in which they act at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
+    /// A phase ends: before the period that ends with it, which is then followed by one of the next phase.
+    Schedule,
     /// A trial, period or subscription ends.
     Subscription,
     /// A Checkout Session expires.
@@ -34,6 +36,7 @@ impl Rank {
     /// The rank of a family; none if nothing of it is ever due.
     pub fn of(kind: Kind) -> Option<Self> {
         Some(match kind {
+            Kind::Schedule => Self::Schedule,
             Kind::Subscription => Self::Subscription,
             Kind::Session => Self::Session,
             Kind::Invoice => Self::Invoice,
@@ -50,17 +53,16 @@ impl Rank {
             | Kind::CreditNote
             | Kind::BalanceTransaction
             | Kind::InvoiceItem
-            | Kind::Schedule
             | Kind::PaymentMethod
             | Kind::SetupIntent
-            | Kind::PaymentLink
-            | Kind::Coupon => return None,
+            | Kind::PaymentLink => return None,
         })
     }
 
     /// When an object of this rank is due, in microseconds.
     pub fn due(self, record: &Record) -> Option<i64> {
         let seconds = match self {
+            Self::Schedule => schedule::due(&record.object),
             Self::Subscription => subscription_life::due(record),
             Self::Session => (text(&record.object, "status") == "open").then(|| number(&record.object, "expires_at")),
             Self::Invoice => collection::due(&record.object),
@@ -72,6 +74,7 @@ impl Rank {
     /// The name in the log.
     fn name(self) -> &'static str {
         match self {
+            Self::Schedule => "subscription_schedule",
             Self::Subscription => "subscription",
             Self::Session => "checkout.session",
             Self::Invoice => "invoice",
@@ -151,6 +154,7 @@ fn fire_next(account: &Arc<Account>, to_micros: i64) -> bool {
 
 fn act(state: &mut State, rank: Rank, id: &str) {
     match rank {
+        Rank::Schedule => schedule::fire(state, id),
         Rank::Subscription => subscription_life::fire(state, id),
         Rank::Session => {
             // It is open, or it would not be due.

@@ -14,6 +14,8 @@ mod chaos;
 mod deliveries;
 mod faults;
 mod idempotency;
+mod payers;
+mod plan_changes;
 mod refunds;
 mod sdk;
 mod shapes;

@@ -106,6 +106,12 @@ const files = {
   'radar.early_fraud_warning': ['Radar/EarlyFraudWarnings.d.ts', 'EarlyFraudWarning'],
   credit_note: ['CreditNotes.d.ts', 'CreditNote'],
   credit_note_line_item: ['CreditNoteLineItems.d.ts', 'CreditNoteLineItem'],
+  invoiceitem: ['InvoiceItems.d.ts', 'InvoiceItem'],
+  subscription_schedule: ['SubscriptionSchedules.d.ts', 'SubscriptionSchedule'],
+  payment_method: ['PaymentMethods.d.ts', 'PaymentMethod'],
+  setup_intent: ['SetupIntents.d.ts', 'SetupIntent'],
+  payment_link: ['PaymentLinks.d.ts', 'PaymentLink'],
+  'billing_portal.session': ['BillingPortal/Sessions.d.ts', 'Session'],
   balance_transaction: ['BalanceTransactions.d.ts', 'BalanceTransaction'],
 };
 
@@ -165,12 +171,14 @@ await assert.rejects(
     .then(() => stripe.customers.create({ email: 'c@example.com' }, { idempotencyKey: 'node' })),
   (error) => error instanceof Stripe.errors.StripeIdempotencyError,
 );
+checkAll(await stripe.billingPortal.sessions.create({ customer: customer.id }));
 const events = [];
 for await (const event of stripe.events.list({ limit: 100 })) events.push(event);
 events.forEach(checkAll);
 for (const service of [
   stripe.invoices, stripe.paymentIntents, stripe.charges, stripe.invoicePayments, stripe.refunds, stripe.disputes,
   stripe.radar.earlyFraudWarnings, stripe.creditNotes, stripe.balanceTransactions,
+  stripe.invoiceItems, stripe.subscriptionSchedules, stripe.setupIntents, stripe.paymentLinks,
 ]) {
   const found = [];
   for await (const one of service.list({ limit: 100 })) found.push(one);

@@ -139,6 +139,8 @@ def main():
     lived = {"customer": v1.customers, "invoice": v1.invoices, "payment intent": v1.payment_intents, "charge": v1.charges,
              "invoice payment": v1.invoice_payments, "refund": v1.refunds, "dispute": v1.disputes,
              "fraud warning": v1.radar.early_fraud_warnings, "credit note": v1.credit_notes,
+             "invoice item": v1.invoice_items, "schedule": v1.subscription_schedules,
+             "setup intent": v1.setup_intents, "payment link": v1.payment_links,
              "balance transaction": v1.balance_transactions, "subscription": v1.subscriptions}
     for name, service in lived.items():
         params = {"limit": 100} | ({"status": "all"} if name == "subscription" else {})

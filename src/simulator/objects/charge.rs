@@ -18,13 +18,14 @@ pub fn make(state: &mut State, payment_intent: &str, decline: Option<&Decline>) 
     let id = ids::fresh("ch");
     let amount = number(&intent, "amount");
     let paid = decline.is_none();
-    let moved = if paid { amount } else { 0 };
+    let captured = paid && text(&intent, "capture_method") != "manual";
+    let moved = if captured { amount } else { 0 };
     let charge = with_nulls(
         json!({
             "id": id, "object": "charge", "amount": amount, "amount_captured": moved, "amount_refunded": 0,
             "balance_transaction": null,
             "billing_details": { "address": null, "email": null, "name": null, "phone": null, "tax_id": null },
-            "calculated_statement_descriptor": "SIMULATED", "captured": paid, "created": state.now,
+            "calculated_statement_descriptor": "SIMULATED", "captured": captured, "created": state.now,
             "currency": intent["currency"], "customer": intent["customer"], "description": intent["description"],
             "disputed": false, "failure_code": decline.map(|found| found.code.as_str()),
             "failure_message": decline.map(|found| found.message.as_str()), "fraud_details": {}, "livemode": false,
@@ -57,17 +58,44 @@ pub fn make(state: &mut State, payment_intent: &str, decline: Option<&Decline>) 
         amount,
         currency: text(&intent, "currency").to_owned(),
         customer: intent["customer"].as_str().map(str::to_owned),
-        succeeded: paid,
+        succeeded: captured,
     }));
     let invoice = extra.get("invoice").cloned().unwrap_or(Value::Null);
     state.insert(Kind::Charge, charge, facts(json!({ "invoice": invoice })));
-    if paid {
+    if intent["presentment_details"].is_object() {
+        let details = intent["presentment_details"].clone();
+        state.set(Kind::Charge, &id, json!({ "presentment_details": details }));
+    }
+    if captured {
         let movement = Movement { kind: "charge", amount, fee: balance::charge_fee(amount), source: &id };
         let transaction = balance::book(state, &movement, text(&intent, "currency"));
         state.set(Kind::Charge, &id, json!({ "balance_transaction": transaction }));
     }
     state.emit(if paid { "charge.succeeded" } else { "charge.failed" }, Kind::Charge, &id);
     id
+}
+
+/// Takes the money that was set aside, or a part of it; the rest goes back as a refund.
+pub fn capture(state: &mut State, id: &str, amount: i64) {
+    let Some(charge) = state.get(Kind::Charge, id).map(|record| record.object.clone()) else { return };
+    let owned = |field: &str| text(&charge, field).to_owned();
+    let movement = Movement { kind: "charge", amount, fee: balance::charge_fee(amount), source: id };
+    let transaction = balance::book(state, &movement, &owned("currency"));
+    let rest = number(&charge, "amount").saturating_sub(amount);
+    let changes = json!({
+        "captured": true, "amount_captured": amount, "balance_transaction": transaction, "amount_refunded": rest,
+    });
+    state.set(Kind::Charge, id, changes);
+    state.log.push(Entry::Charge(ChargeEntry {
+        at: state.now,
+        charge: id.to_owned(),
+        payment_intent: owned("payment_intent"),
+        amount,
+        currency: owned("currency"),
+        customer: charge["customer"].as_str().map(str::to_owned),
+        succeeded: true,
+    }));
+    state.emit_change("charge.captured", Kind::Charge, id, Some(json!({ "captured": false, "amount_captured": 0 })));
 }
 
 fn outcome(decline: Option<&Decline>) -> Value {

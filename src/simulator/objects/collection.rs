@@ -41,14 +41,31 @@ pub fn fire(state: &mut State, id: &str) {
             let later = state.now.saturating_add(DRAFT_SECONDS).min(patience);
             return state.set(Kind::Invoice, id, json!({ "automatically_finalizes_at": later }));
         }
+        let paused = paused(state, id);
+        if paused.as_deref() == Some("keep_as_draft") {
+            return stop_collecting(state, id);
+        }
         finalize(state, id);
+        if let Some(behavior) = paused.filter(|_| is_open(state, id)) {
+            // It is open, so both can happen.
+            let _done = if behavior == "void" { void(state, id) } else { mark_uncollectible(state, id) };
+            return;
+        }
     }
     if is_open(state, id) {
         collect(state, id);
     }
 }
 
-fn is_open(state: &State, id: &str) -> bool {
+/// What becomes of an invoice whose subscription is not collected for.
+fn paused(state: &State, id: &str) -> Option<String> {
+    let parent = &state.get(Kind::Invoice, id)?.object["parent"]["subscription_details"];
+    let subscription = &state.get(Kind::Subscription, text(parent, "subscription"))?.object;
+    subscription["pause_collection"]["behavior"].as_str().map(str::to_owned)
+}
+
+/// Whether an invoice waits for its payment.
+pub fn is_open(state: &State, id: &str) -> bool {
     state.get(Kind::Invoice, id).is_some_and(|record| text(&record.object, "status") == "open")
 }
 
@@ -206,6 +223,40 @@ fn settle(state: &mut State, id: &str, through_stripe: bool) {
         state.emit("invoice.payment_succeeded", Kind::Invoice, id);
     }
     subscription_life::invoice_paid(state, id);
+}
+
+/// Somebody pays a part of an open invoice: a payment of its own, and the invoice stays open until nothing is left.
+pub fn pay_part(state: &mut State, id: &str, amount: i64) -> Result<Value, Refusal> {
+    refuse_status(state, id, &["open"], "pay")?;
+    let invoice = state.found(Kind::Invoice, id)?.object.clone();
+    let left = number(&invoice, "amount_remaining");
+    if !(1..=left).contains(&amount) {
+        return Err(Refusal::invalid(&format!("Of the invoice {left} is left to pay.")));
+    }
+    let purpose = Purpose {
+        customer: Some(text(&invoice, "customer").to_owned()),
+        invoice: Some(id.to_owned()),
+        ..Purpose::default()
+    };
+    let intent = payment_intent::open(state, amount, text(&invoice, "currency"), &purpose);
+    payment_intent::succeed(state, &intent);
+    let payment = json!({
+        "id": ids::fresh("inpay"), "object": "invoice_payment", "amount_paid": amount, "amount_requested": amount,
+        "created": state.now, "currency": invoice["currency"], "invoice": id, "is_default": false, "livemode": false,
+        "payment": { "type": "payment_intent", "payment_intent": intent }, "status": "paid",
+        "status_transitions": { "canceled_at": null, "paid_at": state.now },
+    });
+    let payment = state.insert(Kind::InvoicePayment, payment, Map::new());
+    remember_charge(state, id, &intent);
+    let previous = json!({ "amount_paid": invoice["amount_paid"], "amount_remaining": left });
+    let changes = json!({
+        "amount_paid": number(&invoice, "amount_paid").saturating_add(amount), "amount_remaining": left.saturating_sub(amount),
+    });
+    state.set(Kind::Invoice, id, changes);
+    state.emit("invoice_payment.paid", Kind::InvoicePayment, &payment);
+    state.emit_change("invoice.updated", Kind::Invoice, id, Some(previous));
+    close_if_nothing_remains(state, id);
+    Ok(state.found(Kind::Invoice, id)?.object.clone())
 }
 
 fn refuse_status(state: &State, id: &str, wanted: &[&str], verb: &str) -> Result<String, Refusal> {

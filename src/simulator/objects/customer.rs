@@ -109,15 +109,20 @@ pub fn is_declined(state: &State, id: &str) -> bool {
     card.is_some_and(|card| card.is_object() && card["left"] != json!(0))
 }
 
-/// Why the next charge of a customer is declined, which is now; none if it succeeds.
-pub fn next_decline(state: &mut State, id: &str) -> Option<Decline> {
+/// Why the next charge of a customer will be declined; none if it succeeds.
+pub fn peek_decline(state: &State, id: &str) -> Option<Decline> {
     if !is_declined(state, id) {
         return None;
     }
-    let mut card = state.get(Kind::Customer, id)?.extra.get("card")?.clone();
+    let card = state.get(Kind::Customer, id)?.extra.get("card")?;
     let owned = |field: &str| card[field].as_str().map(str::to_owned);
-    let decline =
-        Decline { code: owned("code")?, reason: owned("reason"), advice: owned("advice"), message: owned("message")? };
+    Some(Decline { code: owned("code")?, reason: owned("reason"), advice: owned("advice"), message: owned("message")? })
+}
+
+/// Why the next charge of a customer is declined, which is now; none if it succeeds.
+pub fn next_decline(state: &mut State, id: &str) -> Option<Decline> {
+    let decline = peek_decline(state, id)?;
+    let mut card = state.get(Kind::Customer, id)?.extra.get("card")?.clone();
     if let Some(left) = card["left"].as_u64() {
         card["left"] = json!(left.saturating_sub(1));
         state.set_extra(Kind::Customer, id, "card", card);

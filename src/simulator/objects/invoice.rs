@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::super::ids;
-use super::super::state::{Kind, State, facts, number, with_fields, with_nulls};
-use super::{collection, embedded_list};
+use super::super::state::{Kind, State, facts, number, text, with_fields, with_nulls};
+use super::tax::{self, TaxRate};
+use super::{collection, embedded_list, invoice_item};
 
 /// Filters of the list of invoices.
 pub const FILTERS: &[&str] = &["customer", "subscription", "status"];
@@ -30,6 +31,25 @@ pub struct DraftLine {
     pub metadata: Value,
     /// A trial costs nothing.
     pub free: bool,
+    /// The invoice item it is made of, which says what it costs.
+    pub from_item: Option<Value>,
+}
+
+impl DraftLine {
+    /// The line an invoice item becomes.
+    pub fn of_item(item: &Value, price: Value) -> Self {
+        let details = &item["parent"]["subscription_details"];
+        Self {
+            price,
+            quantity: number(item, "quantity"),
+            subscription_item: details["subscription_item"].as_str().map(str::to_owned),
+            period_start: number(&item["period"], "start"),
+            period_end: number(&item["period"], "end"),
+            metadata: item["metadata"].clone(),
+            free: false,
+            from_item: Some(item.clone()),
+        }
+    }
 }
 
 /// An invoice to be made and paid.
@@ -43,6 +63,8 @@ pub struct Draft {
     pub billing_reason: String,
     /// The invoice's own metadata.
     pub metadata: Value,
+    /// The quote it came of.
+    pub quote: Option<String>,
     /// What is billed; their sum was checked.
     pub lines: Vec<DraftLine>,
 }
@@ -51,14 +73,76 @@ pub struct Draft {
 pub fn draft(state: &mut State, draft: &Draft, finalizes_at: Option<i64>) -> String {
     let id = ids::fresh("in");
     let currency = draft.lines.first().map(|line| line.price["currency"].clone()).unwrap_or_default();
-    let lines: Vec<Value> = draft.lines.iter().map(|line| invoice_line(&id, draft, line)).collect();
-    let total = lines.iter().map(|line| number(line, "amount")).fold(0_i64, i64::saturating_add);
-    let mut object = build(state, &id, draft, &currency, &lines, total);
+    let mut lines: Vec<Value> = draft.lines.iter().map(|line| invoice_line(&id, draft, line)).collect();
+    let of = draft.subscription.as_ref().and_then(|of| state.get(Kind::Subscription, of));
+    let coupon = of.and_then(|record| record.extra.get("coupon")?.as_str().map(str::to_owned));
+    let rate = tax::rate(state, of.is_some_and(|record| record.object["automatic_tax"]["enabled"] == json!(true)));
+    let discount = coupon.as_ref().map(|_| ids::fresh("di"));
+    if let (Some(coupon), Some(discount)) = (&coupon, &discount) {
+        tax::discount_lines(&mut lines, coupon, discount);
+    }
+    let sums = Sums::of(&mut lines, rate);
+    let mut object = build(state, &id, draft, &currency, &lines, sums.total);
+    sums.write(&mut object, discount.as_deref());
     object["auto_advance"] = json!(finalizes_at.is_some());
     object["automatically_finalizes_at"] = json!(finalizes_at);
     state.insert(Kind::Invoice, object, facts(json!({ "lines": lines })));
+    for item in draft.lines.iter().filter_map(|line| line.from_item.as_ref()) {
+        state.set(Kind::InvoiceItem, text(item, "id"), json!({ "invoice": id }));
+    }
     state.emit("invoice.created", Kind::Invoice, &id);
     id
+}
+
+/// What an invoice's lines come to.
+#[derive(Clone, Debug)]
+struct Sums {
+    subtotal: i64,
+    off: i64,
+    taxes: Value,
+    /// The tax that is within the prices.
+    within: i64,
+    total: i64,
+}
+
+impl Sums {
+    /// Adds the lines up, and writes each one's tax.
+    fn of(lines: &mut [Value], rate: TaxRate) -> Self {
+        let (mut subtotal, mut off, mut tax) = (0_i64, 0_i64, 0_i64);
+        for line in lines.iter_mut() {
+            let amount = number(line, "amount");
+            let own = number(&line["discount_amounts"][0], "amount");
+            let net = amount.saturating_sub(own);
+            line["taxes"] = rate.written(net);
+            subtotal = subtotal.saturating_add(amount);
+            off = off.saturating_add(own);
+            tax = tax.saturating_add(rate.of(net));
+        }
+        let net = subtotal.saturating_sub(off);
+        let mut taxes = rate.written(net);
+        if let Some(sum) = taxes.get_mut(0) {
+            // The lines' taxes were rounded one by one.
+            sum["amount"] = json!(tax);
+        }
+        let (within, on_top) = if rate.inclusive { (tax, 0) } else { (0, tax) };
+        Self { subtotal, off, taxes, within, total: net.saturating_add(on_top) }
+    }
+
+    fn write(&self, invoice: &mut Value, discount: Option<&str>) {
+        let net = self.subtotal.saturating_sub(self.off);
+        invoice["subtotal"] = json!(self.subtotal);
+        invoice["subtotal_excluding_tax"] = json!(self.subtotal.saturating_sub(self.within));
+        invoice["total_excluding_tax"] = json!(net.saturating_sub(self.within));
+        invoice["total_taxes"] = self.taxes.clone();
+        if self.taxes.get(0).is_some() {
+            invoice["automatic_tax"]["enabled"] = json!(true);
+            invoice["automatic_tax"]["status"] = json!("complete");
+        }
+        if let Some(discount) = discount {
+            invoice["discounts"] = json!([discount]);
+            invoice["total_discount_amounts"] = json!([{ "amount": self.off, "discount": discount }]);
+        }
+    }
 }
 
 /// Makes, finalizes and pays an invoice, with its payment intent, charge, invoice payment and events.
@@ -150,27 +234,40 @@ fn first_lines(invoice: &str, lines: &[Value]) -> Value {
 }
 
 fn parent(state: &State, draft: &Draft) -> Value {
-    let Some(id) = &draft.subscription else { return Value::Null };
+    let Some(id) = &draft.subscription else {
+        return draft.quote.as_ref().map_or(Value::Null, |quote| {
+            json!({ "quote_details": { "quote": quote }, "subscription_details": null, "type": "quote_details" })
+        });
+    };
     let metadata = state.get(Kind::Subscription, id).map(|record| record.object["metadata"].clone());
     json!({
-        "quote_details": null, "subscription_details": { "metadata": metadata, "subscription": id },
+        "quote_details": draft.quote.as_ref().map(|quote| json!({ "quote": quote })),
+        "subscription_details": { "metadata": metadata, "subscription": id },
         "type": "subscription_details",
     })
 }
 
 fn invoice_line(invoice: &str, draft: &Draft, line: &DraftLine) -> Value {
     // The product was checked against the largest amount before anything was written.
-    let amount = if line.free { 0 } else { number(&line.price, "unit_amount").saturating_mul(line.quantity) };
+    let own = line.from_item.as_ref();
+    let amount = if let Some(item) = own {
+        number(item, "amount")
+    } else if line.free {
+        0
+    } else {
+        number(&line.price, "unit_amount").saturating_mul(line.quantity)
+    };
     let unit = if line.free { json!("0") } else { line.price["unit_amount_decimal"].clone() };
-    let parent = match &line.subscription_item {
-        Some(item) => json!({
+    let parent = match (&line.subscription_item, own) {
+        (_, Some(own)) => invoice_item::line_parent(own),
+        (Some(item), None) => json!({
             "invoice_item_details": null, "type": "subscription_item_details",
             "subscription_item_details": {
                 "invoice_item": null, "proration": false, "proration_details": { "credited_items": null },
                 "subscription": draft.subscription, "subscription_item": item,
             },
         }),
-        None => json!({
+        (None, None) => json!({
             "subscription_item_details": null, "type": "invoice_item_details",
             "invoice_item_details": {
                 "invoice_item": ids::fresh("ii"), "proration": false,
@@ -180,7 +277,8 @@ fn invoice_line(invoice: &str, draft: &Draft, line: &DraftLine) -> Value {
     };
     json!({
         "id": ids::fresh("il"), "object": "line_item", "amount": amount, "currency": line.price["currency"],
-        "description": null, "discount_amounts": [], "discountable": true, "discounts": [], "invoice": invoice,
+        "description": own.map(|item| item["description"].clone()), "discount_amounts": [],
+        "discountable": own.is_none(), "discounts": [], "invoice": invoice,
         "livemode": false, "metadata": line.metadata, "parent": parent,
         "period": { "end": line.period_end, "start": line.period_start }, "pretax_credit_amounts": [],
         "pricing": {

@@ -6,7 +6,7 @@ use super::super::ids;
 use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, facts, text, with_nulls};
-use super::{AMOUNT_MAX, charge, customer, read_methods};
+use super::{AMOUNT_MAX, charge, customer, payment_method, read_methods};
 
 /// Parameters of a creation.
 pub const ACCEPTED: &[&str] = &[
@@ -22,10 +22,15 @@ pub const ACCEPTED: &[&str] = &[
     "description",
     "receipt_email",
     "setup_future_usage",
+    "capture_method",
     "metadata[*]",
     "metadata",
     "expand[]",
 ];
+/// Parameters of a capture.
+pub const CAPTURE: &[&str] = &["amount_to_capture", "expand[]"];
+/// Parameters of a cancellation.
+pub const CANCEL: &[&str] = &["cancellation_reason", "expand[]"];
 /// Filters of the list.
 pub const FILTERS: &[&str] = &["customer"];
 
@@ -101,6 +106,10 @@ pub struct Purpose {
     pub methods: Option<Vec<String>>,
     /// The invoice it pays, which only older shapes tell.
     pub invoice: Option<String>,
+    /// Whether the money is taken by a request of its own.
+    pub manual: bool,
+    /// What the payer sees in a currency of their own.
+    pub presentment: Option<Value>,
 }
 
 /// `POST /v1/payment_intents`.
@@ -121,12 +130,14 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
         setup_future_usage: params.one_of("setup_future_usage", &["off_session", "on_session"])?,
         payment_method: params.string("payment_method")?,
         methods: read_methods(params)?,
-        invoice: None,
+        manual: params.one_of("capture_method", &["automatic", "manual"])?.as_deref() == Some("manual"),
+        ..Purpose::default()
     };
     if let Some(customer) = &purpose.customer {
         state.named(Kind::Customer, customer, "customer")?;
     }
     let card = match &purpose.payment_method {
+        Some(method) if payment_method::usable(state, method, purpose.customer.as_deref()) => Some(Card::Succeeds),
         Some(method) => Some(card(method).ok_or_else(|| Refusal::no_such("PaymentMethod", method, "payment_method"))?),
         None if confirm => return Err(Refusal::missing("payment_method")),
         None => None,
@@ -135,8 +146,13 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let ordered = purpose.customer.as_ref().filter(|_| confirm).and_then(|id| customer::next_decline(state, id));
     let card = ordered.map(Card::Declines).or(card);
     let id = open(state, amount, &currency, &purpose);
+    let present = params.boolean("off_session")? != Some(true);
     match (confirm, card) {
+        (true, Some(Card::Succeeds)) if purpose.manual => authorize(state, &id),
         (true, Some(Card::Succeeds)) => succeed(state, &id),
+        (true, Some(Card::Declines(decline))) if present && decline.code == "authentication_required" => {
+            ask(state, &id);
+        }
         (true, Some(Card::Declines(decline))) => return Err(fail(state, &id, &decline)),
         (true | false, _) => {}
     }
@@ -170,7 +186,7 @@ pub fn open(state: &mut State, amount: i64, currency: &str, purpose: &Purpose) -
     let intent = with_nulls(
         json!({
             "id": id, "object": "payment_intent", "allowed_payment_method_types": purpose.methods, "amount": amount, "amount_capturable": 0, "amount_received": 0,
-            "capture_method": "automatic", "client_secret": secret, "confirmation_method": "automatic",
+            "capture_method": if purpose.manual { "manual" } else { "automatic" }, "client_secret": secret, "confirmation_method": "automatic",
             "created": state.now, "currency": currency, "customer": purpose.customer,
             "description": purpose.description, "livemode": false, "metadata": purpose.metadata,
             "payment_method": purpose.payment_method, "payment_method_options": {},
@@ -202,9 +218,93 @@ pub fn open(state: &mut State, amount: i64, currency: &str, purpose: &Purpose) -
             "transfer_group",
         ],
     );
+    let mut intent = intent;
+    if let Some(presentment) = &purpose.presentment {
+        intent["presentment_details"] = presentment.clone();
+    }
     state.insert(Kind::PaymentIntent, intent, facts(json!({ "invoice": purpose.invoice })));
     state.emit("payment_intent.created", Kind::PaymentIntent, &id);
     id
+}
+
+/// Whether the money is taken by a request of its own.
+pub fn is_manual(state: &State, id: &str) -> bool {
+    state.get(Kind::PaymentIntent, id).is_some_and(|record| text(&record.object, "capture_method") == "manual")
+}
+
+/// The payer is asked to authenticate.
+fn ask(state: &mut State, id: &str) {
+    let changes = json!({
+        "status": "requires_action",
+        "next_action": {
+            "redirect_to_url": { "return_url": null, "url": format!("{}/authenticate/{id}", state.base_url) },
+            "type": "redirect_to_url",
+        },
+    });
+    state.set(Kind::PaymentIntent, id, changes);
+    state.emit("payment_intent.requires_action", Kind::PaymentIntent, id);
+}
+
+/// The payer authenticates, or fails to.
+pub fn authenticate(state: &mut State, id: &str, succeeds: bool) -> Result<Value, Refusal> {
+    let status = text(&state.found(Kind::PaymentIntent, id)?.object, "status").to_owned();
+    if status != "requires_action" {
+        return Err(Refusal::invalid(&format!("A payment intent that is {status} asks for no authentication.")));
+    }
+    state.set(Kind::PaymentIntent, id, json!({ "next_action": null }));
+    if !succeeds {
+        let message = "We are unable to authenticate your payment method.";
+        let decline = Decline::new("payment_intent_authentication_failure", None, message);
+        // The refusal is for a request; here the payer's failure comes as an event.
+        let _refusal = fail(state, id, &decline);
+    } else if is_manual(state, id) {
+        authorize(state, id);
+    } else {
+        succeed(state, id);
+    }
+    Ok(state.found(Kind::PaymentIntent, id)?.object.clone())
+}
+
+/// The money is set aside, and not taken yet.
+pub fn authorize(state: &mut State, id: &str) {
+    let charge = charge::make(state, id, None);
+    let intent = state.get(Kind::PaymentIntent, id).map(|record| record.object.clone()).unwrap_or_default();
+    let changes =
+        json!({ "amount_capturable": intent["amount"], "latest_charge": charge, "status": "requires_capture" });
+    state.set(Kind::PaymentIntent, id, changes);
+    state.emit("payment_intent.amount_capturable_updated", Kind::PaymentIntent, id);
+}
+
+/// `POST /v1/payment_intents/{id}/capture`: all of it, or a part; what is left is let go.
+pub fn capture(state: &mut State, id: &str, params: &Params) -> Result<Value, Refusal> {
+    let intent = state.found(Kind::PaymentIntent, id)?.object.clone();
+    let most = super::super::state::number(&intent, "amount_capturable");
+    if text(&intent, "status") != "requires_capture" {
+        let message = "This PaymentIntent could not be captured because it has no amount to capture.";
+        return Err(Refusal::parameter("payment_intent_unexpected_state", "id", message));
+    }
+    let amount = params.integer_between("amount_to_capture", 1, most)?.unwrap_or(most);
+    // From here it must succeed.
+    charge::capture(state, text(&intent, "latest_charge"), amount);
+    let changes = json!({ "status": "succeeded", "amount_received": amount, "amount_capturable": 0 });
+    state.set(Kind::PaymentIntent, id, changes);
+    state.emit("payment_intent.succeeded", Kind::PaymentIntent, id);
+    Ok(state.found(Kind::PaymentIntent, id)?.object.clone())
+}
+
+/// `POST /v1/payment_intents/{id}/cancel`.
+pub fn cancel_now(state: &mut State, id: &str, params: &Params) -> Result<Value, Refusal> {
+    let status = text(&state.found(Kind::PaymentIntent, id)?.object, "status").to_owned();
+    let reasons = ["abandoned", "duplicate", "fraudulent", "requested_by_customer"];
+    let reason = params.one_of("cancellation_reason", &reasons)?;
+    if ["succeeded", "canceled", "processing"].contains(&status.as_str()) {
+        let message = format!("You cannot cancel this PaymentIntent because it has a status of {status}.");
+        return Err(Refusal::parameter("payment_intent_unexpected_state", "id", &message));
+    }
+    // From here it must succeed.
+    cancel(state, id);
+    state.set(Kind::PaymentIntent, id, json!({ "cancellation_reason": reason, "amount_capturable": 0 }));
+    Ok(state.found(Kind::PaymentIntent, id)?.object.clone())
 }
 
 /// The money moves.
@@ -212,7 +312,7 @@ pub fn succeed(state: &mut State, id: &str) {
     let charge = charge::make(state, id, None);
     let amount = state.get(Kind::PaymentIntent, id).map(|record| record.object["amount"].clone());
     let method = state.get(Kind::PaymentIntent, id).map(|record| text(&record.object, "payment_method").to_owned());
-    let method = method.filter(|method| !method.is_empty()).unwrap_or_else(|| ids::fresh("pm"));
+    let method = method.filter(|method| !method.is_empty()).unwrap_or_else(|| kept(state, id));
     state.set(
         Kind::PaymentIntent,
         id,
@@ -222,6 +322,13 @@ pub fn succeed(state: &mut State, id: &str) {
     );
     state.set(Kind::Charge, &charge, json!({ "payment_method": method }));
     state.emit("payment_intent.succeeded", Kind::PaymentIntent, id);
+}
+
+/// The card a payer brought: attached if it is to be used again.
+fn kept(state: &mut State, id: &str) -> String {
+    let intent = state.get(Kind::PaymentIntent, id).map(|record| record.object.clone()).unwrap_or_default();
+    let customer = intent["customer"].as_str().filter(|_| intent["setup_future_usage"].is_string());
+    payment_method::make(state, customer)
 }
 
 /// A delayed method has begun to pay.

@@ -8,6 +8,7 @@ use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, facts, number, text, with_fields, with_nulls};
 use super::price::{self, PriceData};
 use super::subscription::{self, QUANTITY_MAX, Seat};
+use super::tax::{self, TaxRate};
 use super::terms::Trial;
 use super::{AMOUNT_MAX, read_methods};
 
@@ -33,12 +34,15 @@ pub const ACCEPTED: &[&str] = &[
     "line_items[][price_data][recurring][interval_count]",
     "line_items[][price_data][tax_behavior]",
     "discounts[][coupon]",
+    "automatic_tax[enabled]",
     "metadata[*]",
     "metadata",
     "payment_intent_data[metadata][*]",
     "payment_intent_data[description]",
     "payment_intent_data[receipt_email]",
     "payment_intent_data[setup_future_usage]",
+    "payment_intent_data[capture_method]",
+    "setup_intent_data[metadata][*]",
     "subscription_data[metadata][*]",
     "subscription_data[description]",
     "subscription_data[trial_end]",
@@ -46,7 +50,7 @@ pub const ACCEPTED: &[&str] = &[
     "expand[]",
 ];
 /// Filters of the list.
-pub const FILTERS: &[&str] = &["customer", "payment_intent", "subscription", "status"];
+pub const FILTERS: &[&str] = &["customer", "payment_intent", "payment_link", "subscription", "status"];
 
 /// Lines of one session; Stripe's limit.
 const LINES_MAX: usize = 100;
@@ -71,7 +75,14 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let sum = check_total(state, &lines)?;
     // A trial is sold for nothing; the lines say so too.
     let subtotal = if trial { 0 } else { sum };
-    let discount = read_discount(params, &mode, subtotal)?;
+    let coupon = tax::read_coupon(params)?;
+    if coupon.is_some() && mode == "setup" {
+        let message = "`discounts` cannot be used in `setup` mode.";
+        return Err(Refusal::invalid(message).with("param", json!("discounts")));
+    }
+    let discount = coupon.as_deref().and_then(|coupon| tax::off(coupon, subtotal));
+    let taxed = params.boolean("automatic_tax[enabled]")? == Some(true);
+    let rate = tax::rate(state, taxed);
     // From here it must succeed.
     let prices: Vec<(String, i64)> = lines
         .into_iter()
@@ -80,8 +91,12 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
             Asked::Inline(data) => (price::from_price_data(state, &data), quantity),
         })
         .collect();
-    let items = line_items(state, &prices, (subtotal, trial), discount);
+    let items = line_items(state, &prices, (subtotal, trial), discount, rate);
+    let mut extra = extra;
+    extra.insert("coupon".to_owned(), json!(coupon));
+    extra.insert("taxed".to_owned(), json!(taxed));
     let id = insert(state, &mode, fields, currency.as_deref(), (subtotal, discount), items, extra);
+    write_tax(state, &id, rate, taxed);
     Ok(state.found(Kind::Session, &id)?.object.clone())
 }
 
@@ -118,7 +133,9 @@ fn read_fields(state: &State, params: &Params, mode: &str) -> Result<Value, Refu
 
 /// What is handed on to the payment intent or subscription when the session completes.
 fn read_extra(state: &State, params: &Params, mode: &str) -> Result<Map<String, Value>, Refusal> {
-    for (data, only) in [("payment_intent_data", "payment"), ("subscription_data", "subscription")] {
+    for (data, only) in
+        [("payment_intent_data", "payment"), ("subscription_data", "subscription"), ("setup_intent_data", "setup")]
+    {
         if params.has(data) && mode != only {
             let message = format!("You can not pass `{data}` in `{mode}` mode.");
             return Err(Refusal::invalid(&message).with("param", json!(data)));
@@ -136,7 +153,9 @@ fn read_extra(state: &State, params: &Params, mode: &str) -> Result<Map<String, 
             "receipt_email": params.string("payment_intent_data[receipt_email]")?,
             "setup_future_usage":
                 params.one_of("payment_intent_data[setup_future_usage]", &["off_session", "on_session"])?,
+            "capture_method": params.one_of("payment_intent_data[capture_method]", &["automatic", "manual"])?,
         },
+        "setup_intent_data": { "metadata": params.metadata("setup_intent_data[metadata]", &Value::Null)? },
         "subscription_data": {
             "metadata": params.metadata("subscription_data[metadata]", &Value::Null)?,
             "description": params.string("subscription_data[description]")?,
@@ -246,34 +265,12 @@ fn check_total(state: &State, lines: &[(Asked, i64)]) -> Result<i64, Refusal> {
     Ok(total)
 }
 
-/// The simulator's coupons need no creation: `percent_20` takes 20 percent off, `amount_500` takes 500 minor units.
-fn read_discount(params: &Params, mode: &str, subtotal: i64) -> Result<Option<i64>, Refusal> {
-    let discounts = params.children("discounts")?;
-    let Some(first) = discounts.first() else { return Ok(None) };
-    if mode != "payment" || discounts.len() > 1 {
-        let message = "The simulator takes one discount, and only in `payment` mode.";
-        return Err(Refusal::invalid(message).with("param", json!("discounts")));
-    }
-    let coupon = first.required("coupon")?;
-    let off = match coupon.split_once('_') {
-        Some(("percent", share)) => share
-            .parse::<i64>()
-            .ok()
-            .filter(|share| (1..=100).contains(share))
-            .and_then(|share| subtotal.checked_mul(share))
-            .map(|hundredths| hundredths / 100),
-        Some(("amount", amount)) => amount.parse::<i64>().ok().filter(|amount| *amount > 0),
-        Some(_) | None => None,
-    };
-    let off = off.ok_or_else(|| Refusal::no_such("coupon", &coupon, &first.name("coupon")))?;
-    Ok(Some(off.min(subtotal)))
-}
-
 fn line_items(
     state: &State,
     prices: &[(String, i64)],
     (subtotal, trial): (i64, bool),
     discount: Option<i64>,
+    rate: TaxRate,
 ) -> Vec<Value> {
     let mut left = discount.unwrap_or(0);
     let mut items = Vec::new();
@@ -291,12 +288,32 @@ fn line_items(
         let product = state.get(Kind::Product, text(&price, "product"));
         items.push(json!({
             "id": ids::fresh("li"), "object": "item", "adjustable_quantity": null, "amount_discount": share,
-            "amount_subtotal": amount, "amount_tax": 0, "amount_total": amount - share,
+            "amount_subtotal": amount, "amount_tax": rate.of(amount - share),
+            "amount_total": amount - share + if rate.inclusive { 0 } else { rate.of(amount - share) },
             "currency": price["currency"], "description": product.map(|found| found.object["name"].clone()),
             "metadata": {}, "price": price, "quantity": quantity,
         }));
     }
     items
+}
+
+/// Writes what the lines' taxes come to.
+fn write_tax(state: &mut State, id: &str, rate: TaxRate, taxed: bool) {
+    let Some(record) = state.get(Kind::Session, id).filter(|_| taxed) else { return };
+    let items = record.extra["line_items"].as_array().into_iter().flatten();
+    let tax = items.map(|item| number(item, "amount_tax")).fold(0_i64, i64::saturating_add);
+    let mut total_details = record.object["total_details"].clone();
+    let on_top = if rate.inclusive { 0 } else { tax };
+    let total = number(&record.object, "amount_total").saturating_add(on_top);
+    let mut changes = json!({
+        "automatic_tax": { "enabled": true, "liability": { "type": "self" }, "provider": "stripe", "status": "complete" },
+    });
+    if total_details.is_object() {
+        total_details["amount_tax"] = json!(tax);
+        changes["total_details"] = total_details;
+        changes["amount_total"] = json!(total);
+    }
+    state.set(Kind::Session, id, changes);
 }
 
 fn insert(

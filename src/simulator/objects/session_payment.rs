@@ -6,6 +6,7 @@ use super::super::refusal::Refusal;
 use super::super::state::{Kind, Origin, State, facts, number, text};
 use super::customer;
 use super::payment_intent::{self, Decline, Purpose};
+use super::payment_method;
 use super::subscription::{self, Seat};
 use super::terms::{Terms, Trial};
 
@@ -51,6 +52,9 @@ pub fn settle(state: &mut State, id: &str, outcome: Outcome) -> Result<Value, Re
             payment_intent::begin_processing(state, &intent);
             finish(state, id, json!({ "payment_intent": intent }), "checkout.session.completed");
         }
+        Outcome::AsyncSucceed | Outcome::AsyncFail if waiting && is_manual(state, &session) => {
+            return Err(Refusal::invalid("The payment waits for its capture, not for a bank."));
+        }
         Outcome::AsyncSucceed if waiting => {
             payment_intent::succeed(state, text(&session, "payment_intent"));
             finish(state, id, json!({ "payment_status": "paid" }), "checkout.session.async_payment_succeeded");
@@ -70,6 +74,21 @@ pub fn settle(state: &mut State, id: &str, outcome: Outcome) -> Result<Value, Re
     Ok(state.found(Kind::Session, id)?.object.clone())
 }
 
+fn is_manual(state: &State, session: &Value) -> bool {
+    payment_intent::is_manual(state, text(session, "payment_intent"))
+}
+
+/// The buyer sees and pays the session in a currency of their own.
+pub fn present(state: &mut State, id: &str, amount: i64, currency: &str) -> Result<Value, Refusal> {
+    let session = &state.found(Kind::Session, id)?.object;
+    if text(session, "status") != "open" || text(session, "mode") != "payment" || amount <= 0 {
+        return Err(Refusal::invalid("Only an open session in payment mode is shown in another currency."));
+    }
+    let details = json!({ "presentment_amount": amount, "presentment_currency": currency });
+    state.set_extra(Kind::Session, id, "presentment", details);
+    Ok(state.found(Kind::Session, id)?.object.clone())
+}
+
 /// `POST /v1/checkout/sessions/{id}/expire`, and the outcome of the same name.
 pub fn expire(state: &mut State, id: &str) -> Result<Value, Refusal> {
     let status = text(&state.found(Kind::Session, id)?.object, "status");
@@ -85,10 +104,17 @@ pub fn expire(state: &mut State, id: &str) -> Result<Value, Refusal> {
 fn complete(state: &mut State, id: &str, session: &Value) {
     let changes = match text(session, "mode") {
         "subscription" => subscribe(state, id, session),
-        "setup" => json!({ "setup_intent": super::super::ids::fresh("seti") }),
+        "setup" => {
+            let data = state.get(Kind::Session, id).map(|record| record.extra["setup_intent_data"]["metadata"].clone());
+            json!({ "setup_intent": payment_method::set_up(state, session["customer"].as_str(), &json!(data)) })
+        }
         _ if number(session, "amount_total") == 0 => json!({ "payment_status": "no_payment_required" }),
         _ => {
             let intent = open_intent(state, id, session);
+            if payment_intent::is_manual(state, &intent) {
+                payment_intent::authorize(state, &intent);
+                return finish(state, id, json!({ "payment_intent": intent }), "checkout.session.completed");
+            }
             payment_intent::succeed(state, &intent);
             json!({ "payment_intent": intent, "payment_status": "paid" })
         }
@@ -110,6 +136,9 @@ fn subscribe(state: &mut State, id: &str, session: &Value) -> Value {
     let terms = Terms { trial_end: trial.and_then(|trial| trial.end(state.now)), ..Terms::default() };
     let description = data["description"].as_str();
     let made = subscription::open(state, &customer, &seats, &data["metadata"], description, terms);
+    let asked = state.get(Kind::Session, id).map(|record| record.extra.clone()).unwrap_or_default();
+    let coupon = asked.get("coupon").and_then(Value::as_str);
+    subscription::ask_for(state, &made, coupon, asked.get("taxed") == Some(&json!(true)));
     let invoice = subscription::bill(state, &made, "subscription_create");
     let status = if number(session, "amount_total") == 0 { "no_payment_required" } else { "paid" };
     json!({ "subscription": made, "invoice": invoice, "payment_status": status })
@@ -136,6 +165,8 @@ fn open_intent(state: &mut State, id: &str, session: &Value) -> String {
         description: owned("description"),
         receipt_email: owned("receipt_email"),
         setup_future_usage: owned("setup_future_usage"),
+        manual: data["capture_method"] == json!("manual"),
+        presentment: state.get(Kind::Session, id).and_then(|record| record.extra.get("presentment").cloned()),
         ..Purpose::default()
     };
     payment_intent::open(state, number(session, "amount_total"), text(session, "currency"), &purpose)
@@ -165,7 +196,11 @@ fn finish(state: &mut State, id: &str, changes: Value, event_type: &str) {
         "address": null, "business_name": null, "email": email, "individual_name": null, "name": name,
         "phone": null, "tax_exempt": "none", "tax_ids": [],
     });
+    let presentment = record.extra.get("presentment").cloned();
     state.set(Kind::Session, id, changes);
+    if let Some(presentment) = presentment {
+        state.set(Kind::Session, id, json!({ "presentment_details": presentment }));
+    }
     state.set(Kind::Session, id, json!({ "status": "complete", "url": null, "customer_details": details }));
     state.emit(event_type, Kind::Session, id);
 }

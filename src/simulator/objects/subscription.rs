@@ -10,7 +10,7 @@ use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, number, text, with_nulls};
 use super::invoice::{self, Draft, DraftLine};
 use super::terms::{Terms, Trial, read_cancellation};
-use super::{collection, customer, embedded_list, price, subscription_life};
+use super::{collection, customer, embedded_list, invoice_item, plan_change, price, subscription_life, tax};
 
 /// Parameters of a creation.
 pub const ACCEPTED: &[&str] = &[
@@ -22,13 +22,24 @@ pub const ACCEPTED: &[&str] = &[
     "description",
     "trial_end",
     "trial_period_days",
+    "automatic_tax[enabled]",
+    "discounts[][coupon]",
     "metadata[*]",
     "metadata",
     "expand[]",
 ];
 /// Parameters of an update.
-pub const UPDATE: &[&str] =
-    &["cancel_at", "cancel_at_period_end", "description", "metadata[*]", "metadata", "expand[]"];
+pub const UPDATE: &[&str] = &[
+    "cancel_at",
+    "cancel_at_period_end",
+    "description",
+    "metadata[*]",
+    "metadata",
+    "pause_collection",
+    "pause_collection[behavior]",
+    "pause_collection[resumes_at]",
+    "expand[]",
+];
 /// Filters of the list; without `status` the canceled are left out.
 pub const FILTERS: &[&str] = &["customer", "status", "price"];
 
@@ -114,6 +125,8 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let description = params.string("description")?;
     let trial = Trial::read(params, state.now)?;
     let (cancel_at, at_end) = read_cancellation(params, state.now)?;
+    let coupon = tax::read_coupon(params)?;
+    let taxed = params.boolean("automatic_tax[enabled]")? == Some(true);
     // From here it must succeed.
     let terms = Terms {
         trial_end: trial.and_then(|trial| trial.end(state.now)),
@@ -122,6 +135,7 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
         incomplete: trial.is_none() && customer::is_declined(state, &customer),
     };
     let id = open(state, &customer, &seats, &metadata, description.as_deref(), terms);
+    ask_for(state, &id, coupon.as_deref(), taxed);
     if let Some(invoice) = draft(state, &id, "subscription_create", Some(state.now)) {
         collection::finalize(state, &invoice);
         if terms.incomplete {
@@ -133,6 +147,18 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
         }
     }
     Ok(state.found(Kind::Subscription, &id)?.object.clone())
+}
+
+/// Gives a subscription its coupon and its tax.
+pub fn ask_for(state: &mut State, id: &str, coupon: Option<&str>, taxed: bool) {
+    if let Some(coupon) = coupon {
+        state.set_extra(Kind::Subscription, id, "coupon", json!(coupon));
+        state.set(Kind::Subscription, id, json!({ "discounts": [ids::fresh("di")] }));
+    }
+    if taxed {
+        let tax = json!({ "disabled_reason": null, "enabled": true, "liability": { "type": "self" } });
+        state.set(Kind::Subscription, id, json!({ "automatic_tax": tax }));
+    }
 }
 
 /// Refuses seats that cannot stand in one subscription.
@@ -237,6 +263,15 @@ pub fn draft(state: &mut State, id: &str, billing_reason: &str, finalizes_at: Op
     Some(invoice)
 }
 
+/// Makes the draft of a plan change: what waits, and the items if a new period begins.
+pub fn draft_update(state: &mut State, id: &str, whole: bool) -> Option<String> {
+    let mut order = order(state, id, "subscription_update")?;
+    order.lines.retain(|line| whole || line.from_item.is_some());
+    let invoice = invoice::draft(state, &order, Some(state.now));
+    state.set(Kind::Subscription, id, json!({ "latest_invoice": invoice }));
+    Some(invoice)
+}
+
 /// Makes and pays the invoice of the current period of every item; gives its id.
 pub fn bill(state: &mut State, id: &str, billing_reason: &str) -> Option<String> {
     let invoice = draft(state, id, billing_reason, Some(state.now))?;
@@ -257,12 +292,20 @@ fn order(state: &State, id: &str, billing_reason: &str) -> Option<Draft> {
         period_end: number(item, "current_period_end"),
         metadata: subscription["metadata"].clone(),
         free,
+        from_item: None,
     });
+    let waiting = invoice_item::waiting(state, id);
+    let waiting = waiting.iter().map(|item| {
+        let price = state.get(Kind::Price, text(&item["pricing"]["price_details"], "price"));
+        DraftLine::of_item(item, price.map(|record| record.object.clone()).unwrap_or_default())
+    });
+    let lines = waiting.chain(lines);
     Some(Draft {
         customer: text(subscription, "customer").to_owned(),
         subscription: Some(id.to_owned()),
         billing_reason: billing_reason.to_owned(),
         metadata: json!({}),
+        quote: None,
         lines: lines.collect(),
     })
 }
@@ -303,7 +346,15 @@ pub fn update(state: &mut State, id: &str, params: &Params) -> Result<Value, Ref
         let message = "A canceled subscription can only update its cancellation_details and metadata.";
         return Err(Refusal::invalid(message));
     }
+    let change = plan_change::Change::read(state, &before, params)?;
+    if change.is_some() && !["active", "past_due", "trialing"].contains(&text(&before, "status")) {
+        return Err(Refusal::invalid("Only a subscription that is active, trialing or past due changes its items."));
+    }
+    refuse_with_others(&before, params, change.as_ref())?;
     let mut changes = json!({ "metadata": params.metadata("metadata", &before["metadata"])? });
+    if let Some(paused) = read_pause(params, state.now)? {
+        changes["pause_collection"] = paused;
+    }
     let (at, at_end) = read_cancellation(params, state.now)?;
     if params.is_empty_text("description") {
         changes["description"] = Value::Null;
@@ -326,12 +377,49 @@ pub fn update(state: &mut State, id: &str, params: &Params) -> Result<Value, Ref
         .filter(|(field, value)| before[field.as_str()] != **value)
         .map(|(field, _)| (field.clone(), before[field.as_str()].clone()))
         .collect();
+    if let Some(change) = &change {
+        plan_change::apply(state, id, change)?;
+    }
     if !previous.is_empty() {
         state.set(Kind::Subscription, id, changes);
         let previous = Some(Value::Object(previous));
         state.emit_change("customer.subscription.updated", Kind::Subscription, id, previous);
     }
     Ok(state.found(Kind::Subscription, id)?.object.clone())
+}
+
+/// What a change that may wait, and a subscription that follows a schedule, do not take.
+fn refuse_with_others(before: &Value, params: &Params, change: Option<&plan_change::Change>) -> Result<(), Refusal> {
+    for field in ["cancel_at", "cancel_at_period_end"] {
+        if params.has(field) && before["schedule"].is_string() {
+            let message = "The subscription is managed by a subscription schedule, and updating any cancelation \
+                           behavior directly is not allowed.";
+            return Err(Refusal::invalid(message).with("param", json!(field)));
+        }
+    }
+    let waits = change.is_some_and(plan_change::Change::may_pend);
+    for field in ["cancel_at", "cancel_at_period_end", "description", "metadata", "pause_collection"] {
+        if waits && params.has(field) {
+            let message = "You cannot update this together with `payment_behavior=pending_if_incomplete`.";
+            return Err(Refusal::invalid(message).with("param", json!(field)));
+        }
+    }
+    Ok(())
+}
+
+/// Reads `pause_collection`: what becomes of invoices meanwhile, and until when; an empty one resumes.
+fn read_pause(params: &Params, now: i64) -> Result<Option<Value>, Refusal> {
+    if params.is_empty_text("pause_collection") {
+        return Ok(Some(Value::Null));
+    }
+    if !params.has("pause_collection") {
+        return Ok(None);
+    }
+    let paused = params.child("pause_collection");
+    let behavior = paused.one_of("behavior", &["keep_as_draft", "mark_uncollectible", "void"])?;
+    let behavior = behavior.ok_or_else(|| Refusal::missing("pause_collection[behavior]"))?;
+    let resumes = paused.integer_between("resumes_at", now.saturating_add(1), i64::from(u32::MAX))?;
+    Ok(Some(json!({ "behavior": behavior, "resumes_at": resumes })))
 }
 
 /// `DELETE /v1/subscriptions/{id}`: canceled at once.

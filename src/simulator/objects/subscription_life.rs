@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::state::{Dunning, Kind, Record, State, number, text};
-use super::{collection, subscription};
+use super::{collection, plan_change, schedule, subscription};
 
 /// Seconds of a day.
 const DAY_SECONDS: i64 = 24 * 60 * 60;
@@ -35,7 +35,9 @@ pub fn due(record: &Record) -> Option<i64> {
     // Whoever ordered a period in the past by hand also orders the next one.
     let by_hand = record.extra.get("by_hand") == Some(&json!(true));
     let period = period_end(object).filter(|_| !by_hand);
-    [period, object["cancel_at"].as_i64(), notice_due(record)].into_iter().flatten().min()
+    let resumes = object["pause_collection"]["resumes_at"].as_i64();
+    let expires = object["pending_update"]["expires_at"].as_i64();
+    [period, object["cancel_at"].as_i64(), notice_due(record), resumes, expires].into_iter().flatten().min()
 }
 
 /// When a trial's end is announced; a short trial is announced at once.
@@ -57,6 +59,12 @@ pub fn fire(state: &mut State, id: &str) {
     } else if notice {
         state.set_extra(Kind::Subscription, id, "trial_end_announced", json!(true));
         state.emit("customer.subscription.trial_will_end", Kind::Subscription, id);
+    } else if is_due(record.object["pending_update"]["expires_at"].as_i64()) {
+        plan_change::expire(state, id);
+    } else if is_due(record.object["pause_collection"]["resumes_at"].as_i64()) {
+        let paused = json!({ "pause_collection": record.object["pause_collection"] });
+        state.set(Kind::Subscription, id, json!({ "pause_collection": null }));
+        state.emit_change("customer.subscription.updated", Kind::Subscription, id, Some(paused));
     } else if ends {
         end(state, id, "cancellation_requested");
     } else {
@@ -87,6 +95,7 @@ pub fn end(state: &mut State, id: &str, reason: &str) {
         collection::stop_collecting(state, &invoice);
     }
     state.emit("customer.subscription.deleted", Kind::Subscription, id);
+    schedule::subscription_ended(state, id, reason);
 }
 
 fn invoices(state: &State, id: &str, statuses: &[&str]) -> Vec<String> {
@@ -130,6 +139,9 @@ fn of_latest_invoice(state: &State, invoice: &str) -> Option<(String, String)> {
 /// A charge of an invoice failed, perhaps for the last time.
 pub fn payment_failed(state: &mut State, invoice: &str, last: bool) {
     let Some((id, status)) = of_latest_invoice(state, invoice) else { return };
+    if plan_change::waits_for(state, &id, invoice) {
+        return;
+    }
     if ["active", "trialing"].contains(&status.as_str()) {
         set_status(state, &id, "past_due", json!({}));
     }
@@ -144,6 +156,12 @@ pub fn payment_failed(state: &mut State, invoice: &str, last: bool) {
 
 /// An invoice was paid: what waited for it goes on.
 pub fn invoice_paid(state: &mut State, invoice: &str) {
+    let billed =
+        state.get(Kind::Invoice, invoice).map(|record| record.object["parent"]["subscription_details"].clone());
+    let billed = billed.map(|details| text(&details, "subscription").to_owned()).unwrap_or_default();
+    if plan_change::waits_for(state, &billed, invoice) {
+        return plan_change::paid(state, &billed);
+    }
     let Some((id, status)) = of_latest_invoice(state, invoice) else { return };
     if ["past_due", "unpaid", "incomplete"].contains(&status.as_str()) {
         set_status(state, &id, "active", json!({}));

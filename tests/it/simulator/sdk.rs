@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use creditd::clock::Clock;
-use creditd::simulator::{CardOrder, DisputeOrder, DisputeStep, Options, Outcome, RefundMode, RefundOutcome};
+use creditd::simulator::{CardOrder, DisputeOrder, DisputeStep, Options, Outcome, RefundMode, RefundOutcome, TaxRate};
 use jiff::SignedDuration;
 use reqwest::Method;
 
@@ -95,6 +95,45 @@ async fn give_back(account: &Account) {
     account.post("/v1/credit_notes", &form).await;
 }
 
+/// Plans change, cards are kept, and what is sold is taxed and discounted.
+async fn change(account: &Account) {
+    account.simulator.set_tax(TaxRate { basis_points: 700, inclusive: false }).unwrap();
+    let made = account.subscription("&automatic_tax[enabled]=true&discounts[0][coupon]=percent_20").await;
+    let path = format!("/v1/subscriptions/{}", id(&made));
+    let item = id(&made["items"]["data"][0]);
+    let start = account.simulator.now();
+    account.simulator.advance_to(start + SignedDuration::from_hours(24)).await.unwrap();
+    for more in [
+        "quantity]=2&proration_behavior=always_invoice",
+        "quantity]=3",
+        "quantity]=1&payment_behavior=pending_if_incomplete&proration_behavior=always_invoice",
+    ] {
+        account.post(&path, &format!("items[0][id]={item}&items[0][{more}")).await;
+    }
+    let declined = CardOrder::declined("card_declined", Some("insufficient_funds"));
+    account.simulator.set_card(made["customer"].as_str().unwrap(), &declined).unwrap();
+    let pending = "quantity]=9&payment_behavior=pending_if_incomplete&proration_behavior=always_invoice";
+    account.post(&path, &format!("items[0][id]={item}&items[0][{pending}")).await;
+    let other = account.subscription("").await;
+    account.post("/v1/subscription_schedules", &format!("from_subscription={}", id(&other))).await;
+    let paused = account.subscription("").await;
+    account.post(&format!("/v1/subscriptions/{}", id(&paused)), "pause_collection[behavior]=void").await;
+    let customer = paused["customer"].as_str().unwrap();
+    let form = format!("mode=setup&currency=eur&customer={customer}&success_url=x");
+    let session = id(&account.post("/v1/checkout/sessions", &form).await);
+    account.simulator.pay_checkout(&session, Outcome::Paid).unwrap();
+    let price = account.price("").await;
+    let form = format!("line_items[0][price]={price}&line_items[0][quantity]=1");
+    let link = id(&account.post("/v1/payment_links", &form).await);
+    let session = id(&account.simulator.follow_payment_link(&link).unwrap());
+    account.simulator.present_checkout(&session, 1_100, "usd").unwrap();
+    account.simulator.pay_checkout(&session, Outcome::Paid).unwrap();
+    let form = "amount=700&currency=eur&payment_method=pm_card_authenticationRequired&confirm=true";
+    account.post("/v1/payment_intents", form).await;
+    let held = "amount=700&currency=eur&payment_method=pm_card_visa&confirm=true&capture_method=manual";
+    account.post("/v1/payment_intents", held).await;
+}
+
 /// Both official SDKs read what is emitted. `CREDITD_TEST_PYTHON` names an interpreter with `stripe` 16.1.0 and
 /// `CREDITD_TEST_NODE_MODULES` a folder with `stripe` 23.1.0; without them the test says that it skipped.
 #[tokio::test]
@@ -107,6 +146,7 @@ async fn sdk_reads_what_the_simulator_emits() {
     .await;
     live(&account).await;
     give_back(&account).await;
+    change(&account).await;
     let base = account.simulator.base_url().to_owned();
     for (program, script, variable, version) in [
         (setting("CREDITD_TEST_PYTHON"), "simulator_objects.py", "CREDITD_TEST_PYTHON", "16.1.0"),

@@ -208,7 +208,7 @@ async fn cancellations_come_at_the_end_at_a_time_or_now_and_can_be_taken_back() 
     account.refused(Method::POST, &path, &past, 400, json!("cancel_at")).await;
     let both = format!("cancel_at={}&cancel_at_period_end=true", seconds("2026-08-01T00:00:00Z"));
     account.refused(Method::POST, &path, &both, 400, json!("cancel_at")).await;
-    account.refused(Method::POST, &path, "proration_behavior=none", 400, json!("proration_behavior")).await;
+    account.refused(Method::POST, &path, "days_until_due=3", 400, json!("days_until_due")).await;
 }
 
 #[tokio::test]
