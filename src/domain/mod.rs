@@ -31,4 +31,5 @@ pub mod ids;
 pub mod money;
 pub mod payment;
 pub mod period;
+pub mod proration;
 pub mod subscription;

@@ -4,7 +4,7 @@
 //! [`receive`] verifies a delivery's raw bytes and stores one row; nothing is decided in the request. Later the worker
 //! calls [`interpret::interpret`] with the event, the answers of Stripe it has so far and the catalogue; the answer is
 //! what to do ([`intent::Intent`]), what to ask Stripe first, why it is none of our business, or why it has to wait.
-//! One file per family of objects: [`checkout`], [`invoice`].
+//! One file per family of objects: [`checkout`], [`invoice`] with [`proration`], [`subscription`].
 //!
 //! # Always true
 //! All but `receive` is pure: the same event with the same answers under the same catalogue gives the same intents, so
@@ -17,5 +17,6 @@ pub mod facts;
 pub mod intent;
 pub mod interpret;
 pub mod invoice;
+pub mod proration;
 pub mod receive;
 pub mod subscription;

@@ -192,6 +192,7 @@ fn asked_by(orders: &[Order]) -> Asked {
         match &order.command {
             Command::Purchase(purchase) => asked.payments.push(purchase.payment),
             Command::PlanPaid(paid) => asked.periods.push(paid.period_start),
+            Command::PlanChanged(change) => asked.periods.push(change.changed_at),
             Command::Open
             | Command::Track(_)
             | Command::Grant(_)

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::domain::catalog::FeatureId;
-use crate::domain::command::{Command, Decision, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef};
+use crate::domain::command::{Command, Decision, PlanChanged, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef};
 use crate::domain::ids::{AccountId, PaymentId};
 use crate::inbox::facts::cut;
-use crate::inbox::intent::{FeatureWish, Intent, PaymentIntent, Who, Why, WishedGrant, WishedPlan};
+use crate::inbox::intent::{FeatureWish, Intent, PaymentIntent, Who, Why, WishedChange, WishedGrant, WishedPlan};
 use crate::posting::{PostError, Posting};
 use crate::store::accounts::EXTERNAL_ID_MAX;
 use crate::store::payments::PaymentClaim;
@@ -116,13 +118,18 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Setback> {
 async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent) -> Result<Done, Setback> {
     check_metadata(&payment.metadata)?;
     let (account, linked) = find_account(store, &payment.who).await?;
-    for plan in &payment.plans {
-        claim_subscription(store, account, &plan.subscription).await?;
+    let of_plans = payment.plans.iter().map(|plan| &plan.subscription);
+    for subscription in of_plans.chain(payment.changes.iter().map(|change| &change.subscription)) {
+        claim_subscription(store, account, subscription).await?;
     }
     let claimed = match store.claim_payment(account, &payment.facts).await? {
         PaymentClaim::Claimed(payment) => payment,
         PaymentClaim::Conflict { found } => return Err(Setback::Park(Why::new("payment_conflict", found))),
     };
+    for change in payment.changes {
+        let command = Command::PlanChanged(plan_changed(change, claimed, payment.paid_at, &payment.metadata));
+        let _: Decision = posting.post(account, None, command).await?;
+    }
     for plan in payment.plans {
         let command = Command::PlanPaid(plan_paid(plan, claimed, &payment.metadata));
         let _: Decision = posting.post(account, None, command).await?;
@@ -156,6 +163,24 @@ fn plan_paid(plan: WishedPlan, payment: PaymentId, metadata: &BTreeMap<String, S
         money: plan.money,
         stripe_price: plan.stripe_price,
         stripe_line: plan.stripe_line,
+        metadata: metadata.clone(),
+    }
+}
+
+fn plan_changed(
+    change: WishedChange,
+    payment: PaymentId,
+    paid_at: Timestamp,
+    metadata: &BTreeMap<String, String>,
+) -> PlanChanged {
+    PlanChanged {
+        payment: Some(payment),
+        subscription: change.subscription,
+        changed_at: change.changed_at,
+        period_end: change.period_end,
+        paid_at,
+        from: change.from,
+        to: change.to,
         metadata: metadata.clone(),
     }
 }

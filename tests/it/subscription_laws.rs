@@ -103,6 +103,7 @@ impl World {
             given: BTreeMap::new(),
             complete: true,
             bases: BTreeMap::new(),
+            shares: Vec::new(),
         };
         let mut world = Self { state, changes: Changes::default(), catalog, ids: Counting(0), now: day("01-01") };
         let _: Decision = world.post(&Command::Open);
