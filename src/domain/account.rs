@@ -11,8 +11,8 @@ use super::command::Basis;
 use super::credits::{AmountError, Credits};
 use super::entry::{ChainHead, Entry, EntryKind};
 use super::grant::{Debt, Grant, Origin, Wallet};
-use super::proration::Share;
 use super::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
+use super::proration::Share;
 
 /// Where new ids come from; posting gives random ones, tests count.
 pub trait IdSource {

@@ -81,9 +81,7 @@ pub fn uncovered(of: Band, known: &[Band], period: PeriodSpan) -> Result<Credits
         let until = known.iter().filter(covers).map(|band| inside(band.from)).min().unwrap_or(period.end);
         let width = high.checked_sub(*low)?;
         // Cannot overflow: below 2^90 credits times 2^69 nanoseconds, for as many levels as a period has changes.
-        area = area.wrapping_add(
-            I256::from(width.nanos()).wrapping_mul(I256::from(nanos(inside(of.from), until))),
-        );
+        area = area.wrapping_add(I256::from(width.nanos()).wrapping_mul(I256::from(nanos(inside(of.from), until))));
     }
     let rounded = round_half_even(area, I256::from(whole));
     i128::try_from(rounded).map_err(|_| AmountError::TooLarge).and_then(Credits::from_nanos)

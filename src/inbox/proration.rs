@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::intent::{WishedChange, Why};
+use super::intent::{Why, WishedChange};
 use super::interpret::{Context, Stop, needed};
 use super::invoice::Cost;
 use super::{checkout, invoice, subscription};
@@ -62,7 +62,8 @@ fn groups<'a>(
         found.push((needed(subscription, "lines.subscription")?, period, plan, line));
     }
     // The invoice names one date; where its lines are of several changes, each line's own start tells which.
-    let one_start = found.iter().all(|(_, period, ..)| found.first().is_some_and(|first| first.1.start == period.start));
+    let one_start =
+        found.iter().all(|(_, period, ..)| found.first().is_some_and(|first| first.1.start == period.start));
     let mut groups: BTreeMap<(&str, Timestamp), Group<'_>> = BTreeMap::new();
     for (subscription, period, plan, line) in found {
         let named = invoice.proration_date.filter(|date| one_start && *date >= period.start && *date < period.end);
@@ -92,7 +93,8 @@ fn change(
     }
     let mut to = charged(group)?;
     let changed: Vec<&InvoiceLine> = group.credits.iter().chain(&group.charges).map(|(_, line)| *line).collect();
-    for (plan, seats) in untouched(newest.filter(|newest| newest.id.as_deref() == Some(subscription)), &changed, context)
+    for (plan, seats) in
+        untouched(newest.filter(|newest| newest.id.as_deref() == Some(subscription)), &changed, context)
     {
         if let Some(known) = to.get_mut(plan) {
             known.quantity = known.quantity.saturating_add(seats).min(subscription::SEATS_MAX);

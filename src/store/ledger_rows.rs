@@ -10,9 +10,9 @@ use super::rows::{credits, word};
 use crate::domain::account::{AccountLife, AccountState};
 use crate::domain::attachment::{Attachment, AttachmentOrigin, AttachmentState};
 use crate::domain::catalog::{FeatureId, PlanId};
+use crate::domain::credits::Credits;
 use crate::domain::entry::ChainHead;
 use crate::domain::grant::{Category, Grant, Period, Wallet, WalletState};
-use crate::domain::credits::Credits;
 use crate::domain::ids::{AccountId, AttachmentId, GrantId, PaymentId, WalletId};
 use crate::domain::proration::{Share, Step};
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::domain::catalog::FeatureId;
-use crate::domain::command::{Command, Decision, PlanChanged, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef};
+use crate::domain::command::{
+    Command, Decision, PlanChanged, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef,
+};
 use crate::domain::ids::{AccountId, PaymentId};
 use crate::inbox::facts::cut;
 use crate::inbox::intent::{FeatureWish, Intent, PaymentIntent, Who, Why, WishedChange, WishedGrant, WishedPlan};

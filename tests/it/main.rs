@@ -35,6 +35,8 @@ mod metrics;
 mod openapi;
 mod periods;
 mod plan_changes;
+mod plan_proration;
+mod plan_proration_lines;
 mod plans;
 mod races;
 mod races_http;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    Catalog, Expiry, Feature, Interval, IntervalUnit, Item, PAST_DUE_GRACE_HOURS, Plan, Price, ResetAnchor, RevenuePolicy, Rollover,
-    Upgrade,
+    Catalog, Expiry, Feature, Interval, IntervalUnit, Item, PAST_DUE_GRACE_HOURS, Plan, Price, ResetAnchor,
+    RevenuePolicy, Rollover, Upgrade,
 };
 
 /// One difference between two catalogues.

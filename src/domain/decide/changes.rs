@@ -86,8 +86,10 @@ impl Draft<'_> {
         if is_newest && !told && (returns || known.ended_at.is_none()) {
             next.quantity = to.quantity;
         }
-        if is_newest && !seats_alone && known.started_at < change.changed_at && (returns || known.changed_at.is_some())
-        {
+        // The clock gives the period the change lies in only where the plan was paid before the change.
+        let is_paid = known.paid_through.is_some_and(|through| through > change.changed_at);
+        let by_change = returns || known.changed_at.is_some();
+        if is_newest && ((by_change && !seats_alone) || !is_paid) {
             next.changed_at = Some(change.changed_at);
         }
         if next != known
@@ -193,8 +195,7 @@ impl Draft<'_> {
                     let above = level(earlier, &item.feature, every, to.quantity)?;
                     let own = times(item.included.unwrap_or(Credits::ZERO), to.quantity)?;
                     let up_to = above.checked_add(own)?;
-                    let changed =
-                        Changed { change, to, attachment: &attachment, plan, item, span, old, above, up_to };
+                    let changed = Changed { change, to, attachment: &attachment, plan, item, span, old, above, up_to };
                     match plan.upgrade {
                         Upgrade::FullReset => self.give_reset(&changed, from)?,
                         Upgrade::Prorate | Upgrade::NextPeriod => self.give_share(&changed, from)?,
@@ -337,21 +338,36 @@ impl Draft<'_> {
         share.step.changed_at.is_some() && terms.is_some_and(|plan| plan.upgrade == Upgrade::FullReset)
     }
 
-    /// What a period's own grant has left to give, when changes of the period were told before it.
-    pub(super) fn left_of(
+    /// What a period's own grant gives: all of it, or, when changes of the period were told before it, what they left;
+    /// then with the part of the allowance it stands for.
+    pub(super) fn own_part(
         &self,
         attachment: &Attachment,
-        item: &Item,
-        start: Timestamp,
-        end: Option<Timestamp>,
+        (plan, item): (&Plan, &Item),
+        period: (Timestamp, Option<Timestamp>),
+        seats: i64,
         whole: Credits,
-    ) -> Result<Credits, Rejection> {
-        let (Some(end), Some(_)) = (end, item.reset) else { return Ok(whole) };
+    ) -> Result<(Credits, Option<Step>), Rejection> {
+        let ((start, Some(end)), Some(every)) = (period, item.reset) else { return Ok((whole, None)) };
         let known = self.known_shares(attachment.id, &[], &item.feature, start);
         let parts = known.iter().filter(|share| share.step.changed_at.is_some() && !self.is_reset(share));
         let bands: Vec<Band> = parts.filter_map(|share| band_of(share, start)).collect();
-        let band = Band { above: Credits::ZERO, up_to: whole, from: start };
-        if bands.is_empty() { Ok(whole) } else { Ok(uncovered(band, &bands, PeriodSpan { start, end })?) }
+        if bands.is_empty() || !whole.is_positive() {
+            return Ok((whole, None));
+        }
+        let place = plan.items.iter().position(|known| known.id == item.id).unwrap_or(0);
+        let above = level(plan.items.get(..place).unwrap_or_default(), &item.feature, every, seats)?;
+        let up_to = above.checked_add(whole)?;
+        let left = uncovered(Band { above, up_to, from: start }, &bands, PeriodSpan { start, end })?;
+        // Each part is rounded for itself: together they must not round above the highest level.
+        let mut room = bands.iter().map(|band| band.up_to).fold(up_to, Credits::max);
+        let counted = |share: &&Share| share.step.changed_at.is_some() || share.attachment == attachment.id;
+        for share in known.iter().filter(counted) {
+            room = room.checked_sub(share.given)?;
+        }
+        let left = left.min(room.max(Credits::ZERO));
+        let step = Step { changed_at: None, above, up_to };
+        if left == whole { Ok((whole, None)) } else { Ok((left, Some(step))) }
     }
 
     fn make_share(&mut self, of: &Changed<'_>, quantity: Credits, step: Step) -> Result<GrantId, Rejection> {
@@ -441,7 +457,7 @@ fn bands(known: &[Share], start: Timestamp) -> Result<(Vec<Band>, Credits), Reje
             bands.extend(band_of(share, start));
         } else {
             let sum = own.entry(share.attachment).or_default();
-            *sum = sum.checked_add(share.step.up_to)?;
+            *sum = sum.checked_add(share.step.up_to.checked_sub(share.step.above)?)?;
         }
     }
     bands.extend(own.into_values().filter(|sum| sum.is_positive()).map(|sum| Band {

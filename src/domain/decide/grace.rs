@@ -68,7 +68,8 @@ impl Draft<'_> {
         let of_it = |grant: &&Grant| {
             let of = grant.period.as_ref().and_then(|period| self.attachment(period.attachment));
             of.is_some_and(|of| {
-                of.id == id || (of.origin.subscription().is_some() && of.origin.subscription() == known.origin.subscription())
+                of.id == id
+                    || (of.origin.subscription().is_some() && of.origin.subscription() == known.origin.subscription())
             })
         };
         let mut changed = Vec::new();

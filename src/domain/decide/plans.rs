@@ -11,7 +11,6 @@ use super::super::entry::{EntryKind, Source};
 use super::super::grant::{Category, Grant, GrantMoney, Origin, Period};
 use super::super::ids::{AttachmentId, GrantId};
 use super::super::period;
-use super::super::proration::Step;
 use super::{Draft, RENEWAL_GRACE_HOURS, grants};
 
 impl Draft<'_> {
@@ -243,9 +242,8 @@ impl Draft<'_> {
         }
         let count = paid.map_or(attachment.quantity, |paid| paid.quantity);
         let whole = times(included.unwrap_or(Credits::ZERO), count)?;
-        let quantity = self.left_of(attachment, item, start, end, whole)?;
+        let (quantity, part) = self.own_part(attachment, (plan, item), (start, end), count, whole)?;
         let awaited = is_newest && item.reset.is_some() && end.is_some_and(|end| attachment.awaits_renewal(end));
-        let part = Step { changed_at: None, above: Credits::ZERO, up_to: whole };
         let grant = self.make_grant(
             grants::Plan {
                 wallet,
@@ -259,7 +257,7 @@ impl Draft<'_> {
                 grace: awaited.then(|| SignedDuration::from_hours(RENEWAL_GRACE_HOURS)),
                 period: Some(Period { attachment: attachment.id, item: item.id.clone(), start }),
             },
-            Origin { step: (quantity != whole).then_some(part), ..period_origin(attachment, plan, item, paid) },
+            Origin { step: part, ..period_origin(attachment, plan, item, paid) },
         )?;
         if is_newest {
             self.state.renewed.insert(key, (start, grant));

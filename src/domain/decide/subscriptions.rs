@@ -166,7 +166,8 @@ impl Draft<'_> {
     /// plan of the past, and attached as one.
     fn attach_paid(&mut self, paid: &PlanPaid) -> Result<AttachmentId, Rejection> {
         let of_past = self.attachments_of(&paid.subscription).into_iter().filter_map(|id| self.attachment(id));
-        let is_newer = |known: &&Attachment| known.is_final || known.seen_at.is_some_and(|seen| seen >= paid.period_start);
+        let is_newer =
+            |known: &&Attachment| known.is_final || known.seen_at.is_some_and(|seen| seen >= paid.period_start);
         let of_past = of_past.filter(is_newer).map(|known| known.is_final).reduce(|a, b| a || b);
         let state = match of_past {
             Some(_) => AttachmentState::Ended,
@@ -235,6 +236,7 @@ impl Draft<'_> {
         if over || (!is_end && newest.is_some_and(|newest| newest >= seen.seen_at)) {
             return Ok(Decision::AlreadyApplied(Outcome::Followed { attachments: known }));
         }
+        let before = (self.state.attachments.clone(), self.state.seq);
         match seen.life {
             SubscriptionLife::Active => self.goes_on(seen, AttachmentState::Active)?,
             SubscriptionLife::Trialing => self.goes_on(seen, AttachmentState::Trialing)?,
@@ -242,14 +244,17 @@ impl Draft<'_> {
             SubscriptionLife::Paused => self.goes_on(seen, AttachmentState::Paused)?,
             SubscriptionLife::Ended(at) => self.is_over(seen, at)?,
         }
-        Ok(Decision::Applied(Outcome::Followed { attachments: self.attachments_of(&seen.subscription) }))
+        let outcome = Outcome::Followed { attachments: self.attachments_of(&seen.subscription) };
+        let changed = before != (self.state.attachments.clone(), self.state.seq);
+        Ok(if changed { Decision::Applied(outcome) } else { Decision::AlreadyApplied(outcome) })
     }
 
     fn goes_on(&mut self, seen: &SubscriptionSeen, state: AttachmentState) -> Result<(), Rejection> {
         let is_kept = |known: &Attachment| seen.plans.iter().any(|subscribed| subscribed.plan == known.plan);
         // What came after Stripe was asked is not among what it said.
         let came_later = |known: &Attachment| {
-            known.seen_at.is_none() && (known.started_at > seen.seen_at || known.changed_at.is_some_and(|at| at > seen.seen_at))
+            known.seen_at.is_none()
+                && (known.started_at > seen.seen_at || known.changed_at.is_some_and(|at| at > seen.seen_at))
         };
         let family: Vec<Attachment> =
             self.attachments_of(&seen.subscription).into_iter().filter_map(|id| self.attachment(id).cloned()).collect();

@@ -1,0 +1,1 @@
+//! Proration lines of invoices, as the changes they tell.
