@@ -342,6 +342,14 @@ fn all_orders_agree(events: &[Command], now: &str) -> Vec<String> {
     seen(&[("pro", 1)], day("01-10")), paid("pro", 1, "01-10", "02-10"), seen(&[("max", 1)], time(HALF)),
     changed(("pro", 1), ("max", 1), HALF),
 ], "01-26", 2)]
+#[case::no_view_of_it(vec![
+    seen(&[("pro", 1)], day("01-10")), paid("pro", 1, "01-10", "02-10"), seen(&[("pro", 1)], day("01-20")),
+    changed(("pro", 1), ("max", 1), HALF),
+], "01-26", 2)]
+#[case::replaced_by_a_view_alone(vec![
+    seen(&[("pro", 1)], day("01-10")), paid("pro", 1, "01-10", "02-10"), seen(&[("max", 1)], time(HALF)),
+    paid("max", 1, "02-10", "03-10"),
+], "02-11", 2)]
 #[case::seats_both_ways(vec![
     seen(&[("pro", 1)], day("01-10")), paid("pro", 1, "01-10", "02-10"), seen(&[("pro", 4)], time(HALF)),
     changed(("pro", 1), ("pro", 4), HALF), seen(&[("pro", 2)], time(LATE)),
@@ -403,6 +411,33 @@ fn a_subscription_that_replaces_an_upgraded_one_ends_what_both_gave() {
     apply(&mut world, time(HALF), &changed(("pro", 1), ("max", 1), HALF));
     let _: Decision = world.at("01-28").post(&Command::PlanPaid(paid_for("sub_2", "giant", "01-28", "02-28")));
     assert_eq!((world.available(), world.live()), (credits("40"), only("giant")));
+}
+
+/// What a plan gives without limit comes with a paid change to it, and ends with the plan.
+#[test]
+fn what_has_no_limit_comes_and_goes_with_its_plan() {
+    let catalog = CATALOG.replace("included = \"20\"\nreset = \"month\"", "unlimited = true");
+    let is_unlimited = |world: &World| {
+        let question = Question { feature: feature("calls"), entity: String::new(), quantity: quantity("1000") };
+        check(&world.state, &world.catalog, &question, world.now).unwrap().reason == Reason::Unlimited
+    };
+    let mut world = subscribed(&catalog, "pro", 1);
+    let _: Decision = world.post(&seen(&[("pro", 1)], day("01-10")));
+    apply(&mut world, time(HALF), &changed(("pro", 1), ("max", 1), HALF));
+    assert!(is_unlimited(&world));
+    // Back to Pro: until the end of what is paid.
+    let _: Decision = world.at("01-28").post(&seen(&[("pro", 1)], day("01-28")));
+    assert!(is_unlimited(&world));
+    let _: Decision = world.at("02-10").post(&paid("pro", 1, "02-10", "03-10"));
+    assert!(!is_unlimited(&world));
+    assert_eq!(world.available(), credits("10"));
+    // To Max again, and over at once.
+    let _: Decision = world.at("03-10").post(&paid("max", 1, "03-10", "04-10"));
+    let _: Decision = world.post(&seen(&[("max", 1)], day("03-10")));
+    assert!(is_unlimited(&world));
+    let over = view(&[("max", 1)], day("03-12"), SubscriptionLife::Ended(day("03-12")));
+    let _: Decision = world.at("03-12").post(&Command::SubscriptionSeen(over));
+    assert_eq!((is_unlimited(&world), world.available()), (false, credits("5")));
 }
 
 /// `billing_cycle_anchor=now`: a new period begins, and is paid whole.

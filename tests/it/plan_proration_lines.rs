@@ -169,7 +169,7 @@ fn the_lines_of_a_change_say_what_was_and_what_is(
     let [change] = &payment.changes[..] else { panic!("{:?}", payment.changes) };
     assert_eq!((change.changed_at, change.period_end), (second(CHANGE), second(END)));
     assert_eq!((change.from.clone(), after(change)), (plans(from), plans(to)));
-    let paid: i64 = change.to.iter().filter_map(|to| to.money.paid).map(|paid| paid.minor()).sum();
+    let paid: i64 = change.to.iter().filter_map(|to| to.money.paid).map(creditd::domain::money::Money::minor).sum();
     let total: i64 = lines.iter().map(|line| line.2).sum();
     assert_eq!(paid, total.max(0), "what was credited is not paid again");
 }

@@ -74,10 +74,18 @@ impl Draft<'_> {
         };
         let mut changed = Vec::new();
         for grant in self.state.grants.iter().filter(of_it) {
-            let (Some(period), Some(end)) = (&grant.period, grant.expires_at) else { continue };
+            let Some(period) = &grant.period else { continue };
             let place = self.place_of(period.attachment, &[]);
-            let waits = self.is_awaited(&place, end) && !self.is_succeeded(&place, &grant.feature, period.start);
-            let wanted = if waits { Some(grace_end(end)?) } else { None };
+            let wanted = match grant.expires_at {
+                Some(end) => {
+                    let waits =
+                        self.is_awaited(&place, end) && !self.is_succeeded(&place, &grant.feature, period.start);
+                    if waits { Some(grace_end(end)?) } else { None }
+                }
+                // What has no end of its own and no amount that could be taken back ends with its plan.
+                None if grant.unlimited => self.end_with_plan(period.attachment, &place),
+                None => continue,
+            };
             if grant.grace_ends_at != wanted {
                 changed.push((grant.id, wanted));
             }
@@ -89,6 +97,15 @@ impl Draft<'_> {
             }
         }
         self.expire_ended_grants()
+    }
+
+    /// When what a plan gives without limit ends: with the plan, or, inside one subscription, with what it was paid for.
+    fn end_with_plan(&self, id: AttachmentId, place: &BTreeSet<AttachmentId>) -> Option<Timestamp> {
+        let known = self.attachment(id)?;
+        let ended = known.ended_at?;
+        let goes_on = self.state.attachments.iter().any(|other| place.contains(&other.id) && other.is_live());
+        let paid = known.paid_through.filter(|_| goes_on && !known.is_final);
+        Some(paid.map_or(ended, |paid| paid.max(ended)))
     }
 
     /// The successor is here: what was before it in its place loses its grace, and what is past its end expires.

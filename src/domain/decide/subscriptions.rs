@@ -301,8 +301,8 @@ impl Draft<'_> {
         handed_on: Option<Timestamp>,
     ) -> Result<(), Rejection> {
         let Some(before) = self.attachment(id).cloned() else { return Ok(()) };
-        let left_later = before.ended_at.is_some_and(|ended| ended > seen.seen_at) && before.seen_at.is_none();
-        if left_later {
+        if before.ended_at.is_some_and(|ended| ended > seen.seen_at) {
+            // What was left after Stripe was asked does not come back by what it said.
             return Ok(());
         }
         let took_it = |mate: &Attachment| {
