@@ -12,6 +12,7 @@ use super::credits::{AmountError, Credits};
 use super::entry::{ChainHead, Entry, EntryKind};
 use super::grant::{Debt, Grant, Origin, Wallet};
 use super::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
+use super::proration::Share;
 use super::reversal::PaymentBack;
 
 /// Where new ids come from; posting gives random ones, tests count.
@@ -76,6 +77,8 @@ pub struct AccountState {
     pub renewed: BTreeMap<(AttachmentId, String), (Timestamp, GrantId)>,
     /// Older periods already granted, as far as the batch can ask for them.
     pub given: BTreeMap<(AttachmentId, String, Timestamp), GrantId>,
+    /// What was given in the periods the batch can ask for, and in later ones.
+    pub shares: Vec<Share>,
     /// Were wallets, attachments and once-only keys read, not just open grants and debts?
     pub complete: bool,
     /// What decided the credits of payments in the batch.

@@ -1,6 +1,6 @@
 //! A customer having a plan.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::catalog::PlanId;
@@ -129,6 +129,11 @@ pub struct Attachment {
     pub seen_at: Option<Timestamp>,
     /// Is its subscription over for good? Then nothing Stripe says later brings the plan back.
     pub is_final: bool,
+    /// A change inside its subscription brought it then: the clock gives only periods that start from then on
+    /// (rule 13). `None`: it came with a period of its own.
+    pub changed_at: Option<Timestamp>,
+    /// Its payment was first seen overdue then; `None`: it is not.
+    pub past_due_since: Option<Timestamp>,
 }
 
 impl Attachment {
@@ -156,5 +161,31 @@ impl Attachment {
         self.is_live()
             && self.paid_through.is_none_or(|through| period_start < through)
             && self.cancel_at.is_none_or(|end| period_start < end)
+            && self.changed_at.is_none_or(|from| period_start >= from)
+    }
+
+    /// When its flags go off because its payment is overdue (rule 18); `None`: it is not overdue, or its times leave the
+    /// calendar. Overdue counts from the end of what is paid, or from when Stripe said so, whichever is first.
+    pub fn flags_end_at(&self, grace_hours: u32) -> Option<Timestamp> {
+        match self.state {
+            AttachmentState::PastDue => {}
+            AttachmentState::Active
+            | AttachmentState::Trialing
+            | AttachmentState::Scheduled
+            | AttachmentState::Paused
+            | AttachmentState::Ended => return None,
+        }
+        let paid = self.paid_through.filter(|through| *through > self.started_at);
+        let since = match (paid, self.past_due_since) {
+            (Some(paid), Some(seen)) => paid.min(seen),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => return None,
+        };
+        since.checked_add(SignedDuration::from_hours(i64::from(grace_hours))).ok()
+    }
+
+    /// Are the plan's boolean features on? While it is in force, and when overdue until its grace ends.
+    pub fn has_flags(&self, grace_hours: u32, now: Timestamp) -> bool {
+        self.is_live() && self.flags_end_at(grace_hours).is_none_or(|end| now < end)
     }
 }

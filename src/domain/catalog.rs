@@ -233,6 +233,53 @@ pub enum RevenuePolicy {
     External,
 }
 
+/// What an upgrade inside a period gives, once it is paid (rule 15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Upgrade {
+    /// What it includes more, for the time that remains of the period.
+    #[default]
+    Prorate,
+    /// The whole new allowance; what is unspent of the period ends.
+    FullReset,
+    /// Nothing before the next period.
+    NextPeriod,
+}
+
+impl Upgrade {
+    /// The word used in catalogue files and answers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Prorate => "prorate",
+            Self::FullReset => "full_reset",
+            Self::NextPeriod => "next_period",
+        }
+    }
+
+    /// Reads the word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Prorate, Self::FullReset, Self::NextPeriod].into_iter().find(|known| known.word() == word)
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Hours that a plan keeps its flags while its payment is overdue, unless it says otherwise: a week, in which most cards
+/// that are declined at first are charged after all.
+pub const PAST_DUE_GRACE_HOURS: u32 = 168;
+
+const fn past_due_grace_hours() -> u32 {
+    PAST_DUE_GRACE_HOURS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+const fn is_past_due_grace(hours: &u32) -> bool {
+    *hours == PAST_DUE_GRACE_HOURS
+}
+
 /// A plan as it stands in one version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -246,6 +293,12 @@ pub struct Plan {
     pub group: Option<String>,
     /// Days of trial before the first payment; 0 is none.
     pub trial_days: u32,
+    /// What an upgrade to it inside a period gives.
+    #[serde(default, skip_serializing_if = "Upgrade::is_default")]
+    pub upgrade: Upgrade,
+    /// Hours that its boolean features stay on while its payment is overdue (rule 18).
+    #[serde(default = "past_due_grace_hours", skip_serializing_if = "is_past_due_grace")]
+    pub past_due_grace_hours: u32,
     /// How its fee is recognised.
     pub revenue: RevenuePolicy,
     /// Standalone price of access, for `allocate`.

@@ -100,7 +100,7 @@ pub fn check(
     let now = now.max(state.last_entry_at);
     match catalog.catalog.features.get(&question.feature) {
         None => Ok(without_pool(question, false, Reason::UnknownFeature)),
-        Some(Feature::Boolean) => Ok(flag(state, catalog, question)),
+        Some(Feature::Boolean) => Ok(flag(state, catalog, question, now)),
         Some(Feature::Metered { .. } | Feature::CreditSystem { .. }) => metered(state, &catalog.catalog, question, now),
     }
 }
@@ -119,10 +119,13 @@ fn without_pool(question: &Question, allowed: bool, reason: Reason) -> CheckAnsw
     }
 }
 
-fn flag(state: &AccountState, catalog: &CatalogVersion, question: &Question) -> CheckAnswer {
-    let on = state.attachments.iter().filter(|known| known.is_live()).any(|known| {
+fn flag(state: &AccountState, catalog: &CatalogVersion, question: &Question, now: Timestamp) -> CheckAnswer {
+    let on = state.attachments.iter().any(|known| {
         let terms = catalog.terms.get(&(known.plan.clone(), known.plan_version));
-        terms.is_some_and(|plan| plan.items.iter().any(|item| item.feature == question.feature))
+        terms.is_some_and(|plan| {
+            known.has_flags(plan.past_due_grace_hours, now)
+                && plan.items.iter().any(|item| item.feature == question.feature)
+        })
     });
     without_pool(question, on, if on { Reason::Flag } else { Reason::FeatureNotGranted })
 }

@@ -12,7 +12,7 @@ use super::entry::Source;
 use super::grant::{Category, GrantMoney};
 use super::ids::{AttachmentId, GrantId, PaymentId, WalletId};
 use super::reversal::MoneyBack;
-use super::subscription::{RenewalLost, SubscriptionSeen};
+use super::subscription::{RenewalLost, SubscribedPlan, SubscriptionSeen};
 
 /// Largest batch of purchased grants in one payment: Stripe's own limit of lines is 100 a session.
 pub const PAYMENT_GRANTS_MAX: usize = 200;
@@ -30,6 +30,8 @@ pub enum Command {
     Purchase(Purchase),
     /// A subscription's period was paid.
     PlanPaid(PlanPaid),
+    /// A change of plan or seats inside a period was paid.
+    PlanChanged(PlanChanged),
     /// A subscription as Stripe shows it.
     SubscriptionSeen(SubscriptionSeen),
     /// A renewal will not be paid.
@@ -49,6 +51,7 @@ impl Command {
             | Self::Grant(_)
             | Self::Purchase(_)
             | Self::PlanPaid(_)
+            | Self::PlanChanged(_)
             | Self::SubscriptionSeen(_)
             | Self::RenewalLost(_)
             | Self::MoneyBack(_)
@@ -231,6 +234,42 @@ pub struct PlanPaid {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// A plan that a change inside a period led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedPlan {
+    /// The plan.
+    pub plan: PlanId,
+    /// Seats, those the change left alone included.
+    pub quantity: i64,
+    /// What its lines cost.
+    pub money: GrantMoney,
+    /// Stripe's price of the first of them.
+    pub stripe_price: Option<String>,
+    /// Stripe's line item of the first of them.
+    pub stripe_line: Option<String>,
+}
+
+/// A change of plan or seats inside a period was paid (rule 15): the lines of one subscription and one proration date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanChanged {
+    /// The claimed payment; `None` when nothing had to be paid.
+    pub payment: Option<PaymentId>,
+    /// The subscription.
+    pub subscription: String,
+    /// When it changed: the proration date.
+    pub changed_at: Timestamp,
+    /// End of the period it changed in.
+    pub period_end: Timestamp,
+    /// When it was paid, which may be after that period.
+    pub paid_at: Timestamp,
+    /// Plans and seats before; those that are credited.
+    pub from: Vec<SubscribedPlan>,
+    /// Plans and seats after, each plan once.
+    pub to: Vec<ChangedPlan>,
+    /// Metadata of payment and subscription, copied to each grant.
+    pub metadata: BTreeMap<String, String>,
+}
+
 /// A caller's key, and what it was sent with (rule 26).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdempotencyKey {
@@ -304,6 +343,13 @@ pub enum Outcome {
         /// The attachment.
         attachment: AttachmentId,
         /// Grants of the period.
+        grants: Vec<GrantId>,
+    },
+    /// A change inside a period is paid.
+    PlanChanged {
+        /// The attachments it led to.
+        attachments: Vec<AttachmentId>,
+        /// Grants it gave.
         grants: Vec<GrantId>,
     },
     /// Plans follow a subscription.

@@ -10,6 +10,7 @@ use super::catalog::{FeatureId, PlanId, RevenuePolicy};
 use super::credits::Credits;
 use super::ids::{AttachmentId, GrantId, PaymentId, WalletId};
 use super::money::Money;
+use super::proration::Step;
 
 /// Why a grant was given (design: category).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -135,6 +136,8 @@ pub struct Origin {
     pub reason: Option<String>,
     /// Free keys of the payment or request.
     pub metadata: BTreeMap<String, String>,
+    /// The part of a period's allowance it is, when it is not all of it.
+    pub step: Option<Step>,
 }
 
 /// The plan period a grant is for.

@@ -31,5 +31,6 @@ pub mod ids;
 pub mod money;
 pub mod payment;
 pub mod period;
+pub mod proration;
 pub mod reversal;
 pub mod subscription;

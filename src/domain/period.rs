@@ -78,6 +78,11 @@ pub fn containing(
     Ok(PeriodSpan { start: start.max(anchor.min(end)), end })
 }
 
+/// The time one period before another.
+pub fn before(at: Timestamp, interval: Interval) -> Result<Timestamp, OutOfCalendar> {
+    boundary(TimeZone::UTC.to_datetime(at), &TimeZone::UTC, interval, -1)
+}
+
 /// Where the boundaries are counted from, and in which zone.
 fn grid(anchor: Timestamp, rule: &ResetAnchor, interval: Interval) -> Result<(DateTime, TimeZone), OutOfCalendar> {
     match rule {

@@ -98,6 +98,7 @@ pub(super) fn payment(
         paid_at,
         grants,
         plans: Vec::new(),
+        changes: Vec::new(),
     }))])
 }
 
@@ -313,20 +314,25 @@ pub(super) fn add(bought: &mut BTreeMap<String, WishedGrant>, grant: WishedGrant
         bought.insert(grant.item_key.clone(), grant);
         return Ok(());
     };
+    let out_of_range = |_| Why::new("bad_money", "the lines of one price add up to more than an amount can be");
+    known.quantity = known.quantity.checked_add(grant.quantity).map_err(out_of_range)?;
+    add_money(&mut known.money, &grant.money)
+}
+
+/// Adds what another line of the same thing cost.
+pub(super) fn add_money(known: &mut GrantMoney, more: &GrantMoney) -> Result<(), Stop> {
     let sum = |left: Option<i64>, right: Option<i64>| match (left, right) {
         (Some(left), Some(right)) => left.checked_add(right),
         (one, None) | (None, one) => one,
     };
-    let out_of_range = |_| Why::new("bad_money", "the lines of one price add up to more than an amount can be");
-    known.quantity = known.quantity.checked_add(grant.quantity).map_err(out_of_range)?;
-    known.money.paid = match (known.money.paid, grant.money.paid) {
+    known.paid = match (known.paid, more.paid) {
         (Some(left), Some(right)) => {
             Some(left.checked_add(right).map_err(|error| Why::new("bad_money", error.to_string()))?)
         }
         (one, None) | (None, one) => one,
     };
-    known.money.tax_minor = sum(known.money.tax_minor, grant.money.tax_minor);
-    known.money.discount_minor = sum(known.money.discount_minor, grant.money.discount_minor);
-    known.money.basis_minor = sum(known.money.basis_minor, grant.money.basis_minor);
+    known.tax_minor = sum(known.tax_minor, more.tax_minor);
+    known.discount_minor = sum(known.discount_minor, more.discount_minor);
+    known.basis_minor = sum(known.basis_minor, more.basis_minor);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::intent::{FeatureWish, Intent, PaymentIntent, Who, WishedGrant, WishedPlan};
+use super::intent::{FeatureWish, Intent, PaymentIntent, Who, WishedChange, WishedGrant, WishedPlan};
 use crate::domain::command::Basis;
 use crate::domain::money::Money;
 use crate::domain::subscription::{SubscriptionLife, SubscriptionSeen};
@@ -32,6 +32,7 @@ fn payment_commands(payment: &PaymentIntent) -> Vec<Value> {
     let ids = payment.facts.aliases();
     let customer = customer(&payment.who);
     let mut all: Vec<Value> = payment.plans.iter().map(|paid| plan_paid(paid, &customer, &ids)).collect();
+    all.extend(payment.changes.iter().map(|change| plan_changed(change, &customer, &ids)));
     if !payment.grants.is_empty() {
         let basis = match payment.basis {
             Basis::Metadata => "metadata",
@@ -61,6 +62,20 @@ fn plan_paid(paid: &WishedPlan, customer: &Value, ids: &[&str]) -> Value {
         "period_end": paid.period_end,
         "is_trial": paid.is_trial,
         "paid": money(paid.money.paid),
+    })
+}
+
+fn plan_changed(change: &WishedChange, customer: &Value, ids: &[&str]) -> Value {
+    let plan = |plan: String, quantity: i64| json!({ "plan": plan, "quantity": quantity });
+    json!({
+        "command": "plan_changed",
+        "customer": customer,
+        "payment": ids,
+        "subscription": change.subscription,
+        "changed_at": change.changed_at,
+        "period_end": change.period_end,
+        "from": change.from.iter().map(|held| plan(held.plan.to_string(), held.quantity)).collect::<Vec<_>>(),
+        "to": change.to.iter().map(|held| plan(held.plan.to_string(), held.quantity)).collect::<Vec<_>>(),
     })
 }
 

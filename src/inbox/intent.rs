@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::domain::catalog::{FeatureId, PlanId};
-use crate::domain::command::Basis;
+use crate::domain::command::{Basis, ChangedPlan};
 use crate::domain::credits::Credits;
 use crate::domain::grant::{Category, GrantMoney};
 use crate::domain::payment::PaymentFacts;
 use crate::domain::reversal::BackView;
-use crate::domain::subscription::{RenewalLost, SubscriptionSeen};
+use crate::domain::subscription::{RenewalLost, SubscribedPlan, SubscriptionSeen};
 use crate::stripe::client::Fetch;
 
 /// A stable code with the same in words.
@@ -113,6 +113,21 @@ pub struct WishedPlan {
     pub stripe_line: Option<String>,
 }
 
+/// A change of plan or seats inside a period was paid: the proration lines of one subscription and one date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WishedChange {
+    /// The subscription.
+    pub subscription: String,
+    /// The proration date.
+    pub changed_at: Timestamp,
+    /// End of the period it changed in.
+    pub period_end: Timestamp,
+    /// Plans and seats before.
+    pub from: Vec<SubscribedPlan>,
+    /// Plans and seats after.
+    pub to: Vec<ChangedPlan>,
+}
+
 /// What an event asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Intent {
@@ -154,6 +169,8 @@ pub struct PaymentIntent {
     pub grants: Vec<WishedGrant>,
     /// Plan periods it paid.
     pub plans: Vec<WishedPlan>,
+    /// Changes inside a period that it paid.
+    pub changes: Vec<WishedChange>,
     /// Its metadata, copied to each grant.
     pub metadata: BTreeMap<String, String>,
 }

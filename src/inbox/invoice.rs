@@ -10,12 +10,12 @@ use super::checkout::{self, add, charge_of, count, line_money, net_of, pack_gran
 use super::facts::{self, claims_credits, metadata_grant, money_if_any};
 use super::intent::{Intent, PaymentIntent, Why, WishedGrant, WishedPlan};
 use super::interpret::{Context, Stop, needed, stripe_id};
-use super::subscription;
+use super::{proration, subscription};
 use crate::domain::catalog::Sold;
 use crate::domain::command::Basis;
 use crate::domain::credits::Credits;
 use crate::domain::grant::GrantMoney;
-use crate::domain::money::Money;
+use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{PaymentFacts, PaymentStatus};
 use crate::stripe::client::Fetch;
 use crate::stripe::wire::{Charge, Event, Invoice, InvoiceLine, InvoicePayment, LineKind, Session, Wire};
@@ -92,6 +92,7 @@ fn settled(invoice: &Invoice, event_created: Option<Timestamp>, context: Context
         Some((newest, _)) => newest.trial_end.map_or(Trial::Never, Trial::Until),
     };
     let (mut grants, plans) = from_lines(&lines, invoice, paid_at, trial, context)?;
+    let changes = proration::changes(&lines, invoice, newest.as_ref().map(|(newest, _)| newest), context)?;
     let mut basis = Basis::Lines;
     if by_metadata || (invoice.subscription.is_none() && claims_credits(&metadata)) {
         if invoice.subscription.is_none() {
@@ -109,7 +110,16 @@ fn settled(invoice: &Invoice, event_created: Option<Timestamp>, context: Context
         // Where its periods are counted from, and whether it goes on, before what this one gives.
         intents.push(Intent::Subscription(Box::new(seen), who.clone()));
     }
-    intents.push(Intent::Payment(Box::new(PaymentIntent { who, facts, basis, paid_at, grants, plans, metadata })));
+    intents.push(Intent::Payment(Box::new(PaymentIntent {
+        who,
+        facts,
+        basis,
+        paid_at,
+        grants,
+        plans,
+        changes,
+        metadata,
+    })));
     Ok(intents)
 }
 
@@ -142,6 +152,10 @@ fn sold<'a>(line: &InvoiceLine, context: Context<'a>) -> Option<Sold<'a>> {
 }
 
 fn nothing_of_ours(lines: &[InvoiceLine], context: Context<'_>) -> Stop {
+    let is_known = |line: &InvoiceLine| context.catalog.sold(line.price.as_deref(), line.product.as_deref()).is_some();
+    if lines.iter().any(is_known) {
+        return Stop::Ignore(Why::new("nothing_given", "its lines of ours are credits back or usage"));
+    }
     let prices: Vec<&str> = lines.iter().filter_map(|line| line.price.as_deref()).take(10).collect();
     let why = Why::new("unknown_price", format!("no line is sold here: {}", prices.join(", ")));
     if context.park_unknown_prices { Stop::Park(why) } else { Stop::Ignore(why) }
@@ -251,8 +265,8 @@ fn from_lines(
     for line in lines {
         let Some(sold) = sold(line, context) else { continue };
         if is_proration(line, &sold)? {
-            let detail = "a paid proration: plan changes inside a period are not granted yet";
-            return Err(Why::new("proration", detail).into());
+            // Told as a change of the period it lies in.
+            continue;
         }
         let (money, net) = money_of(line)?;
         match sold {
@@ -275,38 +289,113 @@ fn from_lines(
                     Trial::Never => false,
                     Trial::Unasked => looks_like_trial(line)?,
                 };
-                plans.push(WishedPlan { is_trial, ..wished });
+                add_plan(&mut plans, WishedPlan { is_trial, ..wished })?;
             }
         }
     }
     Ok((bought.into_values().collect(), plans))
 }
 
+/// Two lines of one plan and period are its seats together.
+fn add_plan(plans: &mut Vec<WishedPlan>, wished: WishedPlan) -> Result<(), Stop> {
+    let same = |known: &&mut WishedPlan| {
+        known.subscription == wished.subscription
+            && known.plan == wished.plan
+            && (known.period_start, known.period_end) == (wished.period_start, wished.period_end)
+            && known.is_trial == wished.is_trial
+    };
+    let Some(known) = plans.iter_mut().find(same) else {
+        plans.push(wished);
+        return Ok(());
+    };
+    known.quantity = known.quantity.saturating_add(wished.quantity).min(subscription::SEATS_MAX);
+    checkout::add_money(&mut known.money, &wished.money)
+}
+
 /// What a line cost: its amount less discounts, with the taxes on top; beside it the same without tax.
 fn money_of(line: &InvoiceLine) -> Result<(GrantMoney, Option<Money>), Stop> {
-    let amount = needed(money_if_any(line.amount.as_ref(), "lines.amount")?, "lines.amount")?;
-    let discount = line.discount.as_ref().map_or(0, |discount| discount.minor);
-    let (mut tax, mut exclusive) = (0_i64, 0_i64);
-    let out_of_range = || Why::new("bad_money", "a line's taxes leave the range of amounts");
-    for part in line.taxes.iter().flatten() {
-        tax = tax.checked_add(part.amount.minor).ok_or_else(out_of_range)?;
-        if part.is_inclusive != Some(true) {
-            exclusive = exclusive.checked_add(part.amount.minor).ok_or_else(out_of_range)?;
+    let cost = Cost::of(line)?;
+    let paid = cost.paid()?;
+    Ok((cost.money()?, net_of(Some(paid), Some(cost.tax))?))
+}
+
+/// A line's money in minor units; below zero on a credit.
+#[derive(Clone, Copy)]
+pub(super) struct Cost {
+    paid: i64,
+    tax: i64,
+    discount: i64,
+    currency: Currency,
+}
+
+fn out_of_range() -> Why {
+    Why::new("bad_money", "a line's amount, discount and taxes leave the range of amounts")
+}
+
+impl Cost {
+    /// Its amount less discounts, with the taxes on top.
+    pub(super) fn of(line: &InvoiceLine) -> Result<Self, Stop> {
+        let amount = needed(line.amount.as_ref(), "lines.amount")?;
+        let currency: Currency = amount
+            .currency
+            .parse()
+            .map_err(|_| Why::new("bad_money", format!("`{}` is no currency", facts::cut(&amount.currency))))?;
+        let discount = line.discount.as_ref().map_or(0, |discount| discount.minor);
+        let (mut tax, mut exclusive) = (0_i64, 0_i64);
+        for part in line.taxes.iter().flatten() {
+            tax = tax.checked_add(part.amount.minor).ok_or_else(out_of_range)?;
+            if part.is_inclusive != Some(true) {
+                exclusive = exclusive.checked_add(part.amount.minor).ok_or_else(out_of_range)?;
+            }
         }
+        let paid = amount.minor.checked_sub(discount).and_then(|minor| minor.checked_add(exclusive));
+        let paid = paid.ok_or_else(out_of_range)?;
+        Ok(Self { paid, tax, discount, currency })
     }
-    let minor = amount.minor().checked_sub(discount).and_then(|minor| minor.checked_add(exclusive));
-    let minor = minor.filter(|minor| *minor >= 0).ok_or_else(out_of_range)?;
-    let paid = Money::from_minor(minor, amount.currency()).map_err(|error| Why::new("bad_money", error.to_string()))?;
-    let money = line_money(Some(paid), Some(tax), Some(discount))?;
-    let net = net_of(Some(paid), Some(tax))?;
-    Ok((money, net))
+
+    /// Both together; none when their currencies differ.
+    pub(super) fn plus(self, more: Self) -> Result<Self, Stop> {
+        let sum = |left: i64, right: i64| left.checked_add(right).ok_or_else(out_of_range);
+        if self.currency != more.currency {
+            return Err(Why::new("bad_money", "the lines of one change are of two currencies").into());
+        }
+        Ok(Self {
+            paid: sum(self.paid, more.paid)?,
+            tax: sum(self.tax, more.tax)?,
+            discount: sum(self.discount, more.discount)?,
+            currency: self.currency,
+        })
+    }
+
+    /// Splits off what is above zero: what a credit of another line left of it, and what is left of the credit.
+    pub(super) fn less(self, credit: Self) -> Result<(Self, Self), Stop> {
+        let both = self.plus(credit)?;
+        let part = |of: i64, keep: bool| if (of > 0) == keep { of } else { 0 };
+        let split = |keep| Self {
+            paid: part(both.paid, keep),
+            tax: part(both.tax, keep),
+            discount: part(both.discount, keep),
+            currency: both.currency,
+        };
+        Ok((split(true), split(false)))
+    }
+
+    fn paid(self) -> Result<Money, Stop> {
+        let minor = Some(self.paid).filter(|minor| *minor >= 0).ok_or_else(out_of_range)?;
+        Ok(Money::from_minor(minor, self.currency).map_err(|error| Why::new("bad_money", error.to_string()))?)
+    }
+
+    /// As a grant's money.
+    pub(super) fn money(self) -> Result<GrantMoney, Stop> {
+        line_money(Some(self.paid()?), Some(self.tax), Some(self.discount))
+    }
 }
 
 /// Does a line correct a running period? A plan's line always says so; one that does not may not pass for a whole period.
 fn is_proration(line: &InvoiceLine, sold: &Sold<'_>) -> Result<bool, Stop> {
     match sold {
         Sold::PlanFee { .. } => needed(line.is_proration, "lines.proration"),
-        Sold::Pack { .. } => Ok(line.is_proration == Some(true)),
+        Sold::Pack { .. } => Ok(false),
     }
 }
 
@@ -333,15 +422,11 @@ fn plan_of(
     if period.end <= period.start {
         return Err(Why::new("unreadable", "lines.period ends before it starts").into());
     }
-    let seats = count(line.quantity, line.quantity_decimal.as_deref(), "lines.quantity")?;
-    if seats.is_zero() {
-        return Ok(None);
-    }
-    let quantity = seats.nanos().checked_div(Credits::whole(1).nanos()).and_then(|seats| i64::try_from(seats).ok());
+    let Some(quantity) = seats(line)? else { return Ok(None) };
     Ok(Some(WishedPlan {
         subscription: needed(subscription, "lines.subscription")?,
         plan: plan.clone(),
-        quantity: quantity.unwrap_or(1).max(1),
+        quantity,
         period_start: period.start,
         period_end: period.end,
         is_trial: false,
@@ -349,4 +434,14 @@ fn plan_of(
         stripe_price: line.price.clone(),
         stripe_line: line.id.clone(),
     }))
+}
+
+/// Seats of a line; none when it is of no seats at all.
+pub(super) fn seats(line: &InvoiceLine) -> Result<Option<i64>, Stop> {
+    let seats = count(line.quantity, line.quantity_decimal.as_deref(), "lines.quantity")?;
+    if seats.is_zero() {
+        return Ok(None);
+    }
+    let whole = seats.nanos().checked_div(Credits::whole(1).nanos()).and_then(|seats| i64::try_from(seats).ok());
+    Ok(Some(whole.unwrap_or(1).clamp(1, subscription::SEATS_MAX)))
 }

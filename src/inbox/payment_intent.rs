@@ -125,6 +125,7 @@ fn of_its_own(intent: &PaymentIntent, id: &str, event: &Event, context: Context<
         paid_at,
         grants: vec![grant],
         plans: Vec::new(),
+        changes: Vec::new(),
         metadata: intent.metadata.clone(),
     }))])
 }

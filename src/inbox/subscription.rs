@@ -16,7 +16,7 @@ use crate::stripe::client::Fetch;
 use crate::stripe::wire::{Event, Invoice, Subscription, SubscriptionItem, Wire, WireList};
 
 /// Most seats of one plan.
-const SEATS_MAX: i64 = 1_000_000_000;
+pub(super) const SEATS_MAX: i64 = 1_000_000_000;
 
 /// Something happened to a subscription: `customer.subscription.created`, `.updated`, `.paused`, `.resumed`, ..
 pub(super) fn changed(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
@@ -82,7 +82,7 @@ fn follow(subscription: &Subscription, seen_at: Timestamp, context: Context<'_>)
     Ok(vec![Intent::Subscription(Box::new(seen), who)])
 }
 
-fn items(subscription: &Subscription) -> &[SubscriptionItem] {
+pub(super) fn items(subscription: &Subscription) -> &[SubscriptionItem] {
     subscription.items.as_ref().map(|list| list.data.as_slice()).unwrap_or_default()
 }
 

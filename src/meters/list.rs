@@ -170,7 +170,7 @@ families! {
     /// Commands.
     COMMANDS = "creditd_posting_commands_total", Counter,
         "Commands to the ledger, by kind and outcome; code says why one was rejected or failed.",
-        ["command": &["open", "track", "grant", "purchase", "plan_paid", "subscription_seen", "renewal_lost",
+        ["command": &["open", "track", "grant", "purchase", "plan_paid", "plan_changed", "subscription_seen", "renewal_lost",
             "money_back", "settle"],
             "outcome": &["applied", "already_applied", "rejected", "failed"],
             "code": &["none", "unknown_feature", "not_metered", "unknown_plan", "insufficient_credits",

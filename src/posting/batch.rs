@@ -196,6 +196,10 @@ fn asked_by(orders: &[Order]) -> Asked {
                 asked.payments.extend(paid.payment);
             }
             Command::MoneyBack(back) => asked.reversed.push(back.payment),
+            Command::PlanChanged(change) => {
+                asked.periods.push(change.changed_at);
+                asked.payments.extend(change.payment);
+            }
             Command::Open
             | Command::Track(_)
             | Command::Grant(_)

@@ -21,6 +21,7 @@ impl Posted {
             Command::Grant(_) => "grant",
             Command::Purchase(_) => "purchase",
             Command::PlanPaid(_) => "plan_paid",
+            Command::PlanChanged(_) => "plan_changed",
             Command::SubscriptionSeen(_) => "subscription_seen",
             Command::RenewalLost(_) => "renewal_lost",
             Command::MoneyBack(_) => "money_back",

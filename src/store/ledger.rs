@@ -11,7 +11,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::ledger_rows::{AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, WalletRow, grant, head};
+use super::ledger_rows::{AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, ShareRow, WalletRow, grant, head};
 pub use super::ledger_write::{AppliedKey, STATEMENTS as WRITE_STATEMENTS, write};
 use super::{reversals, rows};
 use crate::domain::account::AccountState;
@@ -94,20 +94,21 @@ FROM wallets WHERE account_id = ANY($1)";
 /// Ended ones too: a late invoice must find its own, and what had its place meanwhile.
 const READ_ATTACHMENTS: &str = "-- read_attachments
 SELECT account_id, attachment_id, plan_id, plan_version, state, origin, stripe_subscription, entity, quantity, anchor,
-    paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final
+    paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final, changed_at, past_due_since
 FROM attachments WHERE account_id = ANY($1)";
 
 const READ_RENEWED: &str = "-- read_renewed
 SELECT DISTINCT ON (account_id, attachment_id, item) account_id, attachment_id, item, period_start, grant_id
-FROM grants WHERE account_id = ANY($1) AND attachment_id = ANY($2)
+FROM grants WHERE account_id = ANY($1) AND attachment_id = ANY($2) AND changed_at IS NULL
 ORDER BY account_id, attachment_id, item, period_start DESC";
 
-/// Periods that contain a time asked for, the newest or not: a late payment's period may have been given before.
+/// Periods that contain a time asked for, and later ones, whole or in parts: a late payment's period may have been given
+/// before, and changes of it too.
 const READ_GIVEN: &str = "-- read_given_periods
-SELECT g.account_id, g.attachment_id, g.item, g.period_start, g.grant_id
-FROM grants g JOIN unnest($2::timestamptz[]) AS asked (at)
-    ON g.period_start <= asked.at AND (g.expires_at IS NULL OR g.expires_at > asked.at)
-WHERE g.account_id = ANY($1) AND g.attachment_id IS NOT NULL";
+SELECT g.account_id, g.attachment_id, g.item, g.period_start, g.grant_id, g.feature, g.original, g.changed_at,
+    g.level_from, g.level_to, g.payment_id, g.stripe_price
+FROM grants g
+WHERE g.account_id = ANY($1) AND g.attachment_id IS NOT NULL AND (g.expires_at IS NULL OR g.expires_at > $2)";
 
 const READ_BOUGHT: &str = "-- read_bought
 SELECT account_id, payment_id, item_key, grant_id
@@ -269,7 +270,7 @@ pub struct Asked {
     pub payments: Vec<PaymentId>,
     /// Payments whose money went back.
     pub reversed: Vec<PaymentId>,
-    /// Starts of periods that were paid.
+    /// Starts of periods that were paid, and times at which one was changed.
     pub periods: Vec<Timestamp>,
 }
 
@@ -301,8 +302,8 @@ pub async fn read_all(
     if !attached.is_empty() {
         read_renewed(connection, states, &ids, attached).await?;
     }
-    if !asked.periods.is_empty() {
-        read_given(connection, states, &ids, &asked.periods).await?;
+    if let Some(earliest) = asked.periods.iter().min() {
+        read_given(connection, states, &ids, *earliest).await?;
     }
     if !asked.payments.is_empty() {
         read_bought(connection, states, &ids, &asked.payments).await?;
@@ -339,16 +340,17 @@ async fn read_given(
     connection: &mut PgConnection,
     states: &mut BTreeMap<AccountId, AccountState>,
     accounts: &[Uuid],
-    periods: &[Timestamp],
+    earliest: Timestamp,
 ) -> Result<(), StoreError> {
-    let times: Vec<jiff_sqlx::Timestamp> = periods.iter().copied().map(rows::time).collect();
-    let found: Vec<(Uuid, Uuid, String, jiff_sqlx::Timestamp, Uuid)> =
-        sqlx::query_as(READ_GIVEN).bind(accounts).bind(times).fetch_all(connection).await?;
-    for (account, attachment, item, start, grant) in found {
-        if let Some(state) = states.get_mut(&AccountId::from_uuid(account)) {
-            let key = (AttachmentId::from_uuid(attachment), item, start.to_jiff());
-            state.given.insert(key, GrantId::from_uuid(grant));
+    let found: Vec<ShareRow> =
+        sqlx::query_as(READ_GIVEN).bind(accounts).bind(rows::time(earliest)).fetch_all(connection).await?;
+    for row in found {
+        let (account, share) = row.into_share()?;
+        let Some(state) = states.get_mut(&account) else { continue };
+        if share.step.changed_at.is_none() {
+            state.given.insert((share.attachment, share.item.clone(), share.period_start), share.grant);
         }
+        state.shares.push(share);
     }
     Ok(())
 }

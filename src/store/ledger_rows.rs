@@ -1,5 +1,6 @@
 //! Rows of the ledger's tables, and the domain types they become.
 
+use rust_decimal::Decimal;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -9,9 +10,11 @@ use super::rows::{credits, word};
 use crate::domain::account::{AccountLife, AccountState};
 use crate::domain::attachment::{Attachment, AttachmentOrigin, AttachmentState};
 use crate::domain::catalog::{FeatureId, PlanId};
+use crate::domain::credits::Credits;
 use crate::domain::entry::ChainHead;
 use crate::domain::grant::{Category, Grant, Period, Wallet, WalletState};
-use crate::domain::ids::{AccountId, AttachmentId, GrantId, WalletId};
+use crate::domain::ids::{AccountId, AttachmentId, GrantId, PaymentId, WalletId};
+use crate::domain::proration::{Share, Step};
 
 /// Column of the first fact of the situation, behind those of a grant.
 pub(super) const SITUATION_COLUMN: usize = 20;
@@ -43,6 +46,7 @@ pub(super) fn head(columns: &PgRow, id: usize, rest: usize) -> Result<AccountSta
         bases: std::collections::BTreeMap::new(),
         backs: std::collections::BTreeMap::new(),
         closed: std::collections::BTreeSet::new(),
+        shares: Vec::new(),
         complete: false,
     })
 }
@@ -152,6 +156,8 @@ pub(super) struct AttachmentRow {
     ended_at: Option<jiff_sqlx::Timestamp>,
     seen_at: Option<jiff_sqlx::Timestamp>,
     is_final: bool,
+    changed_at: Option<jiff_sqlx::Timestamp>,
+    past_due_since: Option<jiff_sqlx::Timestamp>,
 }
 
 impl AttachmentRow {
@@ -174,7 +180,50 @@ impl AttachmentRow {
             ended_at: self.ended_at.map(jiff_sqlx::Timestamp::to_jiff),
             seen_at: self.seen_at.map(jiff_sqlx::Timestamp::to_jiff),
             is_final: self.is_final,
+            changed_at: self.changed_at.map(jiff_sqlx::Timestamp::to_jiff),
+            past_due_since: self.past_due_since.map(jiff_sqlx::Timestamp::to_jiff),
         };
         Ok((AccountId::from_uuid(self.account_id), attachment))
+    }
+}
+
+/// What a period was given by one grant.
+#[derive(sqlx::FromRow)]
+pub(super) struct ShareRow {
+    account_id: Uuid,
+    attachment_id: Uuid,
+    item: String,
+    period_start: jiff_sqlx::Timestamp,
+    grant_id: Uuid,
+    feature: String,
+    original: Decimal,
+    changed_at: Option<jiff_sqlx::Timestamp>,
+    level_from: Option<Decimal>,
+    level_to: Option<Decimal>,
+    payment_id: Option<Uuid>,
+    stripe_price: Option<String>,
+}
+
+impl ShareRow {
+    pub(super) fn into_share(self) -> Result<(AccountId, Share), StoreError> {
+        let row = self.grant_id.to_string();
+        let given = credits(self.original, "grants", "original")?;
+        let level = |level: Option<Decimal>, column| level.map(|level| credits(level, "grants", column)).transpose();
+        let share = Share {
+            attachment: AttachmentId::from_uuid(self.attachment_id),
+            item: self.item,
+            feature: word(FeatureId::new(&self.feature), "grants", "feature", &row)?,
+            period_start: self.period_start.to_jiff(),
+            step: Step {
+                changed_at: self.changed_at.map(jiff_sqlx::Timestamp::to_jiff),
+                above: level(self.level_from, "level_from")?.unwrap_or(Credits::ZERO),
+                up_to: level(self.level_to, "level_to")?.unwrap_or(given),
+            },
+            given,
+            grant: GrantId::from_uuid(self.grant_id),
+            payment: self.payment_id.map(PaymentId::from_uuid),
+            stripe_price: self.stripe_price,
+        };
+        Ok((AccountId::from_uuid(self.account_id), share))
     }
 }

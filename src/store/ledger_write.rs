@@ -66,17 +66,18 @@ const INSERT_GRANTS: &str = "-- insert_grants
 INSERT INTO grants (account_id, grant_id, wallet_id, feature, entity, category, priority, unlimited, original, remaining,
     held, frozen, is_open, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version, attachment_id, item,
     period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor, revenue_policy,
-    stripe_price, stripe_line, reason, metadata, created_at)
+    stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, created_at)
 SELECT account_id, grant_id, wallet_id, feature, entity, category, priority, unlimited, original, remaining,
     held, frozen, unlimited OR remaining > 0, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version,
     attachment_id, item, period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor,
-    revenue_policy, stripe_price, stripe_line, reason, metadata, $2
+    revenue_policy, stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, $2
 FROM jsonb_to_recordset($1) AS n (account_id uuid, grant_id uuid, wallet_id uuid, feature text, entity text,
     category text, priority integer, unlimited boolean, original numeric, remaining numeric, held numeric,
     frozen boolean, starts_at timestamptz, expires_at timestamptz, grace_ends_at timestamptz, payment_id uuid, item_key text, plan_id text,
     plan_version integer, attachment_id uuid, item text, period_start timestamptz, contract_ref text, currency text,
     amount_paid_minor bigint, tax_minor bigint, discount_minor bigint, basis_minor bigint, revenue_policy text,
-    stripe_price text, stripe_line text, reason text, metadata jsonb)";
+    stripe_price text, stripe_line text, reason text, metadata jsonb, changed_at timestamptz, level_from numeric,
+    level_to numeric)";
 
 const INSERT_GRANT_IDS: &str = "-- insert_grant_ids
 INSERT INTO grant_ids (grant_id, account_id)
@@ -84,15 +85,17 @@ SELECT grant_id, account_id FROM jsonb_to_recordset($1) AS n (grant_id uuid, acc
 
 const UPSERT_ATTACHMENTS: &str = "-- upsert_attachments
 INSERT INTO attachments (account_id, attachment_id, plan_id, plan_version, state, origin, stripe_subscription, entity,
-    quantity, anchor, paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final)
+    quantity, anchor, paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final, changed_at,
+    past_due_since)
 SELECT * FROM jsonb_to_recordset($1) AS n (account_id uuid, attachment_id uuid, plan_id text, plan_version integer,
     state text, origin text, stripe_subscription text, entity text, quantity bigint, anchor timestamptz,
     paid_through timestamptz, started_at timestamptz, trial_ends_at timestamptz, cancel_at timestamptz,
-    ended_at timestamptz, seen_at timestamptz, is_final boolean)
+    ended_at timestamptz, seen_at timestamptz, is_final boolean, changed_at timestamptz, past_due_since timestamptz)
 ON CONFLICT ON CONSTRAINT attachments_pkey DO UPDATE SET plan_version = excluded.plan_version, state = excluded.state,
     quantity = excluded.quantity, anchor = excluded.anchor, paid_through = excluded.paid_through,
     started_at = excluded.started_at, trial_ends_at = excluded.trial_ends_at, cancel_at = excluded.cancel_at,
-    ended_at = excluded.ended_at, seen_at = excluded.seen_at, is_final = excluded.is_final";
+    ended_at = excluded.ended_at, seen_at = excluded.seen_at, is_final = excluded.is_final,
+    changed_at = excluded.changed_at, past_due_since = excluded.past_due_since";
 
 const UPDATE_BASES: &str = "-- update_payment_bases
 UPDATE payments p SET basis = n.basis
@@ -360,6 +363,9 @@ struct GrantJson<'a> {
     stripe_line: Option<&'a str>,
     reason: Option<&'a str>,
     metadata: &'a BTreeMap<String, String>,
+    changed_at: Option<Timestamp>,
+    level_from: Option<Credits>,
+    level_to: Option<Credits>,
 }
 
 /// A new grant's row. `now` is the grant as the batch left it: it may have been drawn on already.
@@ -402,6 +408,9 @@ fn grant_json<'a>(account: AccountId, made: &'a GrantMade, now: &'a Grant) -> Gr
         stripe_line: origin.stripe_line.as_deref(),
         reason: origin.reason.as_deref(),
         metadata: &origin.metadata,
+        changed_at: origin.step.and_then(|step| step.changed_at),
+        level_from: origin.step.map(|step| step.above),
+        level_to: origin.step.map(|step| step.up_to),
     }
 }
 
@@ -445,6 +454,8 @@ struct AttachmentJson<'a> {
     ended_at: Option<Timestamp>,
     seen_at: Option<Timestamp>,
     is_final: bool,
+    changed_at: Option<Timestamp>,
+    past_due_since: Option<Timestamp>,
 }
 
 fn attachment_json(account: AccountId, attachment: &Attachment) -> AttachmentJson<'_> {
@@ -466,6 +477,8 @@ fn attachment_json(account: AccountId, attachment: &Attachment) -> AttachmentJso
         ended_at: attachment.ended_at,
         seen_at: attachment.seen_at,
         is_final: attachment.is_final,
+        changed_at: attachment.changed_at,
+        past_due_since: attachment.past_due_since,
     }
 }
 

@@ -189,6 +189,7 @@ impl TryFrom<GrantLineRow> for GrantLine {
             contract: row.contract_ref,
             reason: row.reason,
             metadata: row.metadata.0,
+            step: None,
         };
         let created_at = row.created_at.to_jiff();
         Ok(Self { grant, origin, wallet_key: row.wallet_key, stripe: row.stripe, created_at })

@@ -137,6 +137,7 @@ fn ids_of(intents: &[Intent]) -> (Vec<String>, Vec<String>) {
             Intent::Payment(payment) => {
                 aliases.extend(payment.facts.aliases().into_iter().map(str::to_owned));
                 subscriptions.extend(payment.plans.iter().map(|plan| plan.subscription.clone()));
+                subscriptions.extend(payment.changes.iter().map(|change| change.subscription.clone()));
             }
             Intent::Subscription(seen, _) => subscriptions.push(seen.subscription.clone()),
             Intent::RenewalLost(lost, _) => subscriptions.push(lost.subscription.clone()),

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::domain::catalog::FeatureId;
-use crate::domain::command::{Command, Decision, Outcome, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef};
+use crate::domain::command::{
+    Command, Decision, Outcome, PlanChanged, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef,
+};
 use crate::domain::ids::{AccountId, PaymentId};
 use crate::domain::reversal::MoneyBack;
 use crate::inbox::facts::cut;
-use crate::inbox::intent::{FeatureWish, Intent, MoneyBackSeen, PaymentIntent, Who, Why, WishedGrant, WishedPlan};
+use crate::inbox::intent::{
+    FeatureWish, Intent, MoneyBackSeen, PaymentIntent, Who, Why, WishedChange, WishedGrant, WishedPlan,
+};
 use crate::posting::{PostError, Posting};
 use crate::store::accounts::EXTERNAL_ID_MAX;
 use crate::store::events::WAITING_FOR_CUSTOMER;
@@ -150,13 +156,18 @@ async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent, tally: &m
     check_metadata(&payment.metadata)?;
     check_wallets(store, &payment).await?;
     let (account, linked) = find_account(store, &payment.who).await?;
-    for plan in &payment.plans {
-        claim_subscription(store, account, &plan.subscription).await?;
+    let of_plans = payment.plans.iter().map(|plan| &plan.subscription);
+    for subscription in of_plans.chain(payment.changes.iter().map(|change| &change.subscription)) {
+        claim_subscription(store, account, subscription).await?;
     }
     let claimed = match store.claim_payment(account, &payment.facts).await? {
         PaymentClaim::Claimed(payment) => payment,
         PaymentClaim::Conflict { found } => return Err(Setback::Park(Why::new("payment_conflict", found))),
     };
+    for change in payment.changes {
+        let command = Command::PlanChanged(plan_changed(change, claimed, payment.paid_at, &payment.metadata));
+        tally.count(&posting.post(account, None, command).await?);
+    }
     for plan in payment.plans {
         let command = Command::PlanPaid(plan_paid(plan, claimed, &payment.metadata));
         tally.count(&posting.post(account, None, command).await?);
@@ -278,6 +289,24 @@ fn check_id(whose: &str, id: &str) -> Result<(), Setback> {
     let detail =
         format!("the {whose} id in the metadata has to be 1 to {EXTERNAL_ID_MAX} bytes without control characters");
     Err(Setback::Park(Why::new("bad_metadata", detail)))
+}
+
+fn plan_changed(
+    change: WishedChange,
+    payment: PaymentId,
+    paid_at: Timestamp,
+    metadata: &BTreeMap<String, String>,
+) -> PlanChanged {
+    PlanChanged {
+        payment: Some(payment),
+        subscription: change.subscription,
+        changed_at: change.changed_at,
+        period_end: change.period_end,
+        paid_at,
+        from: change.from,
+        to: change.to,
+        metadata: metadata.clone(),
+    }
 }
 
 /// Whose it is: the metadata's customer, else the session's reference, else the linked Stripe customer. The first two

@@ -404,6 +404,19 @@ fn a_pool_may_have_one_rhythm_and_one_off_credits_beside_it() {
     "trial_days = 7",
     "12: plans.p.trial_days: a plan without a price has nothing to try first; take it out"
 )]
+#[case::upgrade(
+    "upgrade = \"later\"\nprices = [{ amount = \"1\", currency = \"usd\", every = \"month\" }]",
+    "12: plans.p.upgrade: has to be \"prorate\", \"full_reset\" or \"next_period\""
+)]
+#[case::upgrade_free("upgrade = \"prorate\"", "12: plans.p.upgrade: a plan without a price is never paid; take it out")]
+#[case::grace_long(
+    "past_due_grace_hours = 8785\nprices = [{ amount = \"1\", currency = \"usd\", every = \"month\" }]",
+    "12: plans.p.past_due_grace_hours: has to be a whole number from 0 to 8784"
+)]
+#[case::grace_free(
+    "past_due_grace_hours = 24",
+    "12: plans.p.past_due_grace_hours: a plan without a price is never paid; take it out"
+)]
 #[case::no_prices("prices = []", "12: plans.p.prices: the list is empty; write a price or take it out")]
 #[case::policy(
     "revenue = \"overtime\"\nprices = [{ amount = \"1\", currency = \"usd\", every = \"month\" }]",

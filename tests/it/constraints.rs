@@ -190,6 +190,21 @@ fn grants() -> Vec<Attempt> {
         attempt("grants_pkey", "grants", json!({ "item_key": "other", "item": "other" })),
         attempt("grants_once_per_payment_item", "grants", no_period),
         attempt("grants_once_per_period", "grants", json!({ "grant_id": NOWHERE, "item_key": null })),
+        Attempt(
+            "grants_once_per_change",
+            "grants",
+            "UPDATE grants SET changed_at = '2026-01-15Z', level_from = 5, level_to = 10",
+            json!({ "grant_id": NOWHERE, "item_key": null, "period_start": "2026-01-02Z" }),
+        ),
+        attempt("grants_step_is_whole", "grants", json!({ "level_to": "5" })),
+        attempt("grants_step_is_whole", "grants", json!({ "changed_at": "2026-01-15Z" })),
+        attempt(
+            "grants_step_is_whole",
+            "grants",
+            json!({ "level_from": "0", "level_to": "5", "attachment_id": null, "item": null, "period_start": null }),
+        ),
+        attempt("grants_step_goes_up", "grants", json!({ "level_from": "5", "level_to": "5" })),
+        attempt("grants_step_goes_up", "grants", json!({ "level_from": "-1", "level_to": "5" })),
         attempt(
             "grants_wallet_fkey",
             "grants",

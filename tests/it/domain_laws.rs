@@ -73,6 +73,8 @@ fn plan(items: Vec<Item>) -> Plan {
         add_on: false,
         group: None,
         trial_days: 0,
+        upgrade: creditd::domain::catalog::Upgrade::Prorate,
+        past_due_grace_hours: creditd::domain::catalog::PAST_DUE_GRACE_HOURS,
         revenue: RevenuePolicy::OverTime,
         access_price: None,
         prices: Vec::new(),
@@ -120,6 +122,7 @@ pub(crate) fn new_account() -> AccountState {
         bases: BTreeMap::new(),
         backs: BTreeMap::new(),
         closed: std::collections::BTreeSet::new(),
+        shares: Vec::new(),
     }
 }
 

@@ -116,6 +116,8 @@ pub fn catalog() -> Catalog {
         add_on: false,
         group: None,
         trial_days: 0,
+        upgrade: creditd::domain::catalog::Upgrade::Prorate,
+        past_due_grace_hours: creditd::domain::catalog::PAST_DUE_GRACE_HOURS,
         revenue: RevenuePolicy::External,
         access_price: None,
         prices: Vec::new(),

@@ -345,19 +345,21 @@ fn a_credit_back_and_metered_usage_are_no_sale() {
     for version in VERSIONS {
         let mut event = fixture(version, INVOICE);
         event["data"]["object"]["lines"]["data"][0]["amount"] = json!(-2_000);
-        assert_eq!(World::new().ignored(&event), "unknown_price");
+        assert_eq!(World::new().ignored(&event), "nothing_given");
     }
     let mut metered = fixture(VERSIONS[0], INVOICE);
     metered["data"]["object"]["lines"]["data"][0]["price"]["recurring"]["usage_type"] = json!("metered");
-    assert_eq!(World::new().ignored(&metered), "unknown_price");
+    assert_eq!(World::new().ignored(&metered), "nothing_given");
 }
 
+/// What it gives is told by `plan_proration`.
 #[test]
-fn a_paid_proration_parks_rather_than_grants_a_whole_period() {
+fn a_paid_proration_is_a_change_and_no_whole_period() {
     for (version, place) in VERSIONS.into_iter().zip(["/proration", "/parent/subscription_item_details/proration"]) {
         let mut event = fixture(version, INVOICE);
         *event.pointer_mut(&format!("/data/object/lines/data/0{place}")).unwrap() = json!(true);
-        assert_eq!(World::new().parked(&event).code, "proration");
+        let payment = World::new().payment(&event);
+        assert_eq!((payment.plans.len(), payment.grants.len(), payment.changes.len()), (0, 0, 1), "{version}");
     }
 }
 

@@ -278,3 +278,51 @@ async fn packs_on_a_manual_invoice_grant_by_quantity_and_metadata_replaces_them(
     assert!(app.detail(&event).await.contains("metadata.credit_amount"));
     app.finish().await;
 }
+
+/// Seats added inside the period, told by an invoice of proration lines: their share is granted once, whichever and
+/// however many events tell it, and in either shape.
+#[rstest]
+#[case("2024-09-30.acacia")]
+#[case(NEWEST_VERSION)]
+#[tokio::test]
+async fn paid_seats_inside_the_period_grant_their_share_once(#[case] version: &str) {
+    let app = with_version(version).await;
+    let _: Value = subscribe(&app, &[ADA]).await;
+    let first = deliver(&app, PAID, "processed", "").await;
+    let mut event = app.simulator.event(&first).unwrap();
+    let object = &mut event["data"]["object"];
+    object["id"] = json!("in_seats");
+    object["billing_reason"] = json!("subscription_update");
+    for member in ["payment_intent", "charge"] {
+        if object[member].is_string() {
+            object[member] = Value::Null;
+        }
+    }
+    let line = object["lines"]["data"][0].clone();
+    let of = |number: usize, seats: i64, amount: i64| {
+        let mut line = line.clone();
+        line["id"] = json!(format!("il_seats{number}"));
+        line["quantity"] = json!(seats);
+        if line["quantity_decimal"].is_string() {
+            line["quantity_decimal"] = json!(seats.to_string());
+        }
+        line["amount"] = json!(amount);
+        match line.pointer_mut("/parent/subscription_item_details/proration") {
+            Some(place) => *place = json!(true),
+            None => line["proration"] = json!(true),
+        }
+        line
+    };
+    object["lines"]["data"] = json!([of(0, 1, -1_000), of(1, 3, 3_000)]);
+    for id in ["evt_seats", "evt_seats_again"] {
+        event["id"] = json!(id);
+        app.send(&event).await;
+        app.until(id, "processed", "").await;
+        // The whole period remains: 3 seats have 30 where one had 10.
+        assert_eq!(app.available("ada", "usd_credits").await, "30");
+    }
+    let grants = app.grants_of("ada").await;
+    let share = grants.iter().find(|grant| grant["quantity"] == "20").unwrap_or_else(|| panic!("{grants:?}"));
+    assert_eq!((&share["plan"], &share["paid"]["amount"]), (&json!("pro"), &json!("20.00")), "{share}");
+    app.finish().await;
+}

@@ -143,6 +143,15 @@ fn the_status_decides_whether_it_is_in_force(#[case] status: &str, #[case] life:
     }
 }
 
+/// `pause_collection` is no status: the plan stays, it is only not paid for any further.
+#[test]
+fn paused_collection_is_no_paused_subscription() {
+    let mut object = subscription("2026-09-30.endive");
+    object["pause_collection"] = json!({ "behavior": "void", "resumes_at": null });
+    let (seen, _) = view(act(UPDATED, &object, None, false));
+    assert_eq!((seen.life, seen.cancel_at), (SubscriptionLife::Active, None));
+}
+
 #[rstest]
 #[case::status(json!({ "status": null }), "status is missing")]
 #[case::word(json!({ "status": "asleep" }), "`asleep` is not known")]

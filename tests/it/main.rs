@@ -40,6 +40,8 @@ mod openapi;
 mod periods;
 mod permutations;
 mod plan_changes;
+mod plan_proration;
+mod plan_proration_lines;
 mod plans;
 mod races;
 mod races_http;

@@ -55,7 +55,7 @@ included = "20"
 reset = "month"
 "#;
 
-struct Counting(u128);
+pub(crate) struct Counting(u128);
 
 impl IdSource for Counting {
     fn fresh(&mut self) -> Uuid {
@@ -65,21 +65,26 @@ impl IdSource for Counting {
 }
 
 /// One account that opened on the first of January with Free.
-struct World {
-    state: AccountState,
-    changes: Changes,
-    catalog: CatalogVersion,
+pub(crate) struct World {
+    pub(crate) state: AccountState,
+    pub(crate) changes: Changes,
+    pub(crate) catalog: CatalogVersion,
     ids: Counting,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
-fn day(text: &str) -> Timestamp {
+pub(crate) fn day(text: &str) -> Timestamp {
     time(&format!("2026-{text}T00:00:00Z"))
 }
 
 impl World {
     fn new() -> Self {
-        let catalog = file::read(CATALOG).unwrap();
+        Self::with(CATALOG)
+    }
+
+    /// One account that opened under a catalogue.
+    pub(crate) fn with(catalog: &str) -> Self {
+        let catalog = file::read(catalog).unwrap();
         let catalog = CatalogVersion {
             version: 1,
             applied_at: None,
@@ -105,31 +110,32 @@ impl World {
             bases: BTreeMap::new(),
             backs: BTreeMap::new(),
             closed: std::collections::BTreeSet::new(),
+            shares: Vec::new(),
         };
         let mut world = Self { state, changes: Changes::default(), catalog, ids: Counting(0), now: day("01-01") };
         let _: Decision = world.post(&Command::Open);
         world
     }
 
-    fn post(&mut self, command: &Command) -> Decision {
+    pub(crate) fn post(&mut self, command: &Command) -> Decision {
         let context = Context { catalog: &self.catalog, now: self.now };
         decide(&mut self.state, &mut self.changes, command, context, &mut self.ids).unwrap()
     }
 
-    fn at(&mut self, now: &str) -> &mut Self {
+    pub(crate) fn at(&mut self, now: &str) -> &mut Self {
         self.now = day(now);
         self
     }
 
     /// What can be spent now, as a check answers it: nothing is written.
-    fn available(&mut self) -> Credits {
+    pub(crate) fn available(&mut self) -> Credits {
         let context = Context { catalog: &self.catalog, now: self.now };
         let settled = at_time(&self.state, context, &mut self.ids).unwrap();
         let holdings = Holdings { grants: &settled.grants, debts: &settled.debts, entity: "", now: self.now };
         balance(holdings, &feature("calls")).available
     }
 
-    fn spend(&mut self, calls: &str) {
+    pub(crate) fn spend(&mut self, calls: &str) {
         let _: Decision = self.post(&Command::Track(Track {
             feature: feature("calls"),
             entity: String::new(),
@@ -141,12 +147,12 @@ impl World {
     }
 
     /// The plans in force.
-    fn live(&self) -> BTreeSet<String> {
+    pub(crate) fn live(&self) -> BTreeSet<String> {
         self.state.attachments.iter().filter(|a| a.is_live()).map(|a| a.plan.to_string()).collect()
     }
 
     /// Sorted business facts of all grants (rule 9): plan, item, amount, start, expiry.
-    fn facts(&self) -> Vec<String> {
+    pub(crate) fn facts(&self) -> Vec<String> {
         let plan_of = |id| self.state.attachments.iter().find(|a| a.id == id).map(|a| a.plan.to_string());
         let fact = |grant: &creditd::domain::grant::Grant| {
             let period = grant.period.as_ref().unwrap();
@@ -160,7 +166,13 @@ impl World {
     }
 }
 
-fn seen_of(subscription: &str, plans: &[&str], start: &str, life: SubscriptionLife, seen_at: &str) -> SubscriptionSeen {
+pub(crate) fn seen_of(
+    subscription: &str,
+    plans: &[&str],
+    start: &str,
+    life: SubscriptionLife,
+    seen_at: &str,
+) -> SubscriptionSeen {
     SubscriptionSeen {
         subscription: subscription.to_owned(),
         seen_at: day(seen_at),
@@ -185,7 +197,7 @@ fn over(start: &str, end: &str) -> Command {
     Command::SubscriptionSeen(seen(start, SubscriptionLife::Ended(day(end)), end))
 }
 
-fn paid_for(subscription: &str, plan: &str, start: &str, end: &str) -> PlanPaid {
+pub(crate) fn paid_for(subscription: &str, plan: &str, start: &str, end: &str) -> PlanPaid {
     PlanPaid {
         payment: None,
         subscription: subscription.to_owned(),
@@ -205,12 +217,12 @@ fn paid(start: &str, end: &str) -> Command {
     Command::PlanPaid(paid_for("sub_1", "pro", start, end))
 }
 
-fn only(plan: &str) -> BTreeSet<String> {
+pub(crate) fn only(plan: &str) -> BTreeSet<String> {
     BTreeSet::from([plan.to_owned()])
 }
 
 /// Every order of some commands.
-fn orders<T: Clone>(of: &[T]) -> Vec<Vec<T>> {
+pub(crate) fn orders<T: Clone>(of: &[T]) -> Vec<Vec<T>> {
     if of.is_empty() {
         return vec![Vec::new()];
     }

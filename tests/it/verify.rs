@@ -36,6 +36,8 @@ pub(crate) fn catalogue() -> Catalog {
         add_on: false,
         group: None,
         trial_days: 0,
+        upgrade: creditd::domain::catalog::Upgrade::Prorate,
+        past_due_grace_hours: creditd::domain::catalog::PAST_DUE_GRACE_HOURS,
         revenue: RevenuePolicy::Credits,
         access_price: None,
         prices: Vec::new(),
@@ -243,7 +245,7 @@ async fn an_empty_database_holds() {
 #[case::alias_lost("DELETE FROM payment_aliases WHERE alias LIKE 'cs_%'", &["payments"], "leads to nothing")]
 #[case::no_basis("UPDATE payments SET basis = NULL", &["payments"], "says no basis")]
 #[case::unpaid_period("UPDATE attachments SET paid_through = anchor WHERE paid_through IS NOT NULL", &["periods"], "paid is up to")]
-#[case::period_twice("ALTER TABLE grants DROP CONSTRAINT grants_once_per_period; UPDATE grants g SET attachment_id = o.attachment_id, item = o.item, period_start = o.period_start FROM grants o WHERE o.account_id = g.account_id AND o.attachment_id IS NOT NULL AND g.attachment_id IS NULL",
+#[case::period_twice("DROP INDEX grants_once_per_period; UPDATE grants g SET attachment_id = o.attachment_id, item = o.item, period_start = o.period_start FROM grants o WHERE o.account_id = g.account_id AND o.attachment_id IS NOT NULL AND g.attachment_id IS NULL",
     &["periods"], "times for the period")]
 #[case::item_twice("ALTER TABLE grants DROP CONSTRAINT grants_once_per_payment_item; UPDATE grants g SET payment_id = o.payment_id, item_key = o.item_key FROM grants o WHERE o.account_id = g.account_id AND o.item_key IS NOT NULL AND g.item_key IS NULL",
     &["payments"], "gave item price_1:credits")]

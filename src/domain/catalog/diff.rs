@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    Catalog, Expiry, Feature, Interval, IntervalUnit, Item, Plan, Price, ResetAnchor, RevenuePolicy, Rollover,
+    Catalog, Expiry, Feature, Interval, IntervalUnit, Item, PAST_DUE_GRACE_HOURS, Plan, Price, ResetAnchor,
+    RevenuePolicy, Rollover, Upgrade,
 };
 
 /// One difference between two catalogues.
@@ -179,13 +180,28 @@ fn feature_facts(feature: &Feature) -> BTreeMap<String, String> {
 
 fn plan_facts(plan: &Plan) -> BTreeMap<String, String> {
     // Taken apart, so that a new field has to be told here too; prices and items are things of their own.
-    let Plan { name, auto_enable, add_on, group, trial_days, revenue, access_price, prices, items: _ } = plan;
+    let Plan {
+        name,
+        auto_enable,
+        add_on,
+        group,
+        trial_days,
+        upgrade,
+        past_due_grace_hours,
+        revenue,
+        access_price,
+        prices,
+        items: _,
+    } = plan;
     let mut facts = BTreeMap::new();
     fact(&mut facts, "name", name.as_ref());
     fact(&mut facts, "auto_enable", auto_enable.then_some(true));
     fact(&mut facts, "add_on", add_on.then_some(true));
     fact(&mut facts, "group", group.as_ref());
     fact(&mut facts, "trial_days", (*trial_days > 0).then_some(trial_days));
+    fact(&mut facts, "upgrade", (*upgrade != Upgrade::default()).then(|| upgrade.word()));
+    let hours = (*past_due_grace_hours != PAST_DUE_GRACE_HOURS).then_some(past_due_grace_hours);
+    fact(&mut facts, "past_due_grace_hours", hours);
     let revenue = match revenue {
         RevenuePolicy::OverTime if prices.is_empty() => None,
         RevenuePolicy::OverTime => Some("over_time"),

@@ -11,6 +11,7 @@ use super::super::credits::Credits;
 use super::super::entry::{EntryKind, Source};
 use super::super::grant::{Grant, Origin, Period, Wallet, WalletState};
 use super::super::ids::{DebtId, GrantId, WalletId};
+use super::super::proration::{Share, Step};
 use super::super::{grant::Category, period};
 use super::Draft;
 
@@ -168,6 +169,20 @@ impl Draft<'_> {
             grace_ends_at,
             period: plan.period,
         };
+        if let Some(period) = &grant.period {
+            let whole = Step { changed_at: None, above: Credits::ZERO, up_to: plan.quantity };
+            self.state.shares.push(Share {
+                attachment: period.attachment,
+                item: period.item.clone(),
+                feature: grant.feature.clone(),
+                period_start: period.start,
+                step: origin.step.unwrap_or(whole),
+                given: plan.quantity,
+                grant: id,
+                payment: origin.payment,
+                stripe_price: origin.stripe_price.clone(),
+            });
+        }
         let line = Line::of(&grant, EntryKind::Grant, plan.quantity).at(plan.starts_at);
         self.remember_for_reversals(&grant, &origin);
         self.state.grants.push(grant.clone());

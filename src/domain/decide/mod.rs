@@ -6,6 +6,8 @@
 //! Always true afterwards: every change of a grant is an entry; entries are numbered without gaps and chained; no grant
 //! is below zero; no once-only key is used twice.
 
+mod changes;
+mod grace;
 mod grants;
 mod plans;
 mod reversals;
@@ -79,6 +81,7 @@ pub fn decide(
         Command::Grant(grant) => draft.new_grant(grant),
         Command::Purchase(purchase) => draft.purchase(purchase),
         Command::PlanPaid(paid) => draft.plan_paid(paid),
+        Command::PlanChanged(change) => draft.plan_changed(change),
         Command::SubscriptionSeen(seen) => draft.subscription_seen(seen),
         Command::RenewalLost(lost) => draft.renewal_lost(lost),
         Command::MoneyBack(back) => draft.money_back(back),

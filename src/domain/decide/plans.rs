@@ -67,6 +67,8 @@ impl Draft<'_> {
             ended_at: None,
             seen_at: None,
             is_final: false,
+            changed_at: None,
+            past_due_since: None,
         };
         let id = self.attach(attachment);
         self.give(id, at, None)?;
@@ -75,7 +77,7 @@ impl Draft<'_> {
     }
 
     /// The group whose plans exclude an attachment's. A plan that the catalogue dropped keeps the group its terms say.
-    fn group_of(&self, known: &Attachment) -> Option<&str> {
+    pub(super) fn group_of(&self, known: &Attachment) -> Option<&str> {
         let version = self.context.catalog;
         let pinned = || version.terms.get(&(known.plan.clone(), known.plan_version));
         let plan = version.catalog.plans.get(&known.plan).or_else(pinned).filter(|plan| !plan.add_on)?;
@@ -100,7 +102,7 @@ impl Draft<'_> {
         let Some(new) = self.attachment(id).cloned() else { return Ok(()) };
         for other in self.mates(&new) {
             let inside = other.origin.subscription() == new.origin.subscription();
-            if inside && other.seen_at.is_some() {
+            if inside && other.seen_at.is_some_and(|seen| new.seen_at.is_some() || seen >= new.started_at) {
                 // What a subscription has among its items is told by views of it.
                 continue;
             }
@@ -150,7 +152,16 @@ impl Draft<'_> {
             known.ended_at = Some(at);
         }
         self.regrace(id)?;
-        if with_grants { self.end_grants(id, at) } else { Ok(()) }
+        if !with_grants {
+            return Ok(());
+        }
+        // What it replaced inside its subscription kept its grants for as long as this one is there.
+        for member in self.place_of(id, &[]) {
+            if member == id || self.attachment(member).is_some_and(|known| !known.is_live()) {
+                self.end_grants(member, at)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes back what is unspent of an attachment's running periods; one-off grants stay (rule 16).
@@ -172,26 +183,6 @@ impl Draft<'_> {
             self.book(line)?;
         }
         Ok(())
-    }
-
-    /// Sets the grace of an attachment's newest period grants anew: they wait for a successor while one may come
-    /// (rule 14).
-    pub(super) fn regrace(&mut self, id: AttachmentId) -> Result<(), Rejection> {
-        let Some(known) = self.attachment(id).cloned() else { return Ok(()) };
-        let renewed = &self.state.renewed;
-        let mut changed = Vec::new();
-        for grant in &mut self.state.grants {
-            let Some(period) = grant.period.as_ref().filter(|period| period.attachment == id) else { continue };
-            let Some(end) = grant.expires_at else { continue };
-            let newest = renewed.get(&(id, period.item.clone())).is_some_and(|(start, _)| *start == period.start);
-            let wanted = if newest && known.awaits_renewal(end) { Some(grace_end(end)?) } else { None };
-            if grant.grace_ends_at != wanted {
-                grant.grace_ends_at = wanted;
-                changed.push(grant.id);
-            }
-        }
-        self.changes.touched_grants.extend(changed);
-        self.expire_ended_grants()
     }
 
     /// Grants what each item of an attachment has due now, each period once (rule 13).
@@ -219,7 +210,7 @@ impl Draft<'_> {
         Ok(given)
     }
 
-    fn give_item(
+    pub(super) fn give_item(
         &mut self,
         attachment: &Attachment,
         plan: &Plan,
@@ -247,10 +238,11 @@ impl Draft<'_> {
         let is_newest = newest.is_none_or(|newest| newest < start);
         let wallet = self.wallet_for(&WalletRef::Default, &item.feature)?;
         if is_newest {
-            self.succeed(attachment.id, &item.id)?;
+            self.succeed(attachment.id, &item.feature, start)?;
         }
         let count = paid.map_or(attachment.quantity, |paid| paid.quantity);
-        let quantity = times(included.unwrap_or(Credits::ZERO), count)?;
+        let whole = times(included.unwrap_or(Credits::ZERO), count)?;
+        let (quantity, part) = self.own_part(attachment, (plan, item), (start, end), count, whole)?;
         let awaited = is_newest && item.reset.is_some() && end.is_some_and(|end| attachment.awaits_renewal(end));
         let grant = self.make_grant(
             grants::Plan {
@@ -265,26 +257,14 @@ impl Draft<'_> {
                 grace: awaited.then(|| SignedDuration::from_hours(RENEWAL_GRACE_HOURS)),
                 period: Some(Period { attachment: attachment.id, item: item.id.clone(), start }),
             },
-            period_origin(attachment, plan, item, paid),
+            Origin { step: part, ..period_origin(attachment, plan, item, paid) },
         )?;
         if is_newest {
             self.state.renewed.insert(key, (start, grant));
         }
         self.state.given.insert(given, grant);
+        self.end_before_reset(attachment.id, &item.feature, start)?;
         Ok(Some(grant))
-    }
-
-    /// The successor is here: its predecessors lose their grace, and what is past its end expires.
-    fn succeed(&mut self, attachment: AttachmentId, item: &str) -> Result<(), Rejection> {
-        let mut older = Vec::new();
-        for grant in &mut self.state.grants {
-            let same = grant.period.as_ref().is_some_and(|p| p.attachment == attachment && p.item == item);
-            if same && grant.grace_ends_at.take().is_some() {
-                older.push(grant.id);
-            }
-        }
-        self.changes.touched_grants.extend(older);
-        self.expire_ended_grants()
     }
 }
 
@@ -320,11 +300,7 @@ fn span(
     }
 }
 
-fn grace_end(end: Timestamp) -> Result<Timestamp, Rejection> {
-    Ok(end.checked_add(SignedDuration::from_hours(RENEWAL_GRACE_HOURS)).map_err(|_| period::OutOfCalendar)?)
-}
-
-fn times(amount: Credits, count: i64) -> Result<Credits, Rejection> {
+pub(super) fn times(amount: Credits, count: i64) -> Result<Credits, Rejection> {
     let nanos = amount.nanos().checked_mul(i128::from(count)).ok_or(AmountError::TooLarge)?;
     Ok(Credits::from_nanos(nanos)?)
 }
@@ -352,7 +328,7 @@ fn period_origin(attachment: &Attachment, plan: &Plan, item: &Item, paid: Option
     }
 }
 
-fn revenue_of(plan: &Plan) -> Option<RevenuePolicy> {
+pub(super) fn revenue_of(plan: &Plan) -> Option<RevenuePolicy> {
     (!plan.prices.is_empty()).then_some(plan.revenue)
 }
 
@@ -365,7 +341,7 @@ pub(super) fn fee_interval(plan: &Plan, stripe_price: Option<&str>) -> Option<In
 
 /// What is deferred on the credits: the net fee where all of it is for credits, nothing where time earns it; what
 /// `allocate` defers needs standalone prices and is left to the finance reports.
-fn basis(plan: &Plan, money: &GrantMoney) -> Option<i64> {
+pub(super) fn basis(plan: &Plan, money: &GrantMoney) -> Option<i64> {
     let paid = money.paid?;
     match plan.revenue {
         RevenuePolicy::Credits => paid.minor().checked_sub(money.tax_minor.unwrap_or(0)),

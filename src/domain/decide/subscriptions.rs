@@ -18,23 +18,28 @@ use super::Draft;
 use super::plans::{fee_interval, replaces};
 
 impl Draft<'_> {
-    fn attachment_of(&self, subscription: &str, plan: &PlanId) -> Option<AttachmentId> {
+    pub(super) fn attachment_of(&self, subscription: &str, plan: &PlanId) -> Option<AttachmentId> {
         let is_it = |known: &&Attachment| known.plan == *plan && known.origin.subscription() == Some(subscription);
         self.state.attachments.iter().find(is_it).map(|known| known.id)
     }
 
-    fn attachments_of(&self, subscription: &str) -> Vec<AttachmentId> {
+    pub(super) fn attachments_of(&self, subscription: &str) -> Vec<AttachmentId> {
         let is_of = |known: &&Attachment| known.origin.subscription() == Some(subscription);
         self.state.attachments.iter().filter(is_of).map(|known| known.id).collect()
     }
 
     pub(super) fn plan_paid(&mut self, paid: &PlanPaid) -> Result<Decision, Rejection> {
         self.source = Source::Plan;
+        if let Some(known) = self.renamed_since(paid) {
+            let grants = self.known_grants(known);
+            return Ok(Decision::AlreadyApplied(Outcome::PlanPaid { attachment: known, grants }));
+        }
         let (attachment, mut changed) = match self.attachment_of(&paid.subscription, &paid.plan) {
             Some(id) => (id, self.extend(id, paid)?),
             None => (self.attach_paid(paid)?, true),
         };
         let mut grants = self.give(attachment, paid.period_start, Some(paid))?;
+        changed |= self.hand_on(attachment, paid, !grants.is_empty());
         grants.extend(self.renew(attachment)?);
         changed |= !grants.is_empty();
         if !changed {
@@ -42,8 +47,56 @@ impl Draft<'_> {
             return Ok(Decision::AlreadyApplied(Outcome::PlanPaid { attachment, grants }));
         }
         self.find_its_place(attachment, paid.period_start)?;
-        self.expire_ended_grants()?;
+        self.regrace(attachment)?;
         Ok(Decision::Applied(Outcome::PlanPaid { attachment, grants }))
+    }
+
+    /// The attachment that was given what this line pays for, when the catalogue called the plan of its price otherwise
+    /// then.
+    fn renamed_since(&self, paid: &PlanPaid) -> Option<AttachmentId> {
+        let (payment, price) = (paid.payment?, paid.stripe_price.as_deref()?);
+        let is_it = |id: &AttachmentId| {
+            self.attachment(*id).is_some_and(|known| {
+                known.plan != paid.plan && known.origin.subscription() == Some(paid.subscription.as_str())
+            })
+        };
+        let paid_for = self.state.shares.iter().filter(|share| {
+            share.payment == Some(payment)
+                && share.stripe_price.as_deref() == Some(price)
+                && share.step.changed_at.is_none()
+                && share.period_start <= paid.period_start
+        });
+        paid_for.map(|share| share.attachment).find(is_it)
+    }
+
+    /// What a plan was paid for up to is its successor's too, when a change inside the subscription came before this was
+    /// told; and a period of its own that is paid for later than a change of its seats makes the clock its own again.
+    fn hand_on(&mut self, id: AttachmentId, paid: &PlanPaid, is_new: bool) -> bool {
+        let Some(known) = self.attachment(id).cloned() else { return false };
+        let mut changed = false;
+        if is_new && known.ended_at.is_none() && known.changed_at.is_some_and(|at| at > paid.period_start) {
+            if let Some(known) = self.attachment_mut(id) {
+                known.changed_at = None;
+            }
+            changed = true;
+        }
+        if known.ended_at.is_none() || known.is_final {
+            return changed;
+        }
+        for heir in self.place_of(id, &[]).into_iter().filter(|heir| *heir != id) {
+            let Some(next) = self.attachment(heir).cloned() else { continue };
+            let since = next.changed_at.or(next.seen_at);
+            let inside = since.is_some_and(|at| paid.period_start < at && at < paid.period_end);
+            if !next.is_live() || !inside || next.paid_through.is_none_or(|through| through >= paid.period_end) {
+                continue;
+            }
+            if let Some(next) = self.attachment_mut(heir) {
+                next.paid_through = Some(paid.period_end);
+                next.changed_at = since;
+                changed = true;
+            }
+        }
+        changed
     }
 
     fn known_grants(&self, attachment: AttachmentId) -> Vec<GrantId> {
@@ -57,11 +110,13 @@ impl Draft<'_> {
         if known.paid_through.is_some_and(|through| through >= paid.period_end) {
             return Ok(false);
         }
-        let came_back = known.seen_at.is_none() && known.ended_at.is_some_and(|ended| paid.period_end > ended);
+        let came_back = !known.is_final
+            && known.ended_at.is_some_and(|ended| paid.period_start >= ended)
+            && known.seen_at.is_none_or(|seen| seen < paid.period_start);
         // Stripe counts anew after a trial or a change: later periods are counted from the first one it did so for (rule 13).
         let counts_anew = known.seen_at.is_none()
             && known.is_live()
-            && known.paid_through.is_none_or(|through| through <= paid.period_start)
+            && paid.period_start > known.anchor
             && self.is_off_the_grid(&known, paid)?;
         let plan_version = if came_back { self.current_version(&paid.plan)? } else { known.plan_version };
         let Some(known) = self.attachment_mut(id) else { return Ok(false) };
@@ -84,8 +139,11 @@ impl Draft<'_> {
             known.started_at = paid.period_start;
             known.cancel_at = None;
             known.ended_at = None;
+            known.changed_at = None;
+            known.past_due_since = None;
         } else if !paid.is_trial && matches!(known.state, AttachmentState::PastDue | AttachmentState::Trialing) {
             known.state = AttachmentState::Active;
+            known.past_due_since = None;
         }
         Ok(true)
     }
@@ -108,7 +166,9 @@ impl Draft<'_> {
     /// plan of the past, and attached as one.
     fn attach_paid(&mut self, paid: &PlanPaid) -> Result<AttachmentId, Rejection> {
         let of_past = self.attachments_of(&paid.subscription).into_iter().filter_map(|id| self.attachment(id));
-        let of_past = of_past.filter(|known| known.seen_at.is_some()).map(|known| known.is_final).reduce(|a, b| a || b);
+        let is_newer =
+            |known: &&Attachment| known.is_final || known.seen_at.is_some_and(|seen| seen >= paid.period_start);
+        let of_past = of_past.filter(is_newer).map(|known| known.is_final).reduce(|a, b| a || b);
         let state = match of_past {
             Some(_) => AttachmentState::Ended,
             None if paid.is_trial => AttachmentState::Trialing,
@@ -132,13 +192,15 @@ impl Draft<'_> {
             ended_at,
             seen_at: None,
             is_final: of_past.unwrap_or(false),
+            changed_at: None,
+            past_due_since: None,
         };
         Ok(self.attach(attachment))
     }
 
     /// A paid plan takes its place in its group; one that is over by now had it for its time, and what everyone gets
     /// came back after it.
-    fn find_its_place(&mut self, id: AttachmentId, period_start: Timestamp) -> Result<(), Rejection> {
+    pub(super) fn find_its_place(&mut self, id: AttachmentId, period_start: Timestamp) -> Result<(), Rejection> {
         if self.attachment(id).is_some_and(|paid| paid.ended_at.is_none()) {
             self.make_room_for(id)?;
         }
@@ -174,6 +236,7 @@ impl Draft<'_> {
         if over || (!is_end && newest.is_some_and(|newest| newest >= seen.seen_at)) {
             return Ok(Decision::AlreadyApplied(Outcome::Followed { attachments: known }));
         }
+        let before = (self.state.attachments.clone(), self.state.seq);
         match seen.life {
             SubscriptionLife::Active => self.goes_on(seen, AttachmentState::Active)?,
             SubscriptionLife::Trialing => self.goes_on(seen, AttachmentState::Trialing)?,
@@ -181,24 +244,41 @@ impl Draft<'_> {
             SubscriptionLife::Paused => self.goes_on(seen, AttachmentState::Paused)?,
             SubscriptionLife::Ended(at) => self.is_over(seen, at)?,
         }
-        Ok(Decision::Applied(Outcome::Followed { attachments: self.attachments_of(&seen.subscription) }))
+        let outcome = Outcome::Followed { attachments: self.attachments_of(&seen.subscription) };
+        let changed = before != (self.state.attachments.clone(), self.state.seq);
+        Ok(if changed { Decision::Applied(outcome) } else { Decision::AlreadyApplied(outcome) })
     }
 
     fn goes_on(&mut self, seen: &SubscriptionSeen, state: AttachmentState) -> Result<(), Rejection> {
+        let is_kept = |known: &Attachment| seen.plans.iter().any(|subscribed| subscribed.plan == known.plan);
+        // What came after Stripe was asked is not among what it said.
+        let came_later = |known: &Attachment| {
+            known.seen_at.is_none()
+                && (known.started_at > seen.seen_at || known.changed_at.is_some_and(|at| at > seen.seen_at))
+        };
+        let family: Vec<Attachment> =
+            self.attachments_of(&seen.subscription).into_iter().filter_map(|id| self.attachment(id).cloned()).collect();
+        let leaving: Vec<&Attachment> =
+            family.iter().filter(|known| !is_kept(known) && known.ended_at.is_none() && !came_later(known)).collect();
+        let change = (!leaving.is_empty()).then(|| leaving.iter().filter_map(|known| known.paid_through).max());
         for subscribed in &seen.plans {
             if let Some(id) = self.attachment_of(&seen.subscription, &subscribed.plan) {
-                self.follow(id, seen, subscribed, state)?;
+                self.follow(id, seen, subscribed, state, change.flatten())?;
             } else {
                 let attachment = self.seen_attachment(seen, subscribed, state)?;
-                self.attach(attachment);
+                let paid_through = attachment.paid_through.max(change.flatten());
+                let changed_at = change.map(|_| seen.seen_at);
+                self.attach(Attachment { paid_through, changed_at, ..attachment });
             }
+        }
+        for known in &leaving {
+            // Inside one subscription what was given for the running period stays (rule 16).
+            self.end_attachment(known.id, seen.seen_at.max(known.started_at), false)?;
         }
         for id in self.attachments_of(&seen.subscription) {
             let Some(known) = self.attachment(id) else { continue };
-            let kept = seen.plans.iter().any(|subscribed| subscribed.plan == known.plan);
-            if !kept && known.ended_at.is_none() {
-                // Inside one subscription what was given for the running period stays (rule 16).
-                self.end_attachment(id, self.context.now, false)?;
+            if came_later(known) {
+                continue;
             }
             if let Some(known) = self.attachment_mut(id) {
                 known.seen_at = Some(seen.seen_at);
@@ -206,8 +286,9 @@ impl Draft<'_> {
         }
         for id in self.attachments_of(&seen.subscription) {
             self.renew(id)?;
+            self.regrace(id)?;
         }
-        self.expire_ended_grants()
+        Ok(())
     }
 
     /// What one view says of a plan that is attached.
@@ -217,8 +298,13 @@ impl Draft<'_> {
         seen: &SubscriptionSeen,
         subscribed: &SubscribedPlan,
         state: AttachmentState,
+        handed_on: Option<Timestamp>,
     ) -> Result<(), Rejection> {
         let Some(before) = self.attachment(id).cloned() else { return Ok(()) };
+        if before.ended_at.is_some_and(|ended| ended > seen.seen_at) {
+            // What was left after Stripe was asked does not come back by what it said.
+            return Ok(());
+        }
         let took_it = |mate: &Attachment| {
             let inside = mate.origin.subscription() == before.origin.subscription();
             mate.is_paid() && !inside && replaces(mate, &before)
@@ -233,8 +319,14 @@ impl Draft<'_> {
         if !replaced {
             known.state = state;
             known.ended_at = None;
+            let overdue = state == AttachmentState::PastDue;
+            known.past_due_since = if overdue { before.past_due_since.or(Some(seen.seen_at)) } else { None };
         }
         let came_back = before.ended_at.is_some() && !replaced;
+        if came_back {
+            known.paid_through = known.paid_through.max(handed_on);
+            known.changed_at = Some(before.changed_at.unwrap_or(seen.seen_at).max(seen.seen_at));
+        }
         if came_back || before.cancel_at != seen.cancel_at { self.regrace(id) } else { Ok(()) }
     }
 
@@ -261,6 +353,8 @@ impl Draft<'_> {
             ended_at: None,
             seen_at: Some(seen.seen_at),
             is_final: false,
+            changed_at: None,
+            past_due_since: (state == AttachmentState::PastDue).then_some(seen.seen_at),
         })
     }
 

@@ -105,14 +105,16 @@ fn render(profile: &Profile, state: &AccountState, catalog: &CatalogVersion, now
         "created_at": profile.created_at,
         "updated_at": profile.updated_at,
         "at": now,
-        "plans": plans.map(plan).collect::<Vec<_>>(),
+        "plans": plans.map(|known| plan(known, catalog)).collect::<Vec<_>>(),
         "balances": pools.into_iter().map(|pool| pool_balance(state, pool, now)).collect::<Vec<_>>(),
         "wallets": wallets.into_iter().map(|wallet| wallet_balance(state, wallet, now)).collect::<Vec<_>>(),
-        "flags": flags(state, catalog),
+        "flags": flags(state, catalog, now),
     })
 }
 
-fn plan(attachment: &Attachment) -> Value {
+fn plan(attachment: &Attachment, catalog: &CatalogVersion) -> Value {
+    let terms = catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
+    let flags_end_at = terms.and_then(|plan| attachment.flags_end_at(plan.past_due_grace_hours));
     json!({
         "attachment": attachment.id,
         "plan": attachment.plan,
@@ -126,6 +128,7 @@ fn plan(attachment: &Attachment) -> Value {
         "started_at": attachment.started_at,
         "paid_through": attachment.paid_through,
         "cancel_at": attachment.cancel_at,
+        "flags_end_at": flags_end_at,
     })
 }
 
@@ -172,12 +175,15 @@ fn wallet_balance(state: &AccountState, wallet: &Wallet, now: Timestamp) -> Valu
     Value::Object(shown)
 }
 
-/// Every boolean feature, and whether a plan in force turns it on.
-fn flags(state: &AccountState, catalog: &CatalogVersion) -> Value {
+/// Every boolean feature, and whether a plan in force turns it on; an overdue one does until its grace ends.
+fn flags(state: &AccountState, catalog: &CatalogVersion, now: Timestamp) -> Value {
     let on = |feature: &FeatureId| {
-        state.attachments.iter().filter(|known| known.is_live()).any(|known| {
+        state.attachments.iter().any(|known| {
             let terms = catalog.terms.get(&(known.plan.clone(), known.plan_version));
-            terms.is_some_and(|plan| plan.items.iter().any(|item| item.feature == *feature))
+            terms.is_some_and(|plan| {
+                known.has_flags(plan.past_due_grace_hours, now)
+                    && plan.items.iter().any(|item| item.feature == *feature)
+            })
         })
     };
     let booleans = catalog.catalog.features.iter().filter(|(_, kind)| matches!(kind, Feature::Boolean));

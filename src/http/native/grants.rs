@@ -61,6 +61,7 @@ pub async fn give(
         Outcome::Opened
         | Outcome::Tracked { .. }
         | Outcome::PlanPaid { .. }
+        | Outcome::PlanChanged { .. }
         | Outcome::Followed { .. }
         | Outcome::Reversed { .. }
         | Outcome::Settled => None,

@@ -158,6 +158,7 @@ fn render(status: &'static str, key: String, outcome: Outcome) -> Result<Tracked
         Outcome::Opened
         | Outcome::Granted { .. }
         | Outcome::PlanPaid { .. }
+        | Outcome::PlanChanged { .. }
         | Outcome::Followed { .. }
         | Outcome::Reversed { .. }
         | Outcome::Settled => Err(Problem::internal("a track was answered with another command's outcome")),

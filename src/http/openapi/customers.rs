@@ -95,6 +95,7 @@ fn plan() -> Value {
         "started_at": reference("Time"),
         "paid_through": maybe("Time", "End of the paid period; null: nothing has to be paid."),
         "cancel_at": maybe("Time", "It ends then."),
+        "flags_end_at": maybe("Time", "Its payment is overdue: its boolean features go off then; null: it is not overdue."),
     }))
 }
 

@@ -218,7 +218,8 @@ const PERIODS: &str = check!(
     SELECT 'attachment_' || replace(g.attachment_id::text, '-', ''),
         'gave item ' || g.item || ' ' || count(*) || ' times for the period from ' || g.period_start
     FROM grants g WHERE g.period_start IS NOT NULL
-    GROUP BY g.account_id, g.attachment_id, g.item, g.period_start HAVING count(*) > 1"
+    GROUP BY g.account_id, g.attachment_id, g.item, g.period_start, g.changed_at,
+        CASE WHEN g.changed_at IS NOT NULL THEN g.level_to END HAVING count(*) > 1"
 );
 
 const LOOK_UPS: &str = check!(

@@ -58,6 +58,8 @@ pub struct InvoiceLine {
     pub kind: Option<LineKind>,
     /// Whether it corrects a running period.
     pub is_proration: Option<bool>,
+    /// Whether it credits what earlier lines charged: tells the two halves of a change apart when they cost nothing.
+    pub is_credit: bool,
     /// The subscription.
     pub subscription: Option<String>,
     /// The subscription's item.
@@ -69,6 +71,13 @@ pub struct InvoiceLine {
     /// The line's metadata; on a subscription's line that of the subscription.
     pub metadata: BTreeMap<String, String>,
 }
+
+/// What a credit credits, since basil and before.
+const CREDIT_PATHS: [&str; 3] = [
+    "parent.subscription_item_details.proration_details.credited_items",
+    "parent.invoice_item_details.proration_details.credited_items",
+    "proration_details.credited_items",
+];
 
 /// The price of a line since basil, before, and before prices existed.
 const PRICE_PATHS: [&str; 3] = ["pricing.price_details.price", "price", "plan"];
@@ -98,6 +107,7 @@ impl Wire for InvoiceLine {
                 "parent.invoice_item_details.proration",
                 "proration",
             ])?,
+            is_credit: CREDIT_PATHS.iter().any(|path| matches!(node.object(&[*path]), Ok(Some(_)))),
             subscription: node.reference_id(&[
                 "parent.subscription_item_details.subscription",
                 "parent.invoice_item_details.subscription",

@@ -200,6 +200,15 @@ fn payment_told(payment: &PaymentIntent) -> Vec<String> {
             plan.plan, plan.quantity, plan.period_start, plan.period_end, plan.subscription
         )
     }));
+    lines.extend(payment.changes.iter().map(|change| {
+        let from: Vec<String> = change.from.iter().map(|held| format!("{} x{}", held.plan, held.quantity)).collect();
+        let to: Vec<String> = change.to.iter().map(|held| format!("{} x{}", held.plan, held.quantity)).collect();
+        let (from, to) = (from.join(" and "), to.join(" and "));
+        format!(
+            "changed from {from} to {to} at {} until {} by {}",
+            change.changed_at, change.period_end, change.subscription
+        )
+    }));
     lines
 }
 

@@ -2,13 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Item, Plan, PlanId, Price};
+use super::super::{Item, PAST_DUE_GRACE_HOURS, Plan, PlanId, Price, Upgrade};
 use super::features::name_message;
 use super::reading::{Mistakes, Section};
 use super::{ITEMS_MAX, PLANS_MAX, PRICES_MAX, Reading, TRIAL_DAYS_MAX, items, prices, revenue};
 
-const KEYS: [&str; 9] =
-    ["name", "auto_enable", "add_on", "group", "trial_days", "revenue", "access_price", "prices", "items"];
+const KEYS: [&str; 11] = [
+    "name",
+    "auto_enable",
+    "add_on",
+    "group",
+    "trial_days",
+    "upgrade",
+    "past_due_grace_hours",
+    "revenue",
+    "access_price",
+    "prices",
+    "items",
+];
+
+/// Longest grace of an overdue payment, in hours: a year, beyond which it is no grace.
+const GRACE_HOURS_MAX: u32 = 8_784;
 
 /// Reads `[plans]`.
 pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> BTreeMap<PlanId, Plan> {
@@ -61,6 +75,10 @@ fn read_plan(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Plan> {
     if trial_days > 0 && !section.has("prices") {
         mistakes.add(&section.key("trial_days"), "a plan without a price has nothing to try first; take it out");
     }
+    let upgrade = read_upgrade(section, mistakes);
+    let hours = section.field("past_due_grace_hours");
+    let hours = hours.and_then(|field| field.whole(&(0..=GRACE_HOURS_MAX), mistakes));
+    let past_due_grace_hours = hours.unwrap_or(PAST_DUE_GRACE_HOURS);
     let access_price = section.field("access_price").and_then(|field| {
         let inside = field.section(mistakes)?;
         inside.refuse_unknown(&["amount", "currency"], mistakes);
@@ -72,7 +90,34 @@ fn read_plan(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Plan> {
     }
     let revenue = revenue::decide(stated, &prices, &items, section, reading);
     let access_price = access_price.map(Into::into);
-    Some(Plan { name, auto_enable, add_on, group, trial_days, revenue, access_price, prices, items })
+    Some(Plan {
+        name,
+        auto_enable,
+        add_on,
+        group,
+        trial_days,
+        upgrade,
+        past_due_grace_hours,
+        revenue,
+        access_price,
+        prices,
+        items,
+    })
+}
+
+/// Both keys are about paid periods, so a plan without a price has no use for them.
+fn read_upgrade(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Upgrade {
+    for key in ["upgrade", "past_due_grace_hours"] {
+        if section.has(key) && !section.has("prices") {
+            mistakes.add(&section.key(key), "a plan without a price is never paid; take it out");
+        }
+    }
+    let Some(field) = section.field("upgrade") else { return Upgrade::default() };
+    let Some(word) = field.text(mistakes) else { return Upgrade::default() };
+    Upgrade::from_word(word).unwrap_or_else(|| {
+        mistakes.add(field.place(), "has to be \"prorate\", \"full_reset\" or \"next_period\"");
+        Upgrade::default()
+    })
 }
 
 fn read_prices(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Price> {
