@@ -58,7 +58,8 @@ async fn an_event_lost_for_ever_is_found_and_finding_it_twice_changes_nothing() 
     app.settle().await;
     assert_eq!(app.available("ada", "usd_credits").await, "6");
     let first = app.caught_up().await;
-    assert_eq!((first.found, first.stored, first.known, first.refused), (3, 2, 1, 0));
+    // Each purchase is told by its session and by its intent.
+    assert_eq!((first.found, first.stored, first.known, first.refused), (6, 5, 1, 0));
     assert_eq!(app.available("ada", "usd_credits").await, "8");
     for id in app.simulator.event_ids(COMPLETED) {
         let (_, shown) = app.call("GET", &format!("/api/v1/stripe-events/{id}"), None).await;
@@ -67,13 +68,13 @@ async fn an_event_lost_for_ever_is_found_and_finding_it_twice_changes_nothing() 
         assert_eq!(shown["body"]["id"], json!(id), "the event's own bytes are kept");
     }
     let second = app.caught_up().await;
-    assert_eq!((second.found, second.stored, second.known), (3, 0, 3));
+    assert_eq!((second.found, second.stored, second.known), (6, 0, 6));
     for id in app.simulator.event_ids(COMPLETED) {
         app.deliver_event(&id).await;
     }
     app.settle().await;
     assert_eq!(app.available("ada", "usd_credits").await, "8", "a delivery that comes late changes nothing");
-    assert_eq!(app.stored_events().await, 3, "types that nothing is done with are not listed");
+    assert_eq!(app.stored_events().await, 6, "types that nothing is done with are not listed");
     app.finish().await;
 }
 
@@ -138,11 +139,11 @@ async fn what_was_paid_before_the_cut_over_never_grants_though_its_event_came_af
 async fn a_list_that_fails_half_way_keeps_the_cursor_and_goes_on_where_it_was() {
     let app = TestApp::start().await;
     app.lost_purchases(205).await;
-    // The second page of the first family fails as often as the client asks.
+    // Charges come first and have one page; the second page of checkouts fails as often as the client asks.
     let mut rule = FaultRule::new("GET", LIST, Fault::ServerError);
-    rule.nth = Some(2);
+    rule.nth = Some(3);
     let again = |nth| FaultRule { nth: Some(nth), ..rule.clone() };
-    app.simulator.set_fault_rules(vec![again(2), again(3), again(4)]).unwrap();
+    app.simulator.set_fault_rules(vec![again(3), again(4), again(5)]).unwrap();
     let failed = app.daemon.catch_up().unwrap().round().await;
     assert!(matches!(failed, Err(CatchUpError::Stripe(_))), "{failed:?}");
     let cursors = app.cursors().await;
@@ -150,7 +151,7 @@ async fn a_list_that_fails_half_way_keeps_the_cursor_and_goes_on_where_it_was() 
     assert_eq!(app.stored_events().await, 100, "what was listed is stored");
     app.simulator.set_fault_rules(Vec::new()).unwrap();
     let counts = app.caught_up().await;
-    assert_eq!((counts.found, counts.stored), (105, 105), "the first page is not asked for again");
+    assert_eq!((counts.found, counts.stored), (310, 310), "205 intents, and the first page is not asked for again");
     assert_eq!(app.available("ada", "usd_credits").await, "210");
     let cursors = app.cursors().await;
     assert!(cursors[0].1.is_some() && !cursors[0].2, "{cursors:?}");
@@ -174,7 +175,7 @@ async fn two_daemons_catch_up_at_once_and_each_event_counts_once() {
             Round::Continued(counts) => panic!("{counts:?}"),
         }
     }
-    assert_eq!(stored, 40);
+    assert_eq!(stored, 80, "a session and an intent each");
     app.settle().await;
     assert_eq!(app.available("ada", "usd_credits").await, "45");
     other.daemon.stop().await;

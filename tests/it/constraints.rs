@@ -49,6 +49,9 @@ INSERT INTO idempotency VALUES ('00000000-0000-7000-8000-00000000000a', 'track',
 INSERT INTO stripe_events (event_id, event_type, livemode, created_at, received_at, origin, state, due_at, lease_token, leased_until)
 VALUES ('evt_1', 'invoice.paid', false, '2026-01-01Z', '2026-01-01Z', 'webhook', 'received', '2026-01-01Z', '00000000-0000-7000-8000-0000000000d3', '2026-01-02Z');
 INSERT INTO stripe_inputs VALUES ('evt_1', '/v1/invoices/in_1', 200, NULL, '2026-01-01Z');
+INSERT INTO stripe_event_waits VALUES ('ch_1', 'evt_1');
+INSERT INTO reversals VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000f1', 'ch_1', '2026-01-01Z', '{}');
+INSERT INTO reversed_grants VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000c1', '00000000-0000-7000-8000-0000000000f1', 1, 2, 3);
 INSERT INTO outbox (bucket, message_id, topic, payload, created_at, due_at, lease_token, leased_until)
 VALUES (0, '00000000-0000-7000-8000-0000000000d4', 'grant.created', '{}', '2026-01-01Z', '2026-01-01Z', '00000000-0000-7000-8000-0000000000d3', '2026-01-02Z');
 INSERT INTO account_work VALUES (10, '00000000-0000-7000-8000-00000000000a', '2026-01-01Z');
@@ -269,6 +272,31 @@ fn holds_and_debts() -> Vec<Attempt> {
     ]
 }
 
+fn reversals() -> Vec<Attempt> {
+    vec![
+        attempt("reversals_pkey", "reversals", json!({})),
+        attempt("reversals_payment_fkey", "reversals", json!({ "payment_id": NOWHERE })),
+        attempt("reversals_object_length", "reversals", json!({ "object_id": "" })),
+        attempt("reversals_object_length", "reversals", json!({ "object_id": long(256) })),
+        attempt("reversals_document_is_object", "reversals", json!({ "object_id": "ch_2", "document": [] })),
+        attempt("reversed_grants_pkey", "reversed_grants", json!({})),
+        attempt("reversed_grants_grant_fkey", "reversed_grants", json!({ "grant_id": NOWHERE })),
+        Attempt(
+            "reversed_grants_payment_fkey",
+            "reversed_grants",
+            "CREATE TEMP TABLE kept AS SELECT * FROM reversed_grants; DELETE FROM reversed_grants; ALTER TABLE reversed_grants DROP CONSTRAINT reversed_grants_pkey; INSERT INTO reversed_grants SELECT * FROM kept",
+            json!({ "payment_id": NOWHERE }),
+        ),
+        attempt("reversed_grants_taken_range", "reversed_grants", json!({ "taken": TOO_MUCH })),
+        attempt("reversed_grants_owed_range", "reversed_grants", json!({ "owed": "-0.000000001" })),
+        attempt("reversed_grants_waived_range", "reversed_grants", json!({ "waived": TOO_MUCH })),
+        attempt("stripe_event_waits_pkey", "stripe_event_waits", json!({})),
+        attempt("stripe_event_waits_event_fkey", "stripe_event_waits", json!({ "event_id": "evt_none" })),
+        attempt("stripe_event_waits_alias_length", "stripe_event_waits", json!({ "alias": "" })),
+        attempt("stripe_event_waits_alias_length", "stripe_event_waits", json!({ "alias": long(256) })),
+    ]
+}
+
 fn ledger() -> Vec<Attempt> {
     let debt = "00000000-0000-7000-8000-0000000000d2";
     let hold = "00000000-0000-7000-8000-0000000000d1";
@@ -351,6 +379,7 @@ fn all_attempts() -> Vec<Attempt> {
         attachments(),
         grants(),
         holds_and_debts(),
+        reversals(),
         ledger(),
         events_and_queues(),
     ]

@@ -64,6 +64,7 @@ mod subscription_laws;
 mod support;
 mod test_clock;
 mod tidy;
+mod trains;
 mod transport;
 mod verify;
 mod webhook;

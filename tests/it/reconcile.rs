@@ -245,15 +245,15 @@ async fn the_command_says_what_is_missing_and_its_exit_code_tells() {
     };
     let missing = run(&["reconcile"]).await;
     assert_eq!(missing.code, Some(1), "{missing:#?}");
-    assert!(missing.out.contains("2 are missing; `creditd reconcile --repair`"), "{}", missing.out);
+    assert!(missing.out.contains("3 are missing; `creditd reconcile --repair`"), "{}", missing.out);
     let row = |out: &str, name: &str| {
         let line = out.lines().find(|line| line.trim().starts_with(name)).unwrap_or_else(|| panic!("{name}: {out}"));
         let counts = line.trim().strip_prefix(name).unwrap().split_whitespace();
         counts.map(|count| count.parse().unwrap()).collect::<Vec<u64>>()
     };
-    assert_eq!(row(&missing.out, "events"), [1, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(row(&missing.out, "events"), [2, 0, 2, 0, 0, 0, 0], "of the session and of its intent");
     let repaired = run(&["reconcile", "--repair"]).await.ok();
-    assert_eq!(row(&repaired, "events"), [1, 0, 1, 0, 0, 0, 1]);
+    assert_eq!(row(&repaired, "events"), [2, 0, 2, 0, 0, 0, 2]);
     assert_eq!(row(&repaired, "checkout sessions"), [1, 1, 0, 0, 0, 0, 0], "the event brought it");
     assert_eq!(app.available("ada", "usd_credits").await, "25");
     let again = run(&["reconcile", "--since", "2026-01-01T00:00:00Z"]).await.ok();

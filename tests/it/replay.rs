@@ -134,7 +134,7 @@ async fn what_has_no_business_here_is_never_worked_on() {
 #[tokio::test]
 async fn an_event_under_lease_is_left_to_its_worker() {
     let app = TestApp::start().await;
-    let done = event("evt_busy", "customer.created", &json!({ "id": "cus_1", "object": "customer" }));
+    let done = event("evt_busy", "product.created", &json!({ "id": "prod_1", "object": "product" }));
     app.send(&done).await;
     app.until("evt_busy", "ignored", "unhandled_type").await;
     let held = app.store.reopen_event("evt_busy", 60).await.unwrap().unwrap();

@@ -12,7 +12,9 @@ use creditd::domain::api_key::Scope;
 use creditd::simulator::{Options, Outcome, SeedPrice, Simulator};
 use creditd::store::Store;
 use creditd::store::instance::TEST_OFFSET_SECONDS_MAX;
+use creditd::stripe::transport::{API_VERSION, Transport, TransportSettings};
 use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::http_api::Api;
@@ -105,15 +107,24 @@ pub(crate) struct Both {
     pub client: reqwest::Client,
 }
 
+fn monthly() -> Option<(String, i64)> {
+    Some(("month".to_owned(), 1))
+}
+
 impl Both {
     async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
     pub async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
+        Self::start_as(CATALOG, API_VERSION, change).await
+    }
+
+    /// With another catalogue, and asking Stripe for another version's shapes.
+    pub async fn start_as(catalog: &str, asked: &str, change: impl FnOnce(&mut Options)) -> Self {
         let store = fresh_store().await;
         let instance = store.ensure_instance(false, None).await.unwrap();
-        let catalog = creditd::domain::catalog::file::read(CATALOG).unwrap();
+        let catalog = creditd::domain::catalog::file::read(catalog).unwrap();
         let _: creditd::store::catalog::Applied = store.apply_catalog(&catalog, [1; 32], false).await.unwrap();
         let clock = Clock::shifted(SignedDuration::from_secs(instance.test_offset_seconds));
         let mut options = Options::new(clock.clone());
@@ -122,13 +133,17 @@ impl Both {
         change(&mut options);
         let simulator = Arc::new(Simulator::start(options).await.unwrap());
         for (id, unit_amount, recurring) in
-            [("price_pro", 1_000, Some(("month".to_owned(), 1))), ("price_usd_credit", 100, None)]
+            [("price_pro", 1_000, monthly()), ("price_max", 2_500, monthly()), ("price_usd_credit", 100, None)]
         {
             let (id, currency) = (id.to_owned(), "usd".to_owned());
             let price = SeedPrice { product: id.clone(), id, currency, unit_amount, recurring, lookup_key: None };
             simulator.seed_price(&price).unwrap();
         }
         let mut parts = parts(&store, &simulator);
+        let mut settings = TransportSettings::new(SecretString::from(STRIPE_KEY.to_owned()));
+        simulator.base_url().clone_into(&mut settings.base_url);
+        asked.clone_into(&mut settings.api_version);
+        parts.stripe = Some(Arc::new(Transport::new(&settings).unwrap()));
         parts.clock = clock.clone();
         parts.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let simulated = Simulated { simulator: simulator.clone(), clock };

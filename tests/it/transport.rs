@@ -150,6 +150,12 @@ pub fn every_fetch() -> Vec<(Fetch, &'static str)> {
             Fetch::DisputesOf { charge: id("ch_1"), starting_after: Some(id("dp_9")) },
             "/v1/disputes?charge=ch_1&limit=100&starting_after=dp_9",
         ),
+        (Fetch::Refund { id: id("re_1") }, "/v1/refunds/re_1"),
+        (Fetch::CreditNote { id: id("cn_1") }, "/v1/credit_notes/cn_1"),
+        (
+            Fetch::CreditNoteLines { note: id("cn_1"), starting_after: Some(id("cnli_9")) },
+            "/v1/credit_notes/cn_1/lines?limit=100&starting_after=cnli_9",
+        ),
     ];
     all.extend(every_list(created_gte));
     all
