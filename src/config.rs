@@ -91,16 +91,23 @@ pub struct StripeConfig {
     pub grant_free_checkouts: bool,
     /// `stripe.unknown_price`: park instead of ignore.
     pub park_unknown_prices: bool,
+    /// What becomes of credits whose money goes back.
+    pub money_back: MoneyBackConfig,
+    /// `stripe.catch_up_minutes`: how often Stripe's events are listed, 0 to 1440, default 10; 0: never.
+    pub catch_up_minutes: u16,
+    /// `stripe.strict_future`: refuse signatures more than 300 s ahead.
+    pub tolerance: Tolerance,
+}
+
+/// What becomes of credits whose money goes back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MoneyBackConfig {
     /// `stripe.spent_credits`: write off credits of refunded packs that are spent already rather than have them owed.
     pub write_off_spent: bool,
     /// `stripe.fraud_warnings`: freeze what is unspent when the card's issuer warns of fraud.
     pub freeze_on_warning: bool,
     /// `stripe.balance_credit_notes`: keep the credits when a credit note only credits the customer's balance.
     pub keep_on_balance_notes: bool,
-    /// `stripe.catch_up_minutes`: how often Stripe's events are listed, 0 to 1440, default 10; 0: never.
-    pub catch_up_minutes: u16,
-    /// `stripe.strict_future`: refuse signatures more than 300 s ahead.
-    pub tolerance: Tolerance,
 }
 
 /// Everything.
@@ -342,9 +349,7 @@ fn stripe(environment: Environment<'_>, file: StripeFile) -> Result<StripeConfig
         cutover_at: cutover_at.transpose()?,
         grant_free_checkouts: file.grant_free_checkouts.unwrap_or(true),
         park_unknown_prices,
-        write_off_spent,
-        freeze_on_warning,
-        keep_on_balance_notes,
+        money_back: MoneyBackConfig { write_off_spent, freeze_on_warning, keep_on_balance_notes },
         tolerance: if file.strict_future { Tolerance::strict() } else { Tolerance::default() },
     })
 }

@@ -42,6 +42,8 @@ fn nothing_set_is_the_defaults() {
     assert_eq!((config.stripe.api_base.as_str(), config.stripe.api_version.as_str()), (BASE_URL, API_VERSION));
     assert!(config.stripe.secret_key.is_none() && config.stripe.webhook_secrets.is_empty());
     assert!(config.stripe.grant_free_checkouts && !config.stripe.park_unknown_prices);
+    let back = config.stripe.money_back;
+    assert!(!back.write_off_spent && !back.freeze_on_warning && !back.keep_on_balance_notes);
     assert_eq!((config.stripe.cutover_at, config.livemode().unwrap()), (None, None));
     assert!(!config.hide_installed_postgres);
     assert_eq!(config.catch_up_every(), Some(Duration::from_mins(10)));
@@ -100,6 +102,9 @@ api_version = "v"
 cutover_at = "2026-11-01T00:00:00Z"
 grant_free_checkouts = false
 unknown_price = "park"
+spent_credits = "write_off"
+fraud_warnings = "freeze"
+balance_credit_notes = "keep"
 catch_up_minutes = 0
 strict_future = true
 "#;
@@ -112,6 +117,8 @@ strict_future = true
     assert_eq!((config.stripe.api_base.as_str(), config.stripe.api_version.as_str()), ("http://127.0.0.1:2", "v"));
     assert_eq!(config.stripe.cutover_at.unwrap().to_string(), "2026-11-01T00:00:00Z");
     assert!(!config.stripe.grant_free_checkouts && config.stripe.park_unknown_prices);
+    let back = config.stripe.money_back;
+    assert!(back.write_off_spent && back.freeze_on_warning && back.keep_on_balance_notes);
     assert_eq!(config.stripe.catch_up_minutes, 0);
     assert_eq!(format!("{:?}", config.stripe.tolerance), format!("{:?}", Tolerance::strict()));
     let (_kept, path) = file(text);
@@ -187,6 +194,9 @@ fn a_bad_key_of_the_file_is_refused_by_its_name() {
         ("[stripe]\nmode = \"prod\"", "stripe.mode"),
         ("[stripe]\ncatch_up_minutes = 1441", "stripe.catch_up_minutes"),
         ("[stripe]\nunknown_price = \"drop\"", "stripe.unknown_price"),
+        ("[stripe]\nspent_credits = \"forget\"", "stripe.spent_credits"),
+        ("[stripe]\nfraud_warnings = \"panic\"", "stripe.fraud_warnings"),
+        ("[stripe]\nbalance_credit_notes = \"\"", "stripe.balance_credit_notes"),
         ("[stripe]\ncutover_at = \"yesterday\"", "stripe.cutover_at"),
         ("listen = \"nowhere\"", "listen"),
     ] {

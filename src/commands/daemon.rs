@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use super::test_clock::{MovingClock, Simulated, Wake};
 use crate::clock::Clock;
-use crate::config::StripeConfig;
+use crate::config::MoneyBackConfig;
 use crate::http::health::WorkerAges;
 use crate::http::native::replay::Replay;
 use crate::http::webhook::{Receive, ReceiveError, Received};
@@ -144,7 +144,7 @@ pub struct Parts {
 }
 
 /// What the configuration says about money going back.
-pub const fn money_back(config: &StripeConfig) -> MoneyBackPolicy {
+pub const fn money_back(config: MoneyBackConfig) -> MoneyBackPolicy {
     MoneyBackPolicy {
         write_off_spent: config.write_off_spent,
         freeze_on_warning: config.freeze_on_warning,

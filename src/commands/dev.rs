@@ -142,7 +142,7 @@ async fn run_on(
         cutover_at: None,
         grant_free_checkouts: config.stripe.grant_free_checkouts,
         park_unknown_prices: config.stripe.park_unknown_prices,
-        money_back: money_back(&config.stripe),
+        money_back: money_back(config.stripe.money_back),
         catch_up_every: config.catch_up_every(),
         surface: config.surface(),
     };

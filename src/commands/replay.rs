@@ -50,7 +50,7 @@ pub async fn worker(store: &Store, posting: &Posting, config: &Config) -> anyhow
         cutover_at: config.stripe.cutover_at.or(instance.cutover_at),
         grant_free_checkouts: config.stripe.grant_free_checkouts,
         park_unknown_prices: config.stripe.park_unknown_prices,
-        money_back: money_back(&config.stripe),
+        money_back: money_back(config.stripe.money_back),
         beat: Arc::new(|| {}),
     })
 }

@@ -85,7 +85,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         cutover_at: config.stripe.cutover_at.or(instance.cutover_at),
         grant_free_checkouts: config.stripe.grant_free_checkouts,
         park_unknown_prices: config.stripe.park_unknown_prices,
-        money_back: money_back(&config.stripe),
+        money_back: money_back(config.stripe.money_back),
         catch_up_every: config.catch_up_every(),
         surface: config.surface(),
         store: store.clone(),

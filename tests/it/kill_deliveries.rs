@@ -30,7 +30,7 @@ const KILLS: usize = 6;
 /// Longest a delivery is sent again, in steps of 20 ms: a daemon is back long before.
 const TRIES: u32 = 3_000;
 /// A killed daemon's events are free again after its leases, half a minute.
-const HEALING: Duration = Duration::from_secs(240);
+const HEALING: Duration = Duration::from_mins(4);
 
 fn deliveries() -> usize {
     let given = creditd::config::process_environment("CREDITD_TEST_DELIVERIES");

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use creditd::simulator::{DisputeOrder, DisputeStep, Outcome};
+use creditd::domain::credits::Credits;
+use creditd::domain::reversal::share;
+use creditd::simulator::{DisputeOrder, DisputeStep, Outcome, SeedPrice};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::support::app::{STRIPE_KEY, TestApp};
+use crate::support::app::{CATALOG, STRIPE_KEY, TestApp};
+use crate::trains::MAX;
 
 /// Lives worked on at once.
 const AT_ONCE: usize = 12;
@@ -68,6 +71,8 @@ enum Story {
     LostTopUp,
     /// A month of Pro, cancelled at once, its fee partly refunded.
     CancelledPlan,
+    /// A month of Pro, upgraded to Max a second after it began.
+    Upgrade,
 }
 
 impl Story {
@@ -80,7 +85,7 @@ impl Story {
                 let events = since(app, before, &["checkout.session.completed"]);
                 (Life { customer, base: charge["created"].as_i64().unwrap(), over: i64::MAX, events }, charge)
             }
-            Self::CancelledPlan => {
+            Self::CancelledPlan | Self::Upgrade => {
                 let session = paid_session(app, &customer, "subscription", "price_pro", "1").await;
                 let subscription = session["subscription"].as_str().unwrap();
                 let read = stripe(app, "GET", &format!("/v1/subscriptions/{subscription}"), &[]).await;
@@ -111,6 +116,18 @@ impl Story {
                 stripe(app, "POST", "/v1/refunds", &[("payment_intent", intent), ("amount", "300")]).await;
                 &["customer.subscription.deleted", "charge.refunded"]
             }
+            Self::Upgrade => {
+                let item = object["items"]["data"][0]["id"].as_str().unwrap();
+                let date = (life.base + 1).to_string();
+                let form = [
+                    ("items[0][id]", item),
+                    ("items[0][price]", "price_max"),
+                    ("proration_behavior", "always_invoice"),
+                    ("proration_date", &date),
+                ];
+                stripe(app, "POST", &format!("/v1/subscriptions/{id}"), &form).await;
+                &["customer.subscription.updated", "invoice.paid"]
+            }
         };
         life.events.extend(since(app, before, types));
     }
@@ -137,7 +154,7 @@ async fn deliver(daemons: &[TestApp; 2], life: &Life, order: [usize; 5], number:
             daemons[(number + step + copy) % 2].deliver_event(&life.events[place]).await;
         }
         // Now and then the daemons are done with an event before the next one comes.
-        if (number + step) % 4 == 0 {
+        if (number + step).is_multiple_of(4) {
             daemons[0].settle().await;
         }
     }
@@ -167,7 +184,16 @@ async fn facts(app: &TestApp, life: &Life) -> (Vec<String>, String, String) {
 }
 
 async fn any_order(story: Story) -> (Vec<String>, String, String) {
-    let first = TestApp::start().await;
+    let first = TestApp::with_catalog(&format!("{CATALOG}{MAX}")).await;
+    let max = SeedPrice {
+        id: "price_max".to_owned(),
+        product: "price_max".to_owned(),
+        currency: "usd".to_owned(),
+        unit_amount: 2_500,
+        recurring: Some(("month".to_owned(), 1)),
+        lookup_key: None,
+    };
+    first.simulator.seed_price(&max).unwrap();
     let customers = || (0..120).map(|number| format!("customer-{number}"));
     for customer in customers() {
         first.customer(&customer).await;
@@ -213,4 +239,14 @@ async fn a_plan_cancelled_and_refunded() {
     let (grants, plans, available) = any_order(Story::CancelledPlan).await;
     assert_eq!((plans.as_str(), available.as_str()), ("free", "5"), "{grants:#?}");
     assert_eq!(grants.len(), 3, "{grants:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_upgraded_inside_its_month() {
+    let (grants, plans, available) = any_order(Story::Upgrade).await;
+    assert_eq!((plans.as_str(), grants.len()), ("max", 3), "{grants:#?}");
+    // A month of 30 days or 31: 20 credits more for all of it but a second.
+    let more = |days: i64| share(Credits::whole(20), days * 86_400 - 1, days * 86_400).unwrap();
+    let right = [30, 31].map(|days| more(days).checked_add(Credits::whole(10)).unwrap().to_string());
+    assert!(right.contains(&available), "{available}, not one of {right:?}");
 }

@@ -107,10 +107,6 @@ pub(crate) struct Both {
     pub client: reqwest::Client,
 }
 
-fn monthly() -> Option<(String, i64)> {
-    Some(("month".to_owned(), 1))
-}
-
 impl Both {
     async fn start() -> Self {
         Self::start_with(|_| {}).await
@@ -132,10 +128,11 @@ impl Both {
         options.webhook_secrets = vec![WEBHOOK_SECRET.to_owned()];
         change(&mut options);
         let simulator = Arc::new(Simulator::start(options).await.unwrap());
-        for (id, unit_amount, recurring) in
-            [("price_pro", 1_000, monthly()), ("price_max", 2_500, monthly()), ("price_usd_credit", 100, None)]
+        for (id, unit_amount, is_monthly) in
+            [("price_pro", 1_000, true), ("price_max", 2_500, true), ("price_usd_credit", 100, false)]
         {
             let (id, currency) = (id.to_owned(), "usd".to_owned());
+            let recurring = is_monthly.then(|| ("month".to_owned(), 1));
             let price = SeedPrice { product: id.clone(), id, currency, unit_amount, recurring, lookup_key: None };
             simulator.seed_price(&price).unwrap();
         }

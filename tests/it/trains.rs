@@ -12,10 +12,10 @@ use crate::support::app::{CATALOG, STRIPE_KEY};
 use crate::test_clock::Both;
 
 const HOUR: i64 = 3_600;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Everybody begins here, so that months are as long for all.
 const BEGIN: &str = "2027-01-05T10:00:00Z";
-const MAX: &str = "
+pub(crate) const MAX: &str = "
 [plans.max]
 name = \"Max\"
 group = \"main\"

@@ -57,7 +57,7 @@ async fn refunds_add_up_to_the_charge_and_no_further() {
     assert_eq!(ids_of(&account.get("/v1/refunds", "charge=ch_other").await), Vec::<String>::new());
     assert_eq!(account.get(&format!("/v1/refunds/{}", id(&first)), "").await["amount"], 1_000);
     for (form, parameter) in [
-        ("".to_owned(), json!("charge")),
+        (String::new(), json!("charge")),
         (format!("charge={of}&payment_intent={intent}"), json!("payment_intent")),
         ("charge=ch_none".to_owned(), json!("charge")),
         (format!("charge={of}&reason=whim"), json!("reason")),
