@@ -121,6 +121,19 @@ fn a_share_is_taken(#[case] views: &[BackView], #[case] first: &str, #[case] sec
     }
 }
 
+/// An invoice paid by two charges, of 10.00 and 20.00: what is refunded and disputed of one is no more than that charge.
+#[test]
+fn of_each_charge_no_more_goes_back_than_it_was() {
+    let mut world = world(&[(PAYMENT, CHARGED)]);
+    world.applied(&Command::Purchase(two_packs()));
+    let first = Says::Refunded { charge: "ch_1".to_owned(), charged: 1_000, back: 1_000 };
+    world.applied(&back(&[view("ch_1", 1, first), disputed(2, DisputeState::Lost, 1_000)]));
+    assert_eq!(sums(&world)[0], credits("116.666666667"), "a third");
+    let second = Says::Refunded { charge: "ch_2".to_owned(), charged: 2_000, back: 500 };
+    world.applied(&back(&[view("ch_2", 3, second)]));
+    assert_eq!(sums(&world)[0], credits("175"), "half");
+}
+
 #[test]
 fn what_is_spent_is_owed_and_the_next_grant_repays_it() {
     let mut world = world(&[(PAYMENT, CHARGED)]);
