@@ -90,6 +90,8 @@ const BARS: [Bar; 6] = [
 /// The measure whose clients are all connected when memory is read, and the most that the daemon may have then: 64 MiB.
 pub(super) const RESIDENT_AT: &str = "track-spread-wide";
 const RESIDENT_KIB_MAX: u64 = 64 * 1024;
+/// The most that 99 of 100 deliveries may take, in thousandths of the time in which one client commits alone.
+const WEBHOOK_P99_COMMITS_MAX: u64 = 8_000;
 
 /// What a bar says of the figures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -112,9 +114,15 @@ pub(super) fn ratios(figures: &[Figure]) -> Vec<Ratio> {
         let holds = value.map(|value| value >= bar.least_thousandths);
         ratios.push(Ratio { name: bar.name, unit: "thousandths", bar: bar.least_thousandths, value, holds });
     }
+    let value = find("webhooks")
+        .zip(find("commit"))
+        .and_then(|(webhooks, commit)| webhooks.p99_micros.checked_mul(1_000)?.checked_div(commit.p50_micros));
+    let holds = value.map(|value| value < WEBHOOK_P99_COMMITS_MAX);
+    let name = "webhooks p99 / commit, at most";
+    ratios.push(Ratio { name, unit: "thousandths", bar: WEBHOOK_P99_COMMITS_MAX, value, holds });
     let value = find(RESIDENT_AT).and_then(|figure| figure.resident_kib);
     let holds = value.map(|value| value <= RESIDENT_KIB_MAX);
-    ratios.push(Ratio { name: "daemon memory, wide", unit: "KiB", bar: RESIDENT_KIB_MAX, value, holds });
+    ratios.push(Ratio { name: "daemon memory, wide, at most", unit: "KiB", bar: RESIDENT_KIB_MAX, value, holds });
     ratios
 }
 
@@ -168,5 +176,25 @@ mod tests {
     fn what_one_round_does_not_know_has_no_median() {
         let rounds = [Round { server_cpu_micros: Some(1), ..Round::default() }, Round::default()];
         assert_eq!(Figure::of("check", 1, &rounds).unwrap().server_cpu_micros, None);
+    }
+
+    #[test]
+    fn the_slowest_deliveries_are_held_against_a_commit() {
+        let timed = |name, p50_micros, p99_micros| {
+            let load = Load { elapsed_micros: 1, acknowledged: 1, p50_micros, p99_micros, ..Load::default() };
+            Figure::of(name, 1, &[Round { load, ..Round::default() }]).unwrap()
+        };
+        let says = |figures: &[Figure]| {
+            let all = ratios(figures);
+            all.iter()
+                .find(|ratio| ratio.name.starts_with("webhooks p99"))
+                .map(|ratio| (ratio.value, ratio.holds))
+                .unwrap()
+        };
+        let (fast, slow, commit) =
+            (timed("webhooks", 1, 7_999), timed("webhooks", 1, 8_000), timed("commit", 1_000, 9_000));
+        assert_eq!(says(&[fast, commit.clone()]), (Some(7_999), Some(true)));
+        assert_eq!(says(&[slow, commit]), (Some(8_000), Some(false)));
+        assert_eq!(says(&[]), (None, None));
     }
 }
