@@ -4,6 +4,7 @@
 mod amounts;
 mod attack_inbox;
 mod attack_ledger;
+mod attack_money_back;
 mod attack_plans;
 mod backlog;
 mod bench;
