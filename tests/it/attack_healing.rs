@@ -1,0 +1,79 @@
+//! What heals lost events, under attack: races of waiting, and reversals whose last event was lost.
+
+use std::time::Duration;
+
+use creditd::store::Store;
+use sqlx::{AssertSqlSafe, Executor, PgPool, Row};
+
+use crate::support::database::fresh_both;
+
+const WAITING: &str = "state = 'ignored', reason = 'unknown_payment', due_at = NULL, done_at = clock_timestamp()";
+const PATIENCE: usize = 500;
+
+/// A database with a claimed charge, and two events that tell of it: `evt_done` waits, `evt_busy` is worked on.
+async fn two_events(busy: &str) -> (Store, PgPool) {
+    let (store, pool) = fresh_both().await;
+    store.ensure_instance(false, None).await.unwrap();
+    for event in ["evt_done", "evt_busy"] {
+        let insert = format!(
+            "INSERT INTO stripe_events (event_id, event_type, livemode, created_at, received_at, origin, body, state, due_at)
+             VALUES ('{event}', 'charge.refunded', false, clock_timestamp(), clock_timestamp(), 'webhook', '', 'received',
+                clock_timestamp())"
+        );
+        pool.execute(AssertSqlSafe(insert)).await.unwrap();
+        store.wait_for_payment(event, &["ch_1".to_owned()]).await.unwrap();
+    }
+    let as_it_is = format!("UPDATE stripe_events SET {busy} WHERE event_id = 'evt_busy'");
+    pool.execute(AssertSqlSafe(as_it_is)).await.unwrap();
+    let waits = format!("UPDATE stripe_events SET {WAITING} WHERE event_id = 'evt_done'");
+    pool.execute(AssertSqlSafe(waits)).await.unwrap();
+    pool.execute("INSERT INTO payment_aliases VALUES ('ch_1', gen_random_uuid(), gen_random_uuid())").await.unwrap();
+    (store, pool)
+}
+
+async fn close_busy(pool: &PgPool) {
+    let waits = format!("UPDATE stripe_events SET {WAITING} WHERE event_id = 'evt_busy'");
+    pool.execute(AssertSqlSafe(waits)).await.unwrap();
+}
+
+/// Until somebody waits for a row that is held.
+async fn until_one_waits(pool: &PgPool) {
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    for _ in 0..PATIENCE {
+        if pool.fetch_one(waiting).await.unwrap().get::<i64, _>(0) > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody waits for a row");
+}
+
+#[tokio::test]
+async fn an_event_that_is_closed_to_wait_while_others_are_woken_is_woken_the_next_time() {
+    let (store, pool) = two_events("detail = NULL").await;
+    let mut held = pool.acquire().await.unwrap();
+    held.execute("BEGIN").await.unwrap();
+    held.execute("SELECT FROM stripe_events WHERE event_id = 'evt_done' FOR UPDATE").await.unwrap();
+    let waking = {
+        let store = store.clone();
+        tokio::spawn(async move { store.wake_waiting().await })
+    };
+    until_one_waits(&pool).await;
+    close_busy(&pool).await;
+    held.execute("COMMIT").await.unwrap();
+    assert_eq!(waking.await.unwrap().unwrap(), 1);
+    assert_eq!(store.wake_waiting().await.unwrap(), 1, "the one that was closed meanwhile");
+    assert_eq!(store.wake_waiting().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_event_that_was_parked_before_may_come_to_wait_too() {
+    let (store, pool) = two_events("state = 'parked', reason = 'bad_money'").await;
+    assert_eq!(store.wake_waiting().await.unwrap(), 1);
+    // The worker that had it looked for its payment before that was claimed.
+    close_busy(&pool).await;
+    assert_eq!(store.wake_waiting_for(&["ch_2".to_owned()]).await.unwrap(), 0);
+    assert_eq!(store.wake_waiting_for(&["ch_1".to_owned()]).await.unwrap(), 1);
+    assert_eq!(store.wake_waiting().await.unwrap(), 0);
+}
