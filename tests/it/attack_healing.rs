@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use creditd::simulator::{DisputeOrder, DisputeStep, Outcome, RefundMode, RefundOutcome};
 use creditd::store::Store;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor, PgPool, Row};
 
+use crate::support::app::{STRIPE_KEY, TestApp};
 use crate::support::database::fresh_both;
 
+const POOL: &str = "usd_credits";
 const WAITING: &str = "state = 'ignored', reason = 'unknown_payment', due_at = NULL, done_at = clock_timestamp()";
 const PATIENCE: usize = 500;
 
@@ -76,4 +80,72 @@ async fn an_event_that_was_parked_before_may_come_to_wait_too() {
     assert_eq!(store.wake_waiting_for(&["ch_2".to_owned()]).await.unwrap(), 0);
     assert_eq!(store.wake_waiting_for(&["ch_1".to_owned()]).await.unwrap(), 1);
     assert_eq!(store.wake_waiting().await.unwrap(), 0);
+}
+
+async fn stripe(app: &TestApp, method: &str, path: &str, form: &[(&str, &str)]) -> Value {
+    let url = format!("{}{path}", app.simulator.base_url());
+    let request = app.client.request(method.parse().unwrap(), url).bearer_auth(STRIPE_KEY);
+    let request = if form.is_empty() { request } else { request.form(form) };
+    request.send().await.unwrap().json().await.unwrap()
+}
+
+/// Ada has bought 20 credits, and has the 5 of Free; the charge that paid them.
+async fn bought(app: &TestApp) -> String {
+    let fields = [
+        ("mode", "payment"),
+        ("line_items[0][price]", "price_usd_credit"),
+        ("line_items[0][quantity]", "20"),
+        ("metadata[creditd_customer_id]", "ada"),
+    ];
+    let session = app.buy(&fields, Outcome::Paid).await;
+    told(app, "checkout.session.completed").await;
+    assert_eq!(app.available("ada", POOL).await, "25");
+    let session = stripe(app, "GET", &format!("/v1/checkout/sessions/{session}"), &[]).await;
+    let intent = format!("/v1/payment_intents/{}", session["payment_intent"].as_str().unwrap());
+    stripe(app, "GET", &intent, &[]).await["latest_charge"].as_str().unwrap().to_owned()
+}
+
+async fn told(app: &TestApp, kind: &str) {
+    app.deliver_newest(kind).await;
+    app.settle().await;
+}
+
+#[tokio::test]
+async fn a_pending_refund_that_succeeded_unheard_is_found() {
+    let app = TestApp::start().await;
+    let charge = bought(&app).await;
+    app.simulator.set_refund_mode(RefundMode::Pending).unwrap();
+    let refund = stripe(&app, "POST", "/v1/refunds", &[("charge", &charge), ("amount", "1000")]).await;
+    told(&app, "refund.created").await;
+    assert_eq!(app.available("ada", POOL).await, "25");
+    assert_eq!(app.compared(true).await("refunds").missing, 0);
+    app.simulator.settle_refund(refund["id"].as_str().unwrap(), RefundOutcome::Succeed).unwrap();
+    assert_eq!(app.compared(false).await("refunds").missing, 1);
+    let _ = app.compared(true).await;
+    app.settle().await;
+    assert_eq!(app.available("ada", POOL).await, "15");
+    let after = app.compared(true).await("refunds");
+    assert_eq!((after.missing, after.known), (0, 1));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_dispute_that_was_lost_unheard_is_found_though_it_was_heard_of_while_it_was_open() {
+    let app = TestApp::start().await;
+    let charge = bought(&app).await;
+    let order = serde_json::from_value::<DisputeOrder>(json!({})).unwrap();
+    let opened = app.simulator.open_dispute(&charge, &order).unwrap();
+    let id = opened["id"].as_str().unwrap();
+    told(&app, "charge.dispute.created").await;
+    app.simulator.move_dispute(id, DisputeStep::UnderReview).unwrap();
+    told(&app, "charge.dispute.updated").await;
+    assert_eq!(app.available("ada", POOL).await, "5", "frozen");
+    assert_eq!(app.compared(false).await("disputes").known, 1);
+    app.simulator.move_dispute(id, DisputeStep::Won).unwrap();
+    assert_eq!(app.compared(false).await("disputes").missing, 1);
+    let _ = app.compared(true).await;
+    app.settle().await;
+    assert_eq!(app.available("ada", POOL).await, "25");
+    assert_eq!(app.compared(true).await("disputes").known, 1);
+    app.finish().await;
 }
