@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use creditd::domain::command::{Command, Decision};
+use creditd::domain::reversal::{BackView, MoneyBack, Says};
+use creditd::posting::Posting;
 use creditd::simulator::{DisputeOrder, DisputeStep, Outcome, RefundMode, RefundOutcome};
 use creditd::store::Store;
 use serde_json::{Value, json};
@@ -9,6 +12,7 @@ use sqlx::{AssertSqlSafe, Executor, PgPool, Row};
 
 use crate::support::app::{STRIPE_KEY, TestApp};
 use crate::support::database::fresh_both;
+use crate::support::events::{event, moment};
 
 const POOL: &str = "usd_credits";
 const WAITING: &str = "state = 'ignored', reason = 'unknown_payment', due_at = NULL, done_at = clock_timestamp()";
@@ -148,4 +152,37 @@ async fn a_dispute_that_was_lost_unheard_is_found_though_it_was_heard_of_while_i
     assert_eq!(app.available("ada", POOL).await, "25");
     assert_eq!(app.compared(true).await("disputes").known, 1);
     app.finish().await;
+}
+
+/// The policy froze credits on a warning, and was switched off before the warning was settled.
+#[tokio::test]
+async fn a_settled_fraud_warning_frees_what_it_froze_under_an_older_policy() {
+    let app = TestApp::start().await;
+    let charge = bought(&app).await;
+    let payment = app.store.find_payments(std::slice::from_ref(&charge)).await.unwrap().remove(0);
+    let says = Says::Warned { charge: charge.clone(), open: true };
+    let view = BackView { object: "issfr_1".to_owned(), seen_at: moment(60), write_off: false, says };
+    let command = Command::MoneyBack(MoneyBack { payment: payment.payment, views: vec![view] });
+    let posting = Posting::start(&app.store);
+    let _: Decision = posting.post(payment.account, None, command).await.unwrap();
+    assert_eq!(app.available("ada", POOL).await, "5");
+    let warning = |actionable: bool| json!({ "id": "issfr_1", "object": "radar.early_fraud_warning", "charge": charge, "actionable": actionable });
+    app.send(&event("evt_open", "radar.early_fraud_warning.created", &warning(true))).await;
+    app.until("evt_open", "ignored", "fraud_warnings_ignored").await;
+    app.send(&event("evt_settled", "radar.early_fraud_warning.updated", &warning(false))).await;
+    app.until("evt_settled", "processed", "").await;
+    assert_eq!(app.available("ada", POOL).await, "25");
+    posting.shut_down().await;
+    app.finish().await;
+}
+
+/// With the key of another account Stripe knows none of our charges: what is ignored then nobody tells of again.
+#[tokio::test]
+async fn a_refund_of_a_charge_that_stripe_does_not_know_waits_for_a_person() {
+    let app = TestApp::start().await;
+    let refund = json!({ "id": "re_1", "object": "refund", "charge": "ch_elsewhere", "amount": 500, "currency": "usd",
+        "status": "succeeded" });
+    app.send(&event("evt_refund", "refund.updated", &refund)).await;
+    app.until("evt_refund", "parked", "charge_unavailable").await;
+    app.daemon.stop().await;
 }
