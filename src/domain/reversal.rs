@@ -283,47 +283,88 @@ impl PaymentBack {
     }
 
     fn aim(&self, lot: &BackLot, total: i64, back: Back, write_off: bool) -> Result<Aim, AmountError> {
-        let (mut covered, mut beside, mut named) = (0_i64, 0_i64, 0_i64);
-        for view in self.views.values() {
-            let Says::Credited { total, refunded, prices } = &view.says else { continue };
-            if let Some(price) = &lot.price {
-                let lined = prices.values().fold(0_i64, |sum, minor| sum.saturating_add(*minor)).min(*total);
-                let by_lines = (*refunded).min(lined);
-                covered = covered.saturating_add(by_lines);
-                beside = beside.saturating_add(
-                    total.saturating_sub(lined).saturating_sub(refunded.saturating_sub(by_lines)).max(0),
-                );
-                named = named.saturating_add(prices.get(price).copied().unwrap_or(0));
-            } else {
-                // Credits that no line bought follow the whole.
-                beside = beside.saturating_add(total.saturating_sub(*refunded).max(0));
-            }
-        }
-        let share_of = |gone: i64| -> Result<Credits, AmountError> {
-            let whole = gone.saturating_sub(covered).max(0).saturating_add(beside);
-            let part =
-                share(lot.granted, whole, total)?.checked_add(share(lot.granted, named, lot.paid.unwrap_or(total))?)?;
-            Ok(part.min(lot.granted))
-        };
-        let all = share_of(back.all)?;
+        let noted = self.noted(lot);
+        let all = noted.share_of(back.all, lot, total)?;
         let may_owe = match (write_off, lot.is_plan) {
             (true, _) => Credits::ZERO,
             (false, false) => all,
-            (false, true) => all.checked_sub(share_of(back.refunded)?)?,
+            (false, true) => all.checked_sub(noted.share_of(back.refunded, lot, total)?)?,
         };
         Ok(Aim { all, may_owe })
+    }
+
+    /// What the credit notes say of a lot.
+    fn noted(&self, lot: &BackLot) -> Noted {
+        let mut noted = Noted::default();
+        for view in self.views.values() {
+            let Says::Credited { total, refunded, prices } = &view.says else { continue };
+            let Some(price) = &lot.price else {
+                // Credits that no line bought follow the whole.
+                noted.beside = noted.beside.saturating_add(total.saturating_sub(*refunded).max(0));
+                continue;
+            };
+            let lined = prices.values().fold(0_i64, |sum, minor| sum.saturating_add(*minor)).min(*total);
+            let by_lines = (*refunded).min(lined);
+            let rest = total.saturating_sub(lined).saturating_sub(refunded.saturating_sub(by_lines)).max(0);
+            noted.covered = noted.covered.saturating_add(by_lines);
+            noted.beside = noted.beside.saturating_add(rest);
+            noted.lined = noted.lined.saturating_add(lined);
+            noted.named = noted.named.saturating_add(prices.get(price).copied().unwrap_or(0));
+        }
+        // A price may have bought several grants, of which one carries the money of each of its lines.
+        let of_price = self.lots.iter().filter(|other| lot.price.is_some() && other.price == lot.price);
+        noted.paid = of_price.filter_map(|other| other.paid).fold(0_i64, i64::saturating_add);
+        noted
+    }
+}
+
+/// What credit notes say of one lot, in minor units.
+#[derive(Clone, Copy, Debug, Default)]
+struct Noted {
+    /// Went back in refunds of charges, and lines say for what.
+    covered: i64,
+    /// Credited, not in a refund, and no line says for what.
+    beside: i64,
+    /// Credited in lines, of all prices.
+    lined: i64,
+    /// Of that, for the price of this lot.
+    named: i64,
+    /// What was paid for that price; 0 when no grant says.
+    paid: i64,
+}
+
+impl Noted {
+    /// What is to be taken of a lot, when so much went back of the charges.
+    fn share_of(self, gone: i64, lot: &BackLot, total: i64) -> Result<Credits, AmountError> {
+        let whole = gone.saturating_sub(self.covered).max(0).saturating_add(self.beside);
+        // A note's refund that failed, has not arrived or was a favour takes nothing by its lines either.
+        let kept = self.covered.saturating_sub(gone.max(0)).clamp(0, self.lined);
+        let paid = if self.paid > 0 { self.paid } else { total };
+        let named = if kept == 0 {
+            share(lot.granted, self.named, paid)?
+        } else {
+            let (part, of) = (i128::from(self.lined.saturating_sub(kept)), i128::from(self.lined));
+            // Cannot overflow: below 2^63 times below 2^63.
+            let part = i128::from(self.named).wrapping_mul(part);
+            share_of(lot.granted, part, i128::from(paid).wrapping_mul(of))?
+        };
+        Ok(share(lot.granted, whole, total)?.checked_add(named)?.min(lot.granted))
     }
 }
 
 /// `granted * part / whole`, rounded half to even at the ninth place; all of it from the whole on, nothing of nothing.
 pub fn share(granted: Credits, part: i64, whole: i64) -> Result<Credits, AmountError> {
+    share_of(granted, i128::from(part), i128::from(whole))
+}
+
+fn share_of(granted: Credits, part: i128, whole: i128) -> Result<Credits, AmountError> {
     if part <= 0 || whole <= 0 {
         return Ok(Credits::ZERO);
     }
     if part >= whole {
         return Ok(granted);
     }
-    // Cannot overflow: below 2^97 times below 2^63.
+    // Cannot overflow: below 2^97 times below 2^126.
     let product = I256::from(granted.nanos()).wrapping_mul(I256::from(part));
     let nanos = round_half_even(product, I256::from(whole));
     i128::try_from(nanos).map_err(|_| AmountError::TooLarge).and_then(Credits::from_nanos)

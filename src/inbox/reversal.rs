@@ -59,11 +59,12 @@ pub(super) fn dispute_changed(event: &Event, context: Context<'_>) -> Result<Vec
 
 /// `radar.early_fraud_warning.created` and `.updated`.
 pub(super) fn warned(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
-    if !context.money_back.freeze_on_warning {
+    let warning = FraudWarning::from_value(needed(event.object.as_ref(), "data.object")?)?;
+    // One that is settled frees what it froze, also when the policy was changed since.
+    if !context.money_back.freeze_on_warning && warning.is_actionable != Some(false) {
         let detail = "fraud warnings change nothing: set stripe.fraud_warnings to freeze";
         return Err(Stop::Ignore(Why::new("fraud_warnings_ignored", detail)));
     }
-    let warning = FraudWarning::from_value(needed(event.object.as_ref(), "data.object")?)?;
     let charge = needed(warning.charge.clone(), "data.object.charge")?;
     let view = BackView {
         object: needed(warning.id.clone(), "data.object.id")?,
@@ -97,6 +98,10 @@ fn look_at(
     let charge = newest.or(payload);
     if let Some(charge) = &charge {
         views.push(refunded(id, charge, seen_at, context)?);
+    } else if dispute.is_none() && context.answers.can_ask() {
+        // The key of another account, perhaps: no later event would tell of this refund.
+        let detail = format!("Stripe does not know {}: is it the right key?", cut(id));
+        return Err(Why::new("charge_unavailable", detail).into());
     } else if dispute.is_none() {
         let detail = "what went back of the charge is not in this event, and Stripe cannot be asked: charge.refunded tells, or set STRIPE_SECRET_KEY";
         let failed = event.kind.as_deref() == Some("refund.failed");

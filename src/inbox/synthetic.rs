@@ -104,10 +104,12 @@ pub fn made_from(what: Listing, object: &RawItem, making: Making<'_>) -> Result<
     })
 }
 
-/// `charge.refunded` of the charge as it is now: the sum of all its refunds so far.
-pub fn of_charge(charge: &RawItem, making: Making<'_>) -> Option<Synthetic> {
+/// `charge.refunded` of the charge as it is now: the sum of all its refunds so far. One for each content of the refund
+/// too: a charge says nothing of a pending refund that succeeds.
+pub fn of_charge(charge: &RawItem, refund: &RawItem, making: Making<'_>) -> Option<Synthetic> {
     let id = charge.id.as_deref()?;
-    Some(event("charge.refunded", id, Some(digest(charge)), charge, making.now, making))
+    let both = RawItem { bytes: [charge.bytes.as_slice(), refund.bytes.as_slice()].concat(), ..charge.clone() };
+    Some(event("charge.refunded", id, Some(digest(&both)), charge, making.now, making))
 }
 
 fn digest(object: &RawItem) -> String {

@@ -44,6 +44,8 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How often events are looked at that wait for a payment. A payment wakes them itself; this finds those that began to
 /// wait while it was being claimed.
 const WAITING_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
+/// That look walks all that waits, of refunds of what others sold too: it takes at most one part in so many of the time.
+const WAITING_LOOK_SHARE: u32 = 100;
 /// Questions asked for one event: pages of lines, an intent, a charge; more is a loop.
 pub(super) const QUESTIONS_MAX: usize = 120;
 /// Times an event is tried before it is given up: about ten days with the delays below. What is parked waits for a
@@ -138,13 +140,15 @@ impl Worked {
 impl InboxWorker {
     /// Works until told to stop; what is under way is finished.
     pub async fn run(self, stop: CancellationToken) {
-        let mut last_look = crate::clock::instant();
+        let (mut last_look, mut look_again_after) = (crate::clock::instant(), WAITING_LOOKED_AT_EVERY);
         while !stop.is_cancelled() {
-            if last_look.elapsed() >= WAITING_LOOKED_AT_EVERY {
+            if last_look.elapsed() >= look_again_after {
                 last_look = crate::clock::instant();
                 if let Err(error) = self.store.wake_waiting().await {
                     tracing::warn!(%error, "events that wait for a payment could not be looked at");
                 }
+                let took = last_look.elapsed().saturating_mul(WAITING_LOOK_SHARE);
+                look_again_after = WAITING_LOOKED_AT_EVERY.max(took);
             }
             match self.round().await {
                 Ok(0) => {
@@ -182,7 +186,7 @@ impl InboxWorker {
         }
         let (taken, leased_at) = (leased.len(), crate::clock::instant());
         futures_util::stream::iter(leased)
-            .map(|event| async move { self.take(event, leased_at.elapsed()).await })
+            .map(|event| async move { self.take(event, leased_at).await })
             .buffer_unordered(CONCURRENCY)
             .filter_map(std::future::ready)
             .ready_chunks(CONCURRENCY)
@@ -192,10 +196,11 @@ impl InboxWorker {
         Ok(taken)
     }
 
-    /// Works on an event that was leased so long ago; none: somebody else has it by now.
-    async fn take(&self, event: LeasedEvent, waited: Duration) -> Option<Worked> {
+    /// Works on an event that was leased then; none: somebody else has it by now.
+    async fn take(&self, event: LeasedEvent, leased_at: std::time::Instant) -> Option<Worked> {
         let _turn = self.turns.wait().await;
-        if waited >= LEASE_EXTENDED_EVERY {
+        // Looked at after the turn came: while others worked one at a time the lease ran on.
+        if leased_at.elapsed() >= LEASE_EXTENDED_EVERY {
             match self.store.extend_event_lease(&event, LEASE_SECONDS).await {
                 Ok(true) => {}
                 Ok(false) => return None,
@@ -333,7 +338,7 @@ impl InboxWorker {
                 Ok(done) => {
                     account = Some(done.account);
                     linked |= done.linked;
-                    if done.paid && self.store.wake_waiting().await? > 0 {
+                    if !done.paid.is_empty() && self.store.wake_waiting_for(&done.paid).await? > 0 {
                         self.wake.notify_one();
                     }
                 }

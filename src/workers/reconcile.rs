@@ -2,7 +2,8 @@
 //!
 //! # Flow
 //! Events first: what is listed and not stored is missing. Then each kind of object, page by page: what a stored event
-//! told and is booked is known without asking anybody; of the others the event they would make ([`synthetic`]) is
+//! told and is booked is known without asking anybody; of the others, and of all refunds and disputes, which change after
+//! they were told of, the event they would make ([`synthetic`]) is
 //! interpreted, as the worker would, and compared with the books. With `repair` what is missing is stored like a
 //! delivery and worked on, by this process or by a daemon, whoever comes first.
 //!
@@ -319,7 +320,7 @@ impl Reconciler {
         self.inbox.cutover_at.zip(object.created).is_some_and(|(cutover, created)| created < cutover)
     }
 
-    /// Refunds and disputes count when the books have their payment; events that came after them have told of them.
+    /// Refunds and disputes count when the books have their payment, and say what Stripe says of it now.
     async fn judge_money_back(
         &self,
         what: Listing,
@@ -340,32 +341,29 @@ impl Reconciler {
         let of_charge = charge.as_deref().and_then(|id| told.get(id));
         let made = match (made_from(what, object, making).map_err(unreadable)?, &charge) {
             (Some(made), _) => Some(made),
-            (None, Some(charge)) if what == Listing::Refunds => self.refunded(charge, making).await?,
+            (None, Some(charge)) if what == Listing::Refunds => self.refunded(charge, object, making).await?,
             (None, _) => None,
         };
         let Some(made) = made else { return Ok(Judged::plain(Verdict::NotOurs)) };
-        let is_over = made.event_type == "charge.dispute.closed" || made.event_type == "refund.failed";
-        let after = |event: &&ToldBy| {
-            let late_enough = object.created.is_none_or(|created| event.created_at >= created);
-            late_enough
-                && (!is_over
-                    || event.event_type != "charge.dispute.created"
-                        && event.event_type != "charge.refunded"
-                        && event.event_type != "refund.created")
-        };
-        let heard: Vec<ToldBy> = own.into_iter().chain(of_charge).flatten().filter(after).cloned().collect();
-        if heard.iter().any(|event| event.state == EventState::Processed) {
-            return Ok(Judged::plain(Verdict::Known));
-        }
+        // That an event was worked on tells nothing: a refund may have been pending then, a dispute open. The books are
+        // asked; events only tell whether what they lack is under way, or waits for a person.
+        let late_enough = |event: &&ToldBy| object.created.is_none_or(|created| event.created_at >= created);
+        let heard: Vec<ToldBy> = own.into_iter().chain(of_charge).flatten().filter(late_enough).cloned().collect();
         let verdict = match self.meaning(&made).await? {
             Interpretation::Ignore(_) | Interpretation::Ask(_) => Verdict::NotOurs,
+            Interpretation::Act(intents) if self.is_booked(&intents).await? => Verdict::Known,
             Interpretation::Park(_) | Interpretation::Act(_) => told_else_missing(&heard),
         };
         Ok(Judged { verdict, made: Some(made) })
     }
 
     /// What the charge of a refund makes.
-    async fn refunded(&self, charge: &str, making: Making<'_>) -> Result<Option<Synthetic>, ReconcileError> {
+    async fn refunded(
+        &self,
+        charge: &str,
+        refund: &RawItem,
+        making: Making<'_>,
+    ) -> Result<Option<Synthetic>, ReconcileError> {
         let Ok(id) = StripeId::new(charge) else { return Ok(None) };
         let answer = self.stripe.fetch(&Fetch::Charge { id }).await?;
         if answer.status != 200 {
@@ -375,7 +373,7 @@ impl Reconciler {
         let read = Charge::from_slice(&answer.body).map_err(unreadable)?;
         let value = crate::stripe::wire::parse(&answer.body).map_err(unreadable)?;
         let item = RawItem { id: read.id, created: read.created, bytes: answer.body.to_vec(), value };
-        Ok(synthetic::of_charge(&item, making))
+        Ok(synthetic::of_charge(&item, refund, making))
     }
 
     /// What an event would do, asking Stripe as the worker would; the answers are not kept.

@@ -25,8 +25,8 @@ pub(super) struct Done {
     pub account: AccountId,
     /// A Stripe customer was linked: events that waited for it may go on.
     pub linked: bool,
-    /// A payment was claimed: what went back of it may be waiting.
-    pub paid: bool,
+    /// A payment was claimed under these ids: what went back of it may be waiting for one of them.
+    pub paid: Vec<String>,
 }
 
 /// How the commands of an event ended, as far as they got.
@@ -107,20 +107,20 @@ pub(super) async fn carry_out(
             check_link(store, &who).await?;
             let (account, linked) = find_account(store, &who).await?;
             open(posting, account, tally).await?;
-            Ok(Done { account, linked, paid: false })
+            Ok(Done { account, linked, paid: Vec::new() })
         }
         Intent::Payment(payment) => pay(store, posting, *payment, tally).await,
         Intent::Subscription(seen, who) => {
             let (account, linked) = find_account(store, &who).await?;
             claim_subscription(store, account, &seen.subscription).await?;
             tally.count(&posting.post(account, None, Command::SubscriptionSeen(*seen)).await?);
-            Ok(Done { account, linked, paid: false })
+            Ok(Done { account, linked, paid: Vec::new() })
         }
         Intent::RenewalLost(lost, who) => {
             let (account, linked) = find_account(store, &who).await?;
             claim_subscription(store, account, &lost.subscription).await?;
             tally.count(&posting.post(account, None, Command::RenewalLost(lost)).await?);
-            Ok(Done { account, linked, paid: false })
+            Ok(Done { account, linked, paid: Vec::new() })
         }
         Intent::MoneyBack(seen) => give_back(store, posting, *seen, tally).await,
     }
@@ -160,6 +160,7 @@ async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent, tally: &m
     for subscription in of_plans.chain(payment.changes.iter().map(|change| &change.subscription)) {
         claim_subscription(store, account, subscription).await?;
     }
+    let paid = payment.facts.aliases().into_iter().map(str::to_owned).collect();
     let claimed = match store.claim_payment(account, &payment.facts).await? {
         PaymentClaim::Claimed(payment) => payment,
         PaymentClaim::Conflict { found } => return Err(Setback::Park(Why::new("payment_conflict", found))),
@@ -186,7 +187,7 @@ async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent, tally: &m
         };
         tally.count(&posting.post(account, None, Command::Purchase(purchase)).await?);
     }
-    Ok(Done { account, linked, paid: true })
+    Ok(Done { account, linked, paid })
 }
 
 /// Money of one of our payments went back. What is of no payment of ours is somebody else's, unless its payment is yet
@@ -213,7 +214,7 @@ async fn give_back(store: &Store, posting: &Posting, seen: MoneyBackSeen, tally:
     if let (Decision::Applied(Outcome::Reversed { taken, owed, waived, .. }), payment) = (&decision, first.payment) {
         tracing::info!(%payment, %taken, %owed, %waived, "money of a payment went back");
     }
-    Ok(Done { account: first.account, linked: false, paid: false })
+    Ok(Done { account: first.account, linked: false, paid: Vec::new() })
 }
 
 fn plan_paid(plan: WishedPlan, payment: PaymentId, metadata: &BTreeMap<String, String>) -> PlanPaid {

@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod amounts;
+mod attack_healing;
 mod attack_inbox;
 mod attack_ledger;
+mod attack_money_back;
 mod attack_plans;
 mod backlog;
 mod bench;

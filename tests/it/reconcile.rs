@@ -54,7 +54,7 @@ impl TestApp {
     }
 
     /// Compares, and gives the rows by their names.
-    async fn compared(&self, repair: bool) -> impl Fn(&str) -> Tally + use<> {
+    pub(crate) async fn compared(&self, repair: bool) -> impl Fn(&str) -> Tally + use<> {
         let rows = self.reconciler(repair).run().await.unwrap();
         move |name: &str| rows.iter().find(|(what, _)| *what == name).unwrap().1
     }
