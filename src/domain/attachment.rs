@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::catalog::PlanId;
-use super::ids::AttachmentId;
+use super::ids::{AttachmentId, PaymentId};
 
 /// Life of an attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +134,9 @@ pub struct Attachment {
     pub changed_at: Option<Timestamp>,
     /// Its payment was first seen overdue then; `None`: it is not.
     pub past_due_since: Option<Timestamp>,
+    /// The payment of its newest paid period, and the start of that period: what the clock gives from there on is of this
+    /// payment, and goes back with it. `None`: nothing was paid.
+    pub paid_by: Option<(PaymentId, Timestamp)>,
 }
 
 impl Attachment {

@@ -229,8 +229,12 @@ impl PaymentBack {
             Some(known) if !view.replaces(known) => return Learned::Nothing,
             Some(_) | None => {}
         }
-        let before = self.views.insert(view.object.clone(), view.clone());
-        if before.is_some_and(|known| known.says == view.says) { Learned::Again } else { Learned::News }
+        let mut view = view.clone();
+        let again = self.views.get(&view.object).filter(|known| known.says == view.says).map(|known| known.write_off);
+        // Another policy counts for what happens from now on, not for a second look at what was decided.
+        view.write_off = again.unwrap_or(view.write_off);
+        self.views.insert(view.object.clone(), view);
+        if again.is_some() { Learned::Again } else { Learned::News }
     }
 
     /// Is the unspent part set aside while a dispute is open or fraud is suspected?

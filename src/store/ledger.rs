@@ -94,7 +94,8 @@ FROM wallets WHERE account_id = ANY($1)";
 /// Ended ones too: a late invoice must find its own, and what had its place meanwhile.
 const READ_ATTACHMENTS: &str = "-- read_attachments
 SELECT account_id, attachment_id, plan_id, plan_version, state, origin, stripe_subscription, entity, quantity, anchor,
-    paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final, changed_at, past_due_since
+    paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final, changed_at, past_due_since,
+    paid_by, paid_from
 FROM attachments WHERE account_id = ANY($1)";
 
 const READ_RENEWED: &str = "-- read_renewed
@@ -308,8 +309,10 @@ pub async fn read_all(
     if !asked.payments.is_empty() {
         read_bought(connection, states, &ids, &asked.payments).await?;
     }
-    if !(asked.payments.is_empty() && asked.reversed.is_empty()) {
-        reversals::read(connection, states, &ids, &asked.payments, &asked.reversed).await?;
+    let mut payments = asked.payments.clone();
+    payments.extend(reversals::of_plans(connection, states, &ids).await?);
+    if !(payments.is_empty() && asked.reversed.is_empty()) {
+        reversals::read(connection, states, &ids, &payments, &asked.reversed).await?;
     }
     for account in accounts {
         if let Some(state) = states.get_mut(account) {

@@ -158,6 +158,8 @@ pub(super) struct AttachmentRow {
     is_final: bool,
     changed_at: Option<jiff_sqlx::Timestamp>,
     past_due_since: Option<jiff_sqlx::Timestamp>,
+    paid_by: Option<Uuid>,
+    paid_from: Option<jiff_sqlx::Timestamp>,
 }
 
 impl AttachmentRow {
@@ -182,6 +184,7 @@ impl AttachmentRow {
             is_final: self.is_final,
             changed_at: self.changed_at.map(jiff_sqlx::Timestamp::to_jiff),
             past_due_since: self.past_due_since.map(jiff_sqlx::Timestamp::to_jiff),
+            paid_by: self.paid_by.map(PaymentId::from_uuid).zip(self.paid_from.map(jiff_sqlx::Timestamp::to_jiff)),
         };
         Ok((AccountId::from_uuid(self.account_id), attachment))
     }

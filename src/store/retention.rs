@@ -41,9 +41,12 @@ UPDATE stripe_events SET body = NULL WHERE event_id = ANY (
 const FORGET_INPUTS: &str = "-- forget_input_bodies
 UPDATE stripe_inputs i SET body = NULL FROM stripe_events e
 WHERE e.event_id = i.event_id AND e.body IS NULL AND i.body IS NOT NULL";
+/// Without its body an event cannot be taken up: what went back was somebody else's.
+const FORGET_WAITS: &str = "-- forget_old_waits
+DELETE FROM stripe_event_waits w USING stripe_events e WHERE e.event_id = w.event_id AND e.body IS NULL";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 3] = [SLOT_TO_EMPTY, FORGET_BODIES, FORGET_INPUTS];
+pub const STATEMENTS: [&str; 4] = [SLOT_TO_EMPTY, FORGET_BODIES, FORGET_INPUTS, FORGET_WAITS];
 
 impl Store {
     /// Empties the slot of the idempotency ring that tomorrow will write to: its keys are nine days old. Today's slot
@@ -66,7 +69,8 @@ impl Store {
         transaction!(self, "forget_old_bodies", |connection| {
             let forgotten = sqlx::query(FORGET_BODIES).bind(RAW_DAYS).bind(RAW_ROWS).execute(&mut *connection).await?;
             if forgotten.rows_affected() > 0 {
-                sqlx::query(FORGET_INPUTS).execute(connection).await?;
+                sqlx::query(FORGET_INPUTS).execute(&mut *connection).await?;
+                sqlx::query(FORGET_WAITS).execute(connection).await?;
             }
             Ok(forgotten.rows_affected())
         })

@@ -31,6 +31,9 @@ macro_rules! grant_columns {
 const READ_PAYMENTS: &str = "-- read_payments
 SELECT account_id, payment_id, basis, currency, amount_paid_minor
 FROM payments WHERE account_id = ANY($1) AND payment_id = ANY($2)";
+/// Which of the payments of plans something went back of: the periods to come are reversed too.
+const READ_REVERSED: &str = "-- read_reversed_payments
+SELECT DISTINCT payment_id FROM reversals WHERE account_id = ANY($1) AND payment_id = ANY($2)";
 const READ_VIEWS: &str = "-- read_reversals
 SELECT account_id, payment_id, document FROM reversals WHERE account_id = ANY($1) AND payment_id = ANY($2)";
 /// Closed ones too: what was spent may come back.
@@ -85,8 +88,9 @@ FROM unnest($1::uuid[], $2::uuid[], $3::numeric[], $4::numeric[]) AS n (account_
 WHERE g.account_id = n.account_id AND g.grant_id = n.grant_id AND g.account_id = ANY($1)";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 11] = [
+pub const STATEMENTS: [&str; 12] = [
     READ_PAYMENTS,
+    READ_REVERSED,
     READ_VIEWS,
     READ_LOTS,
     READ_DEBTS,
@@ -100,6 +104,21 @@ pub const STATEMENTS: [&str; 11] = [
 ];
 
 type States = BTreeMap<AccountId, AccountState>;
+
+/// Payments of attached plans of which something went back.
+pub(super) async fn of_plans(
+    connection: &mut PgConnection,
+    states: &States,
+    accounts: &[Uuid],
+) -> Result<Vec<PaymentId>, StoreError> {
+    let attachments = states.values().flat_map(|state| &state.attachments).filter(|known| known.ended_at.is_none());
+    let paid: Vec<Uuid> = attachments.filter_map(|known| known.paid_by).map(|(payment, _)| payment.as_uuid()).collect();
+    if paid.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found: Vec<Uuid> = sqlx::query_scalar(READ_REVERSED).bind(accounts).bind(paid).fetch_all(connection).await?;
+    Ok(found.into_iter().map(PaymentId::from_uuid).collect())
+}
 
 /// Reads what payments are, and what went back of them. Grants, debts and repayments are read of those payments alone
 /// of which something went back, or is about to (`asked`).

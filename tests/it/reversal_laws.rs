@@ -206,6 +206,17 @@ fn by_policy_what_is_spent_is_written_off() {
 }
 
 #[test]
+fn another_policy_does_not_change_what_was_decided() {
+    let mut world = world(&[(PAYMENT, CHARGED)]);
+    world.applied(&Command::Purchase(two_packs()));
+    world.applied(&Command::Track(track("credits", "340")));
+    world.applied(&back(&[refunded(1, 3_000)]));
+    let again = BackView { write_off: true, ..refunded(2, 3_000) };
+    assert!(matches!(world.decide(&back(&[again])), Ok(Decision::AlreadyApplied(_))));
+    assert_eq!(sums(&world), [credits("10"), credits("340"), Credits::ZERO]);
+}
+
+#[test]
 fn what_nobody_knows_the_price_of_is_refused() {
     let mut world = World::new(Vec::new());
     world.applied(&Command::Open);

@@ -133,6 +133,7 @@ impl Draft<'_> {
             is_final,
             changed_at: Some(change.changed_at),
             past_due_since: None,
+            paid_by: None,
         };
         Ok(self.attach(attachment))
     }

@@ -69,6 +69,7 @@ impl Draft<'_> {
             is_final: false,
             changed_at: None,
             past_due_since: None,
+            paid_by: None,
         };
         let id = self.attach(attachment);
         self.give(id, at, None)?;
@@ -257,7 +258,7 @@ impl Draft<'_> {
                 grace: awaited.then(|| SignedDuration::from_hours(RENEWAL_GRACE_HOURS)),
                 period: Some(Period { attachment: attachment.id, item: item.id.clone(), start }),
             },
-            Origin { step: part, ..period_origin(attachment, plan, item, paid) },
+            Origin { step: part, ..period_origin(attachment, plan, item, paid, start) },
         )?;
         if is_newest {
             self.state.renewed.insert(key, (start, grant));
@@ -307,10 +308,17 @@ pub(super) fn times(amount: Credits, count: i64) -> Result<Credits, Rejection> {
 
 /// The story of a period's grant. The fee goes onto the first item that renews as often as the price is paid: other
 /// items of the plan, and the later months of an annual price, carry no money of their own.
-fn period_origin(attachment: &Attachment, plan: &Plan, item: &Item, paid: Option<&PlanPaid>) -> Origin {
+fn period_origin(
+    attachment: &Attachment,
+    plan: &Plan,
+    item: &Item,
+    paid: Option<&PlanPaid>,
+    start: Timestamp,
+) -> Origin {
     let version = Some((attachment.plan.clone(), attachment.plan_version));
     let Some(paid) = paid else {
-        return Origin { plan: version, revenue: revenue_of(plan), ..Origin::default() };
+        let payment = attachment.paid_by.filter(|(_, from)| start >= *from).map(|(payment, _)| payment);
+        return Origin { payment, plan: version, revenue: revenue_of(plan), ..Origin::default() };
     };
     let fee_interval = fee_interval(plan, paid.stripe_price.as_deref());
     let carries = plan.items.iter().find(|other| other.included.is_some() && other.reset == fee_interval);

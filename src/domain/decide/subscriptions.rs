@@ -92,6 +92,7 @@ impl Draft<'_> {
             }
             if let Some(next) = self.attachment_mut(heir) {
                 next.paid_through = Some(paid.period_end);
+                next.paid_by = paid.payment.map(|payment| (payment, paid.period_start)).or(next.paid_by);
                 next.changed_at = since;
                 changed = true;
             }
@@ -121,6 +122,7 @@ impl Draft<'_> {
         let plan_version = if came_back { self.current_version(&paid.plan)? } else { known.plan_version };
         let Some(known) = self.attachment_mut(id) else { return Ok(false) };
         known.paid_through = Some(paid.period_end);
+        known.paid_by = paid.payment.map(|payment| (payment, paid.period_start)).or(known.paid_by);
         if known.seen_at.is_none() {
             // Without a view of the subscription its seats are those last paid for.
             known.quantity = paid.quantity;
@@ -194,6 +196,7 @@ impl Draft<'_> {
             is_final: of_past.unwrap_or(false),
             changed_at: None,
             past_due_since: None,
+            paid_by: paid.payment.map(|payment| (payment, paid.period_start)),
         };
         Ok(self.attach(attachment))
     }
@@ -355,6 +358,7 @@ impl Draft<'_> {
             is_final: false,
             changed_at: None,
             past_due_since: (state == AttachmentState::PastDue).then_some(seen.seen_at),
+            paid_by: None,
         })
     }
 

@@ -24,6 +24,9 @@ impl Draft<'_> {
         for attachment in live {
             self.renew(attachment)?;
         }
+        // The later months of a year's fee that went back go with it.
+        self.reverse_what_came_late()?;
+        self.source = Source::Time;
         self.expire_ended_grants()?;
         self.reckon_next_due()
     }
