@@ -107,8 +107,6 @@ fn read(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value, Refu
         ["invoices", id, "lines"] => within(state, call, Kind::Invoice, id, "lines"),
         ["invoice_payments"] if newer => listed(Kind::InvoicePayment, invoice::PAYMENT_FILTERS),
         ["invoice_payments", id] if newer => one(Kind::InvoicePayment, id),
-        // None are made yet.
-        ["refunds" | "disputes"] => lists::page(&[], "object", call.path, &call.params(&[PAGING, CREATED])?),
         ["subscriptions"] => listed(Kind::Subscription, subscription::FILTERS),
         ["subscriptions", id] => one(Kind::Subscription, id),
         ["events"] => listed(Kind::Event, event::FILTERS),
