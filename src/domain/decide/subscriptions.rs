@@ -209,7 +209,7 @@ impl Draft<'_> {
         let inside = |known: &&Attachment| {
             known.is_live() && known.id != id && known.origin.subscription() == paid.origin.subscription()
         };
-        if period_start < ended && !self.state.attachments.iter().any(|known| inside(&known)) {
+        if period_start <= ended && !self.state.attachments.iter().any(|known| inside(&known)) {
             self.end_grants(id, ended)?;
         }
         let yielding: Vec<Attachment> = self.held_place_of(&paid, ended);
