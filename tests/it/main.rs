@@ -5,6 +5,7 @@ mod amounts;
 mod attack_inbox;
 mod attack_ledger;
 mod attack_plans;
+mod attack_stripe;
 mod backlog;
 mod bench;
 mod burn_order;
