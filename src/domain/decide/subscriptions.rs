@@ -274,7 +274,8 @@ impl Draft<'_> {
             self.attachments_of(&seen.subscription).into_iter().filter_map(|id| self.attachment(id).cloned()).collect();
         let leaving: Vec<&Attachment> =
             family.iter().filter(|known| !is_kept(known) && known.ended_at.is_none() && !came_later(known)).collect();
-        let paid = |known: &&Attachment| if recounts(known, seen) { cut(known, seen.anchor) } else { known.paid_through };
+        let paid =
+            |known: &&Attachment| if recounts(known, seen) { cut(known, seen.anchor) } else { known.paid_through };
         let change = (!leaving.is_empty()).then(|| leaving.iter().filter_map(paid).max());
         for subscribed in &seen.plans {
             if let Some(id) = self.attachment_of(&seen.subscription, &subscribed.plan) {
