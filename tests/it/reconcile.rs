@@ -245,15 +245,16 @@ async fn the_command_says_what_is_missing_and_its_exit_code_tells() {
     };
     let missing = run(&["reconcile"]).await;
     assert_eq!(missing.code, Some(1), "{missing:#?}");
-    assert!(missing.out.contains("2 are missing; `creditd reconcile --repair`"), "{}", missing.out);
+    assert!(missing.out.contains("3 are missing; `creditd reconcile --repair`"), "{}", missing.out);
     let row = |out: &str, name: &str| {
         let line = out.lines().find(|line| line.trim().starts_with(name)).unwrap_or_else(|| panic!("{name}: {out}"));
         let counts = line.trim().strip_prefix(name).unwrap().split_whitespace();
         counts.map(|count| count.parse().unwrap()).collect::<Vec<u64>>()
     };
-    assert_eq!(row(&missing.out, "events"), [1, 0, 1, 0, 0, 0, 0]);
+    // The session's and its payment intent's, and the session itself.
+    assert_eq!(row(&missing.out, "events"), [2, 0, 2, 0, 0, 0, 0]);
     let repaired = run(&["reconcile", "--repair"]).await.ok();
-    assert_eq!(row(&repaired, "events"), [1, 0, 1, 0, 0, 0, 1]);
+    assert_eq!(row(&repaired, "events"), [2, 0, 2, 0, 0, 0, 2]);
     assert_eq!(row(&repaired, "checkout sessions"), [1, 1, 0, 0, 0, 0, 0], "the event brought it");
     assert_eq!(app.available("ada", "usd_credits").await, "25");
     let again = run(&["reconcile", "--since", "2026-01-01T00:00:00Z"]).await.ok();
@@ -261,5 +262,22 @@ async fn the_command_says_what_is_missing_and_its_exit_code_tells() {
     assert!(run(&["reconcile", "--since", "now"]).await.usage().contains("--since"));
     let keyless = Ended::of(site.command(&["reconcile"])).await.usage();
     assert!(keyless.contains("STRIPE_SECRET_KEY"), "{keyless}");
+    app.finish().await;
+}
+
+/// What was brought in and parks is not booked: somebody who only reads the last lines has to learn of it.
+#[tokio::test]
+async fn the_command_says_that_something_is_parked_and_colours_no_file() {
+    let app = TestApp::start().await;
+    app.bought_unheard(&[], Outcome::Paid).await;
+    let site = Site::on(app.url.clone());
+    for arguments in [["reconcile", "--repair"].as_slice(), &["reconcile"]] {
+        let mut command = site.command(arguments);
+        command.env("STRIPE_SECRET_KEY", STRIPE_KEY).env("STRIPE_API_BASE", app.simulator.base_url());
+        let ended = Ended::of(command).await;
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        assert!(ended.out.contains("what is parked is not booked"), "{}", ended.out);
+        assert!(ended.err.contains("comparing with Stripe") && !ended.err.contains('\u{1b}'), "{}", ended.err);
+    }
     app.finish().await;
 }
