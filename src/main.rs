@@ -1,6 +1,6 @@
 //! The creditd binary: parse arguments, load the configuration, start the log, hand over to `commands`.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -89,7 +89,11 @@ fn start_log(config: &Config, command: &Command) -> Result<(), ConfigError> {
     let own = if tells { "info,sqlx=warn" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_new(config.log_filter.as_deref().unwrap_or(own))
         .map_err(|error| ConfigError { name: "RUST_LOG".to_owned(), why: error.to_string() })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // A file or a pipe is read later, and searched: no colours in it.
+        .with_ansi(std::io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),

@@ -54,17 +54,21 @@ pub async fn run(store: &Store, config: &Config, args: &ReconcileArgs, out: &mut
     let rows = rows?;
     writeln!(out, "Stripe's objects since {}", reconciler.since)?;
     writeln!(out, "{}", table(&rows))?;
-    let missing: u64 = rows.iter().map(|(_, tally)| tally.missing).sum();
+    let sum = |of: fn(&Tally) -> u64| -> u64 { rows.iter().map(|(_, tally)| of(tally)).sum() };
+    let (missing, repaired) = (sum(|tally| tally.missing), sum(|tally| tally.repaired));
     if missing == 0 {
         writeln!(out, "\nnothing is missing")?;
     } else if args.repair {
-        let repaired: u64 = rows.iter().map(|(_, tally)| tally.repaired).sum();
         writeln!(
             out,
             "\n{missing} were missing, {repaired} are stored now; the log and `creditd replay` tell of each"
         )?;
     } else {
         writeln!(out, "\n{missing} are missing; `creditd reconcile --repair` brings them in")?;
+    }
+    if sum(|tally| tally.parked) > 0 {
+        // They are stored, so nothing is missing of them, but nothing is booked either.
+        writeln!(out, "what is parked is not booked: GET /api/v1/stripe-events?state=parked tells why")?;
     }
     Ok(if missing > 0 && !args.repair { Exit::Missing } else { Exit::Done })
 }

@@ -7,6 +7,7 @@ mod attack_inbox;
 mod attack_ledger;
 mod attack_money_back;
 mod attack_plans;
+mod attack_stripe;
 mod backlog;
 mod bench;
 mod burn_order;

@@ -263,3 +263,20 @@ async fn the_command_says_what_is_missing_and_its_exit_code_tells() {
     assert!(keyless.contains("STRIPE_SECRET_KEY"), "{keyless}");
     app.finish().await;
 }
+
+/// What was brought in and parks is not booked: somebody who only reads the last lines has to learn of it.
+#[tokio::test]
+async fn the_command_says_that_something_is_parked_and_colours_no_file() {
+    let app = TestApp::start().await;
+    app.bought_unheard(&[], Outcome::Paid).await;
+    let site = Site::on(app.url.clone());
+    for arguments in [["reconcile", "--repair"].as_slice(), &["reconcile"]] {
+        let mut command = site.command(arguments);
+        command.env("STRIPE_SECRET_KEY", STRIPE_KEY).env("STRIPE_API_BASE", app.simulator.base_url());
+        let ended = Ended::of(command).await;
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        assert!(ended.out.contains("what is parked is not booked"), "{}", ended.out);
+        assert!(ended.err.contains("comparing with Stripe") && !ended.err.contains('\u{1b}'), "{}", ended.err);
+    }
+    app.finish().await;
+}

@@ -17,6 +17,16 @@ use super::super::subscription::{RenewalLost, SubscribedPlan, SubscriptionLife, 
 use super::Draft;
 use super::plans::{fee_interval, replaces};
 
+/// Does a view say that Stripe counts the periods anew? What was paid on the count before ends where the new one begins,
+/// as its rest was credited; periods on the new one are given when they are paid, not by the clock.
+fn recounts(known: &Attachment, seen: &SubscriptionSeen) -> bool {
+    known.seen_at.is_some() && known.anchor != seen.anchor
+}
+
+fn cut(known: &Attachment, anchor: Timestamp) -> Option<Timestamp> {
+    known.paid_through.map(|through| through.min(anchor.max(known.started_at)))
+}
+
 impl Draft<'_> {
     pub(super) fn attachment_of(&self, subscription: &str, plan: &PlanId) -> Option<AttachmentId> {
         let is_it = |known: &&Attachment| known.plan == *plan && known.origin.subscription() == Some(subscription);
@@ -108,17 +118,21 @@ impl Draft<'_> {
     /// and pays for a later period of it: then it has come back to the plan.
     fn extend(&mut self, id: AttachmentId, paid: &PlanPaid) -> Result<bool, Rejection> {
         let Some(known) = self.attachment(id).cloned() else { return Ok(false) };
-        if known.paid_through.is_some_and(|through| through >= paid.period_end) {
+        // Stripe counts anew after a trial or a change: later periods are counted from the first one it did so for (rule
+        // 13). Once a view told the anchor, only a later period that begins inside what is paid says so by itself.
+        let is_inside = |seen: Timestamp| {
+            seen < paid.period_start && known.paid_through.is_some_and(|through| paid.period_start < through)
+        };
+        let counts_anew = known.seen_at.is_none_or(is_inside)
+            && known.is_live()
+            && paid.period_start > known.anchor
+            && self.is_off_the_grid(&known, paid)?;
+        if !counts_anew && known.paid_through.is_some_and(|through| through >= paid.period_end) {
             return Ok(false);
         }
         let came_back = !known.is_final
             && known.ended_at.is_some_and(|ended| paid.period_start >= ended)
             && known.seen_at.is_none_or(|seen| seen < paid.period_start);
-        // Stripe counts anew after a trial or a change: later periods are counted from the first one it did so for (rule 13).
-        let counts_anew = known.seen_at.is_none()
-            && known.is_live()
-            && paid.period_start > known.anchor
-            && self.is_off_the_grid(&known, paid)?;
         let plan_version = if came_back { self.current_version(&paid.plan)? } else { known.plan_version };
         let Some(known) = self.attachment_mut(id) else { return Ok(false) };
         known.paid_through = Some(paid.period_end);
@@ -212,7 +226,7 @@ impl Draft<'_> {
         let inside = |known: &&Attachment| {
             known.is_live() && known.id != id && known.origin.subscription() == paid.origin.subscription()
         };
-        if period_start < ended && !self.state.attachments.iter().any(|known| inside(&known)) {
+        if period_start <= ended && !self.state.attachments.iter().any(|known| inside(&known)) {
             self.end_grants(id, ended)?;
         }
         let yielding: Vec<Attachment> = self.held_place_of(&paid, ended);
@@ -263,7 +277,9 @@ impl Draft<'_> {
             self.attachments_of(&seen.subscription).into_iter().filter_map(|id| self.attachment(id).cloned()).collect();
         let leaving: Vec<&Attachment> =
             family.iter().filter(|known| !is_kept(known) && known.ended_at.is_none() && !came_later(known)).collect();
-        let change = (!leaving.is_empty()).then(|| leaving.iter().filter_map(|known| known.paid_through).max());
+        let paid =
+            |known: &&Attachment| if recounts(known, seen) { cut(known, seen.anchor) } else { known.paid_through };
+        let change = (!leaving.is_empty()).then(|| leaving.iter().filter_map(paid).max());
         for subscribed in &seen.plans {
             if let Some(id) = self.attachment_of(&seen.subscription, &subscribed.plan) {
                 self.follow(id, seen, subscribed, state, change.flatten())?;
@@ -313,7 +329,13 @@ impl Draft<'_> {
             mate.is_paid() && !inside && replaces(mate, &before)
         };
         let replaced = before.ended_at.is_some() && self.mates(&before).iter().any(took_it);
+        // Of a period on the new count, its own payment has told already.
+        let is_told = self.state.given.keys().any(|(of, _, start)| *of == id && *start >= seen.anchor);
         let Some(known) = self.attachment_mut(id) else { return Ok(()) };
+        if recounts(&before, seen) && !is_told {
+            known.paid_through = cut(&before, seen.anchor);
+            known.changed_at = before.changed_at.max(Some(seen.seen_at));
+        }
         known.quantity = subscribed.quantity;
         known.anchor = seen.anchor;
         known.started_at = known.started_at.min(seen.started_at);
