@@ -56,6 +56,8 @@ pub struct Share {
     pub payment: Option<PaymentId>,
     /// Stripe's price of its line.
     pub stripe_price: Option<String>,
+    /// When the period ends.
+    pub ends_at: Option<Timestamp>,
 }
 
 /// Credits of a rectangle that no known one covers, as a share of the period: exact, rounded once, half to even, at the

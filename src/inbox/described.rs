@@ -61,6 +61,7 @@ fn plan_paid(paid: &WishedPlan, customer: &Value, ids: &[&str]) -> Value {
         "period_start": paid.period_start,
         "period_end": paid.period_end,
         "is_trial": paid.is_trial,
+        "credited": paid.credited.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "paid": money(paid.money.paid),
     })
 }

@@ -105,6 +105,8 @@ pub struct WishedPlan {
     pub period_end: Timestamp,
     /// Is the period a trial?
     pub is_trial: bool,
+    /// Plans of which its invoice credits what was left of a period that runs into this one: that much was given already.
+    pub credited: Vec<PlanId>,
     /// What the line cost.
     pub money: GrantMoney,
     /// Stripe's price.

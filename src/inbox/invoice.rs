@@ -261,7 +261,7 @@ fn from_lines(
     context: Context<'_>,
 ) -> Result<Bought, Stop> {
     let mut bought: BTreeMap<String, WishedGrant> = BTreeMap::new();
-    let mut plans: Vec<WishedPlan> = Vec::new();
+    let mut plans: Vec<(WishedPlan, Cost)> = Vec::new();
     for line in lines {
         let Some(sold) = sold(line, context) else { continue };
         if is_proration(line, &sold)? {
@@ -289,27 +289,49 @@ fn from_lines(
                     Trial::Never => false,
                     Trial::Unasked => looks_like_trial(line)?,
                 };
-                add_plan(&mut plans, WishedPlan { is_trial, ..wished })?;
+                add_plan(&mut plans, WishedPlan { is_trial, ..wished }, Cost::of(line)?)?;
             }
         }
     }
-    Ok((bought.into_values().collect(), plans))
+    let credited = proration::credited(lines, invoice, context)?;
+    Ok((bought.into_values().collect(), less_credits(plans, &credited)?))
+}
+
+/// A period that Stripe begins anew credits what was left of the one before: it costs that much less, and gives less.
+fn less_credits(plans: Vec<(WishedPlan, Cost)>, credited: &[proration::Credited<'_>]) -> Result<Vec<WishedPlan>, Stop> {
+    let mut left: Vec<Cost> = credited.iter().map(|credit| credit.cost).collect();
+    let mut net = Vec::with_capacity(plans.len());
+    for (mut plan, mut cost) in plans {
+        for (credit, left) in credited.iter().zip(&mut left) {
+            let runs_into = credit.subscription == plan.subscription
+                && credit.from <= plan.period_start
+                && plan.period_start < credit.until;
+            if runs_into {
+                (cost, *left) = cost.less(*left)?;
+                plan.credited.extend(credit.plans.iter().map(|plan| (*plan).clone()));
+            }
+        }
+        plan.money = cost.money()?;
+        net.push(plan);
+    }
+    Ok(net)
 }
 
 /// Two lines of one plan and period are its seats together.
-fn add_plan(plans: &mut Vec<WishedPlan>, wished: WishedPlan) -> Result<(), Stop> {
-    let same = |known: &&mut WishedPlan| {
+fn add_plan(plans: &mut Vec<(WishedPlan, Cost)>, wished: WishedPlan, cost: Cost) -> Result<(), Stop> {
+    let same = |(known, _): &&mut (WishedPlan, Cost)| {
         known.subscription == wished.subscription
             && known.plan == wished.plan
             && (known.period_start, known.period_end) == (wished.period_start, wished.period_end)
             && known.is_trial == wished.is_trial
     };
-    let Some(known) = plans.iter_mut().find(same) else {
-        plans.push(wished);
+    let Some((known, costs)) = plans.iter_mut().find(same) else {
+        plans.push((wished, cost));
         return Ok(());
     };
     known.quantity = known.quantity.saturating_add(wished.quantity).min(subscription::SEATS_MAX);
-    checkout::add_money(&mut known.money, &wished.money)
+    *costs = costs.plus(cost)?;
+    Ok(())
 }
 
 /// What a line cost: its amount less discounts, with the taxes on top; beside it the same without tax.
@@ -430,6 +452,7 @@ fn plan_of(
         period_start: period.start,
         period_end: period.end,
         is_trial: false,
+        credited: Vec::new(),
         money,
         stripe_price: line.price.clone(),
         stripe_line: line.id.clone(),

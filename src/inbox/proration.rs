@@ -45,6 +45,39 @@ pub(super) fn changes(
     Ok(changes)
 }
 
+/// What an invoice credits of a period and does not charge for again: the period that follows begins before it is over.
+pub(super) struct Credited<'a> {
+    /// The subscription.
+    pub subscription: &'a str,
+    /// From when on the old period is credited.
+    pub from: Timestamp,
+    /// Its end.
+    pub until: Timestamp,
+    /// How much, below zero.
+    pub cost: Cost,
+    /// Of which plans.
+    pub plans: Vec<&'a PlanId>,
+}
+
+/// Credits of running periods that no charge of a proration answers.
+pub(super) fn credited<'a>(
+    lines: &'a [InvoiceLine],
+    invoice: &'a Invoice,
+    context: Context<'a>,
+) -> Result<Vec<Credited<'a>>, Stop> {
+    let mut all = Vec::new();
+    for ((subscription, from), group) in groups(lines, invoice, context)? {
+        let mut sum: Option<Cost> = None;
+        for (_, line) in group.credits.iter().filter(|_| group.charges.is_empty()) {
+            let cost = Cost::of(line)?;
+            sum = Some(sum.map_or(Ok(cost), |sum| sum.plus(cost))?);
+        }
+        let plans = group.credits.iter().map(|(plan, _)| *plan).collect();
+        all.extend(sum.map(|cost| Credited { subscription, from, until: group.period_end, cost, plans }));
+    }
+    Ok(all)
+}
+
 fn groups<'a>(
     lines: &'a [InvoiceLine],
     invoice: &'a Invoice,

@@ -107,7 +107,7 @@ ORDER BY account_id, attachment_id, item, period_start DESC";
 /// before, and changes of it too.
 const READ_GIVEN: &str = "-- read_given_periods
 SELECT g.account_id, g.attachment_id, g.item, g.period_start, g.grant_id, g.feature, g.original, g.changed_at,
-    g.level_from, g.level_to, g.payment_id, g.stripe_price
+    g.level_from, g.level_to, g.payment_id, g.stripe_price, g.expires_at
 FROM grants g
 WHERE g.account_id = ANY($1) AND g.attachment_id IS NOT NULL AND (g.expires_at IS NULL OR g.expires_at > $2)";
 

@@ -205,6 +205,7 @@ pub(super) struct ShareRow {
     level_to: Option<Decimal>,
     payment_id: Option<Uuid>,
     stripe_price: Option<String>,
+    expires_at: Option<jiff_sqlx::Timestamp>,
 }
 
 impl ShareRow {
@@ -226,6 +227,7 @@ impl ShareRow {
             grant: GrantId::from_uuid(self.grant_id),
             payment: self.payment_id.map(PaymentId::from_uuid),
             stripe_price: self.stripe_price,
+            ends_at: self.expires_at.map(jiff_sqlx::Timestamp::to_jiff),
         };
         Ok((AccountId::from_uuid(self.account_id), share))
     }

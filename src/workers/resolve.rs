@@ -226,6 +226,7 @@ fn plan_paid(plan: WishedPlan, payment: PaymentId, metadata: &BTreeMap<String, S
         period_start: plan.period_start,
         period_end: plan.period_end,
         is_trial: plan.is_trial,
+        credited: plan.credited,
         money: plan.money,
         stripe_price: plan.stripe_price,
         stripe_line: plan.stripe_line,

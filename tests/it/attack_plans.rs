@@ -96,6 +96,7 @@ impl Story {
             period_start,
             period_end,
             is_trial: false,
+            credited: Vec::new(),
             money: GrantMoney::default(),
             stripe_price: None,
             stripe_line: None,

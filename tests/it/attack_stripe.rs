@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use creditd::domain::burn::{Holdings, balance};
 use creditd::domain::catalog::{FeatureId, PlanId};
 use creditd::domain::command::{Command, Decision, PlanPaid};
+use creditd::domain::credits::Credits;
 use creditd::domain::grant::GrantMoney;
 use creditd::domain::ids::AccountId;
 use creditd::domain::subscription::{SubscribedPlan, SubscriptionLife, SubscriptionSeen};
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 use crate::support::app::{STRIPE_KEY, TestApp};
 use crate::support::database::fresh_store;
+use crate::test_clock::Both;
 
 const CATALOG: &str = r#"
 [features.calls]
@@ -62,6 +64,11 @@ impl Story {
     }
 
     async fn paid(&self, price: &str, start: Timestamp, days: i64) {
+        self.paid_less(price, start, days, &[]).await;
+    }
+
+    /// A period whose invoice credits what was left of the ones before.
+    async fn paid_less(&self, price: &str, start: Timestamp, days: i64, credited: &[&str]) {
         let command = Command::PlanPaid(PlanPaid {
             payment: None,
             subscription: "sub_1".to_owned(),
@@ -70,6 +77,7 @@ impl Story {
             period_start: start,
             period_end: after(start, days),
             is_trial: false,
+            credited: credited.iter().map(|plan| PlanId::new(plan).unwrap()).collect(),
             money: GrantMoney::default(),
             stripe_price: Some(price.to_owned()),
             stripe_line: None,
@@ -162,6 +170,34 @@ async fn a_period_begun_anew_is_given_once_when_its_payment_comes_first() {
     story.finish().await;
 }
 
+/// Rule 15: periods that begin anew day after day, each crediting the rest of the one before, mint nothing. Each day costs
+/// a thirtieth of the fee, and gives a thirtieth of the credits.
+#[tokio::test]
+async fn loops_of_new_periods_give_what_they_cost() {
+    let story = Story::begin().await;
+    let start = story.ago(12);
+    story.seen(SubscriptionLife::Active, start, start, 1).await;
+    story.paid(MONTH, start, 30).await;
+    assert_eq!(story.calls().await, "10");
+    for (days, calls) in [(11, "10.333333333"), (10, "10.666666666"), (9, "10.999999999")] {
+        let anew = story.ago(days);
+        story.seen(SubscriptionLife::Active, start, anew, 1).await;
+        story.paid_less(MONTH, anew, 30, &["pro"]).await;
+        story.paid_less(MONTH, anew, 30, &["pro"]).await;
+        assert_eq!(story.calls().await, calls, "{days} days ago");
+    }
+    // To a year and back: the month's credits come with the clock, the rest of the running one was given.
+    for (price, days, length, least, most) in [(YEAR, 8, 365, "11.3", "11.4"), (MONTH, 7, 30, "11.6", "11.7")] {
+        let anew = story.ago(days);
+        story.seen(SubscriptionLife::Active, start, anew, 1).await;
+        story.paid_less(price, anew, length, &["pro"]).await;
+        let (now, least, most): (Credits, Credits, Credits) =
+            (story.calls().await.parse().unwrap(), least.parse().unwrap(), most.parse().unwrap());
+        assert!(least <= now && now <= most, "{now}, {days} days ago");
+    }
+    story.finish().await;
+}
+
 /// A year that was left for a month, its rest credited, is paid no further than that month: the clock gives none that
 /// nobody pays.
 #[rstest]
@@ -197,6 +233,7 @@ async fn a_trial_ended_early_gives_nothing_unpaid() {
         period_start: start,
         period_end: trial_end,
         is_trial: true,
+        credited: Vec::new(),
         money: GrantMoney::default(),
         stripe_price: Some(MONTH.to_owned()),
         stripe_line: None,
@@ -241,4 +278,57 @@ async fn money_that_goes_back_through_the_simulated_stripe_takes_credits() {
     app.settle().await;
     assert_eq!(app.available("ada", "usd_credits").await, "5", "what is disputed is frozen");
     app.finish().await;
+}
+
+/// The same through the simulated Stripe, whose invoice credits what is left: the grant says what came in for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_period_begun_anew_costs_and_gives_the_difference() {
+    let both = Both::start_with(|_| {}).await;
+    let stripe = async |path: &str, form: &[(&str, &str)]| -> Value {
+        let url = format!("{}{path}", both.simulator.base_url());
+        let request = both.client.post(url).bearer_auth(STRIPE_KEY).form(form);
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+        answer.json().await.unwrap()
+    };
+    let form = [
+        ("mode", "subscription"),
+        ("success_url", "https://example.com/"),
+        ("line_items[0][price]", "price_pro"),
+        ("line_items[0][quantity]", "1"),
+        ("subscription_data[metadata][customer_id]", "ada"),
+        ("metadata[customer_id]", "ada"),
+    ];
+    let session = stripe("/v1/checkout/sessions", &form).await;
+    let paid = both.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap();
+    let path = format!("/v1/subscriptions/{}", paid["subscription"].as_str().unwrap());
+    for _ in 0..2 {
+        both.advance(serde_json::json!({ "seconds": 86_400 })).await;
+        stripe(&path, &[("billing_cycle_anchor", "now"), ("proration_behavior", "always_invoice")]).await;
+        both.simulator.wait_until_delivered(std::time::Duration::from_secs(20)).await.unwrap();
+    }
+    let started = creditd::clock::instant();
+    let url = format!("http://{}/api/v1/customers/ada/grants", both.daemon.address());
+    let grants = loop {
+        let page: Value = both.client.get(&url).bearer_auth(&both.key).send().await.unwrap().json().await.unwrap();
+        let grants: Vec<Value> =
+            page["data"].as_array().unwrap().iter().filter(|grant| grant["plan"] == "pro").cloned().collect();
+        if grants.len() == 3 || started.elapsed() > std::time::Duration::from_secs(20) {
+            break grants;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(grants.len(), 3, "{grants:#?}");
+    let mut sums = (Credits::ZERO, Credits::ZERO);
+    for grant in &grants {
+        let amount = |value: &Value| value.as_str().unwrap().parse::<Credits>().unwrap();
+        sums.0 = sums.0.checked_add(amount(&grant["quantity"])).unwrap();
+        sums.1 = sums.1.checked_add(amount(&grant["paid"]["amount"])).unwrap();
+    }
+    // Ten dollars for ten credits, and about a third of each for every day.
+    for sum in [sums.0, sums.1] {
+        assert!(sum > "10.6".parse().unwrap() && sum < "10.8".parse().unwrap(), "{sums:?} {grants:#?}");
+    }
+    both.daemon.stop().await;
+    both.simulator.stop().await;
 }

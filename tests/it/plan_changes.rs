@@ -42,6 +42,7 @@ fn paid(plan: &str, start: Timestamp, days: i64) -> Command {
         period_start: start,
         period_end: start.checked_add(SignedDuration::from_hours(24 * days)).unwrap(),
         is_trial: false,
+        credited: Vec::new(),
         money: GrantMoney::default(),
         stripe_price: None,
         stripe_line: None,

@@ -206,6 +206,7 @@ pub(crate) fn paid_for(subscription: &str, plan: &str, start: &str, end: &str) -
         period_start: day(start),
         period_end: day(end),
         is_trial: false,
+        credited: Vec::new(),
         money: GrantMoney::default(),
         stripe_price: None,
         stripe_line: None,

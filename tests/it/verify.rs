@@ -130,6 +130,7 @@ async fn live(store: &Store, posting: &Posting, account: AccountId, name: &str) 
         period_start: paid_at - jiff::SignedDuration::from_hours(24),
         period_end: paid_at + jiff::SignedDuration::from_hours(24 * 27),
         is_trial: false,
+        credited: Vec::new(),
         money: money(2_000),
         stripe_price: None,
         stripe_line: None,

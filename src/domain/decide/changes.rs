@@ -225,6 +225,7 @@ impl Draft<'_> {
             period_start: change.changed_at,
             period_end: change.period_end,
             is_trial: false,
+            credited: Vec::new(),
             money: GrantMoney::default(),
             stripe_price: to.stripe_price.clone(),
             stripe_line: to.stripe_line.clone(),
@@ -339,6 +340,36 @@ impl Draft<'_> {
         share.step.changed_at.is_some() && terms.is_some_and(|plan| plan.upgrade == Upgrade::FullReset)
     }
 
+    /// What was given of a feature for the time from a new period's start on, by the newest periods of the plans whose rest
+    /// its invoice credits: that is not given twice, however often periods begin anew (rule 15).
+    fn runs_into(&self, paid: &PlanPaid, feature: &FeatureId, start: Timestamp) -> Result<Credits, Rejection> {
+        let of_subscription = self.attachments_of(&paid.subscription);
+        let mates: Vec<AttachmentId> = of_subscription
+            .into_iter()
+            .filter(|id| self.attachment(*id).is_some_and(|known| paid.credited.contains(&known.plan)))
+            .collect();
+        let runs_on = |share: &&Share| {
+            mates.contains(&share.attachment)
+                && share.feature == *feature
+                && share.period_start < start
+                && share.ends_at.is_some_and(|end| end > start)
+        };
+        let mut sum = Credits::ZERO;
+        for share in self.state.shares.iter().filter(runs_on) {
+            let is_older = self.state.shares.iter().filter(runs_on).any(|other| {
+                other.attachment == share.attachment
+                    && other.item == share.item
+                    && other.period_start > share.period_start
+            });
+            let Some(end) = share.ends_at.filter(|_| !is_older) else { continue };
+            let level = share.step.up_to.checked_sub(share.step.above)?;
+            let seconds = |from: Timestamp| end.as_second().saturating_sub(from.as_second());
+            let part = super::super::reversal::share(level, seconds(start), seconds(share.period_start))?;
+            sum = sum.checked_add(part)?;
+        }
+        Ok(sum)
+    }
+
     /// What a period's own grant gives: all of it, or, when changes of the period were told before it, what they left;
     /// then with the part of the allowance it stands for.
     pub(super) fn own_part(
@@ -348,8 +379,17 @@ impl Draft<'_> {
         period: (Timestamp, Option<Timestamp>),
         seats: i64,
         whole: Credits,
+        paid: Option<&PlanPaid>,
     ) -> Result<(Credits, Option<Step>), Rejection> {
         let ((start, Some(end)), Some(every)) = (period, item.reset) else { return Ok((whole, None)) };
+        if let Some(paid) = paid.filter(|paid| !paid.credited.is_empty() && whole.is_positive()) {
+            let place = plan.items.iter().position(|known| known.id == item.id).unwrap_or(0);
+            let above = level(plan.items.get(..place).unwrap_or_default(), &item.feature, every, seats)?;
+            let running = self.runs_into(paid, &item.feature, start)?.checked_sub(above)?.max(Credits::ZERO);
+            let left = whole.checked_sub(running)?.max(Credits::ZERO);
+            let step = Step { changed_at: None, above: Credits::ZERO, up_to: whole };
+            return Ok((left, Some(step).filter(|_| left < whole)));
+        }
         let known = self.known_shares(attachment.id, &[], &item.feature, start);
         let parts = known.iter().filter(|share| share.step.changed_at.is_some() && !self.is_reset(share));
         let bands: Vec<Band> = parts.filter_map(|share| band_of(share, start)).collect();

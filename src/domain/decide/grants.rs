@@ -181,6 +181,7 @@ impl Draft<'_> {
                 grant: id,
                 payment: origin.payment,
                 stripe_price: origin.stripe_price.clone(),
+                ends_at: plan.expires_at,
             });
         }
         let line = Line::of(&grant, EntryKind::Grant, plan.quantity).at(plan.starts_at);

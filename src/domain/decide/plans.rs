@@ -243,7 +243,7 @@ impl Draft<'_> {
         }
         let count = paid.map_or(attachment.quantity, |paid| paid.quantity);
         let whole = times(included.unwrap_or(Credits::ZERO), count)?;
-        let (quantity, part) = self.own_part(attachment, (plan, item), (start, end), count, whole)?;
+        let (quantity, part) = self.own_part(attachment, (plan, item), (start, end), count, whole, paid)?;
         let awaited = is_newest && item.reset.is_some() && end.is_some_and(|end| attachment.awaits_renewal(end));
         let grant = self.make_grant(
             grants::Plan {
