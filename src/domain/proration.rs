@@ -58,6 +58,8 @@ pub struct Share {
     pub stripe_price: Option<String>,
     /// When the period ends.
     pub ends_at: Option<Timestamp>,
+    /// Was all of it taken back with its payment, before this batch?
+    pub gone: bool,
 }
 
 /// Credits of a rectangle that no known one covers, as a share of the period: exact, rounded once, half to even, at the

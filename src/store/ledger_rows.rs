@@ -206,6 +206,7 @@ pub(super) struct ShareRow {
     payment_id: Option<Uuid>,
     stripe_price: Option<String>,
     expires_at: Option<jiff_sqlx::Timestamp>,
+    gone: bool,
 }
 
 impl ShareRow {
@@ -228,6 +229,7 @@ impl ShareRow {
             payment: self.payment_id.map(PaymentId::from_uuid),
             stripe_price: self.stripe_price,
             ends_at: self.expires_at.map(jiff_sqlx::Timestamp::to_jiff),
+            gone: self.gone,
         };
         Ok((AccountId::from_uuid(self.account_id), share))
     }

@@ -274,6 +274,16 @@ fn holds_and_debts() -> Vec<Attempt> {
 
 fn reversals() -> Vec<Attempt> {
     vec![
+        attempt(
+            "attachments_paid_by_fkey",
+            "attachments",
+            json!({ "attachment_id": NOWHERE, "stripe_subscription": "sub_9", "paid_by": NOWHERE, "paid_from": "2026-01-01Z" }),
+        ),
+        attempt(
+            "attachments_paid_by_is_whole",
+            "attachments",
+            json!({ "attachment_id": NOWHERE, "stripe_subscription": "sub_9", "paid_from": "2026-01-01Z" }),
+        ),
         attempt("reversals_pkey", "reversals", json!({})),
         attempt("reversals_payment_fkey", "reversals", json!({ "payment_id": NOWHERE })),
         attempt("reversals_object_length", "reversals", json!({ "object_id": "" })),

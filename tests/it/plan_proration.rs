@@ -7,6 +7,7 @@ use creditd::domain::command::{ChangedPlan, Command, Decision, PlanChanged, Plan
 use creditd::domain::credits::Credits;
 use creditd::domain::grant::GrantMoney;
 use creditd::domain::ids::PaymentId;
+use creditd::domain::reversal::{BackView, MoneyBack, Says};
 use creditd::domain::subscription::{SubscribedPlan, SubscriptionLife, SubscriptionSeen};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -190,6 +191,24 @@ fn two_upgrades_of_one_period_add_up() {
     apply(&mut world, time(HALF), &changed(("pro", 1), ("max", 1), HALF));
     apply(&mut world, time(LATE), &changed(("max", 1), ("giant", 1), LATE));
     assert_eq!(world.available(), credits("20"), "10, 10 / 2 and 20 / 4");
+}
+
+/// What was refunded covers nothing: who buys the upgrade again gets it again.
+#[test]
+fn an_upgrade_that_was_refunded_can_be_bought_again() {
+    let mut world = subscribed(CATALOG, "pro", 1);
+    let payment = PaymentId::from_uuid(uuid::Uuid::from_u128(0x77));
+    world.state.backs.entry(payment).or_default().total = Some(("usd".parse().unwrap(), 500));
+    let mut upgrade = change(("pro", 1), ("max", 1), time(HALF));
+    upgrade.payment = Some(payment);
+    apply(&mut world, time(HALF), &Command::PlanChanged(upgrade));
+    assert_eq!(world.available(), credits("15"));
+    let says = Says::Refunded { charge: "ch_1".to_owned(), charged: 500, back: 500 };
+    let view = BackView { object: "ch_1".to_owned(), seen_at: time(HALF), write_off: false, says };
+    apply(&mut world, time(HALF), &Command::MoneyBack(MoneyBack { payment, views: vec![view] }));
+    assert_eq!(world.available(), credits("10"));
+    apply(&mut world, time(LATE), &changed(("pro", 1), ("max", 1), LATE));
+    assert_eq!(world.available(), credits("12.5"), "10 more for a quarter of the month");
 }
 
 /// Two changes that Stripe dates alike, as an app does that sets the proration date itself: each is paid, each gives.

@@ -11,7 +11,8 @@ use creditd::domain::credits::Credits;
 use creditd::domain::decide::{Context, at_time, decide};
 use creditd::domain::entry::{ChainHead, EntryKind};
 use creditd::domain::grant::GrantMoney;
-use creditd::domain::ids::AccountId;
+use creditd::domain::ids::{AccountId, PaymentId};
+use creditd::domain::reversal::{BackView, MoneyBack, Says};
 use creditd::domain::subscription::{RenewalLost, SubscribedPlan, SubscriptionLife, SubscriptionSeen};
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
@@ -384,6 +385,38 @@ fn an_annual_price_gives_its_monthly_credits_by_the_clock() {
     assert_eq!(world.facts(), before, "each month once");
     world.now = time("2027-02-04T00:00:00Z");
     assert_eq!(world.available(), credits("1"), "the year is over and not paid again");
+}
+
+/// A year's fee that goes back takes the unspent of the month that runs, and of the months that are yet to come.
+#[test]
+fn a_refunded_year_gives_its_later_months_less() {
+    let mut world = World::new();
+    let payment = PaymentId::from_uuid(Uuid::from_u128(0x77));
+    world.state.backs.entry(payment).or_default().total = Some(("usd".parse().unwrap(), 10_000));
+    let _: Decision = world.at("01-31").post(&active("01-31"));
+    let _: Decision = world.post(&Command::PlanPaid(PlanPaid {
+        payment: Some(payment),
+        period_end: time("2027-01-31T00:00:00Z"),
+        ..paid_for("sub_1", "pro", "01-31", "02-28")
+    }));
+    world.spend("4");
+    let back = |world: &mut World, now: &str, back| {
+        let says = Says::Refunded { charge: "ch_1".to_owned(), charged: 10_000, back };
+        let view = BackView { object: "ch_1".to_owned(), seen_at: day(now), write_off: false, says };
+        let _: Decision = world.at(now).post(&Command::MoneyBack(MoneyBack { payment, views: vec![view] }));
+    };
+    assert_eq!(world.available(), credits("7"), "6 of the month's, and 1 that is given once");
+    back(&mut world, "02-01", 5_000);
+    assert_eq!(world.available(), credits("1.5"), "half of both");
+    world.at("02-28");
+    assert_eq!(world.available(), credits("5.5"), "seen before anybody booked it");
+    let _: Decision = world.post(&Command::Settle);
+    assert_eq!(world.available(), credits("5.5"));
+    back(&mut world, "03-02", 0);
+    assert_eq!(world.available(), credits("11"));
+    back(&mut world, "03-03", 10_000);
+    let _: Decision = world.at("04-30").post(&Command::Settle);
+    assert_eq!(world.available(), credits("0"));
 }
 
 /// Credits of a trial are what the plan says; the paid periods begin where it ends.

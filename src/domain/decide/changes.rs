@@ -277,7 +277,9 @@ impl Draft<'_> {
         if band.up_to <= band.above || known.iter().any(is_done) {
             return Ok(None);
         }
-        let (bands, given) = bands(&known, of.span.start)?;
+        // What went back with its payment covers nothing: it may be bought again.
+        let kept: Vec<Share> = known.into_iter().filter(|share| !self.is_gone(share)).collect();
+        let (bands, given) = bands(&kept, of.span.start)?;
         let highest = bands.iter().map(|known| known.up_to).max().unwrap_or(Credits::ZERO).max(band.up_to);
         // Each part is rounded for itself: together they must not round above the highest level.
         let room = highest.checked_sub(given)?;
@@ -287,6 +289,13 @@ impl Draft<'_> {
         }
         let step = Step { changed_at: Some(at), above: band.above, up_to: band.up_to };
         self.make_share(of, quantity, step).map(Some)
+    }
+
+    /// Was all of a share taken back?
+    fn is_gone(&self, share: &Share) -> bool {
+        let lots = self.state.backs.values().flat_map(|back| &back.lots);
+        let taken = lots.filter(|lot| lot.grant == share.grant).map(|lot| (lot.account.taken, lot.granted)).next();
+        taken.map_or(share.gone, |(taken, granted)| granted.is_positive() && taken >= granted)
     }
 
     /// The whole new allowance, when it is higher than any in this period before; what is unspent of the others ends.

@@ -182,6 +182,7 @@ impl Draft<'_> {
                 payment: origin.payment,
                 stripe_price: origin.stripe_price.clone(),
                 ends_at: plan.expires_at,
+                gone: false,
             });
         }
         let line = Line::of(&grant, EntryKind::Grant, plan.quantity).at(plan.starts_at);
