@@ -223,12 +223,25 @@ fn temporary_in(bases: &[PathBuf]) -> Result<TempDir, DevDbError> {
     Err(failed)
 }
 
+/// A process that its owner is just starting holds a copy of the lock for a moment, until it becomes another program;
+/// whoever holds it longer than this has it.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(25);
+
 /// The lock is the kernel's, so it opens with our end, however we end; the file's text says who holds it.
 fn take_lock(home: &Path) -> Result<File, DevDbError> {
     let path = home.join("owner.lock");
     let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = open.map_err(DevDbError::io("open", &path))?;
-    match file.try_lock() {
+    let mut tried = file.try_lock();
+    for _ in 0..LOCK_TRIES {
+        if !matches!(tried, Err(fs::TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(LOCK_PAUSE);
+        tried = file.try_lock();
+    }
+    match tried {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
             let mut holder = String::new();
