@@ -21,8 +21,8 @@ use crate::support::binary::{Running, Site, call, client, free_address, is_up};
 use crate::support::database::store_at;
 
 const DELIVERIES: usize = 1_500;
-/// Deliveries for each customer, on average: each event comes once and as often again.
-const EACH: usize = 15;
+/// Deliveries for each customer, on average: each event comes once and then again, some of them many times.
+const EACH: usize = 40;
 const SENDERS: usize = 16;
 const SEED: u64 = 4;
 /// Each daemon is killed this often, in turn.
