@@ -14,7 +14,7 @@ use crate::test_clock::Both;
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
 /// Longest wait for a balance.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// A lost delivery is sent again within hours of virtual time, and after three days it is given up.
 const HEALED: i64 = 4 * DAY;
 

@@ -26,7 +26,7 @@ pub const STRIPE_KEY: &str = "sk_test_it";
 /// The sample catalogue.
 pub const CATALOG: &str = include_str!("../../../deploy/catalog.toml");
 /// Longest wait for the inbox to be empty.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A daemon with everything around it.
 pub struct TestApp {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::app::{TestApp, WEBHOOK_SECRET};
 
 /// Longest wait for an event to come to a state.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A `Stripe-Signature` header made with a secret, this many seconds ago (or, below zero, ahead).
 pub fn header(body: &[u8], secret: &str, seconds_ago: i64) -> String {
