@@ -212,6 +212,7 @@ impl Changes {
             && self.bases.is_empty()
             && self.touched_grants.is_empty()
             && self.views.is_empty()
+            && self.reversed.is_empty()
             && self.frozen.is_empty()
             && !self.head_changed
     }
@@ -267,20 +268,7 @@ impl AccountState {
 
     /// Credits gone without being used are not owed when their payment is reversed.
     fn count_lost(&mut self, entry: &Entry) -> Result<(), AmountError> {
-        let is_loss = match entry.kind {
-            EntryKind::Expire | EntryKind::End | EntryKind::Void | EntryKind::Adjust | EntryKind::RolloverOut => true,
-            EntryKind::Grant
-            | EntryKind::Draw
-            | EntryKind::Return
-            | EntryKind::ClawBack
-            | EntryKind::Reinstate
-            | EntryKind::RolloverIn
-            | EntryKind::Debt
-            | EntryKind::Repay
-            | EntryKind::Hold
-            | EntryKind::Release => false,
-        };
-        if !is_loss {
+        if !entry.kind.is_loss() {
             return Ok(());
         }
         let lots = self.backs.values_mut().flat_map(|back| back.lots.iter_mut());

@@ -83,6 +83,23 @@ impl EntryKind {
         KINDS.iter().find(|(kind, _, _)| *kind == self).map_or(0, |(_, _, number)| *number)
     }
 
+    /// Are credits gone by it that nobody used, or corrected?
+    pub const fn is_loss(self) -> bool {
+        match self {
+            Self::Expire | Self::End | Self::Void | Self::Adjust | Self::RolloverOut => true,
+            Self::Grant
+            | Self::Draw
+            | Self::Return
+            | Self::ClawBack
+            | Self::Reinstate
+            | Self::RolloverIn
+            | Self::Debt
+            | Self::Repay
+            | Self::Hold
+            | Self::Release => false,
+        }
+    }
+
     /// Does its amount change what remains of its grant?
     pub const fn changes_remaining(self) -> bool {
         match self {

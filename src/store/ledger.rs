@@ -11,7 +11,9 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::ledger_rows::{AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, ShareRow, WalletRow, grant, head};
+use super::ledger_rows::{
+    AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, ShareRow, WalletRow, grant, grant_columns, head,
+};
 pub use super::ledger_write::{AppliedKey, STATEMENTS as WRITE_STATEMENTS, write};
 use super::{reversals, rows};
 use crate::domain::account::AccountState;
@@ -33,13 +35,6 @@ macro_rules! situation {
     (SELECT jsonb_agg(jsonb_build_object('account', d.account_id, 'debt', d.debt_id, 'wallet', d.wallet_id,
             'feature', d.feature, 'outstanding', d.outstanding::text, 'invoiced', d.unit_price_minor IS NOT NULL))
         FROM debts d WHERE d.account_id = ANY($1) AND d.outstanding > 0)"
-    };
-}
-macro_rules! open_grants {
-    () => {
-        "SELECT g.account_id, g.grant_id, g.wallet_id, w.priority, w.state, g.feature, g.entity, g.category, g.priority,
-    g.unlimited, g.original, g.remaining, g.held, g.frozen, g.starts_at, g.expires_at, g.grace_ends_at, g.attachment_id,
-    g.item, g.period_start"
     };
 }
 macro_rules! from_open_grants {
@@ -64,7 +59,8 @@ const READ_STATE: &str = concat!(
     NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz,",
     situation!(),
     "\nFROM instance i CROSS JOIN catalog_head h\nUNION ALL\n",
-    open_grants!(),
+    "SELECT ",
+    grant_columns!(),
     ", NULL, NULL, NULL, NULL",
     from_open_grants!()
 );
@@ -82,7 +78,8 @@ const READ_UNLOCKED: &str = concat!(
     NULL, NULL, NULL, NULL, NULL, NULL, state, entry_seq, chain_head, last_entry_at, next_due_at
 FROM accounts WHERE account_id = ANY($1)",
     "\nUNION ALL\n",
-    open_grants!(),
+    "SELECT ",
+    grant_columns!(),
     ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
     from_open_grants!()
 );
@@ -95,7 +92,8 @@ FROM wallets WHERE account_id = ANY($1)";
 const READ_ATTACHMENTS: &str = "-- read_attachments
 SELECT account_id, attachment_id, plan_id, plan_version, state, origin, stripe_subscription, entity, quantity, anchor,
     paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final, changed_at, past_due_since,
-    paid_by, paid_from
+    paid_by, paid_from, ended_at IS NULL AND EXISTS (SELECT FROM reversals r
+        WHERE r.account_id = attachments.account_id AND r.payment_id = attachments.paid_by) AS fee_went_back
 FROM attachments WHERE account_id = ANY($1)";
 
 const READ_RENEWED: &str = "-- read_renewed
@@ -294,7 +292,10 @@ pub async fn read_all(
     let attachments: Vec<AttachmentRow> =
         sqlx::query_as(READ_ATTACHMENTS).bind(&ids).fetch_all(&mut *connection).await?;
     let mut attached: Vec<Uuid> = Vec::new();
+    let mut payments = asked.payments.clone();
     for row in attachments {
+        // The periods that the clock gives from here on go back with their fee.
+        payments.extend(row.fee_gone_back());
         let (account, attachment) = row.into_attachment()?;
         attached.push(attachment.id.as_uuid());
         if let Some(state) = states.get_mut(&account) {
@@ -310,8 +311,6 @@ pub async fn read_all(
     if !asked.payments.is_empty() {
         read_bought(connection, states, &ids, &asked.payments).await?;
     }
-    let mut payments = asked.payments.clone();
-    payments.extend(reversals::of_plans(connection, states, &ids).await?);
     if !(payments.is_empty() && asked.reversed.is_empty()) {
         reversals::read(connection, states, &ids, &payments, &asked.reversed).await?;
     }

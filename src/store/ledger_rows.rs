@@ -16,6 +16,16 @@ use crate::domain::grant::{Category, Grant, Period, Wallet, WalletState};
 use crate::domain::ids::{AccountId, AttachmentId, GrantId, PaymentId, WalletId};
 use crate::domain::proration::{Share, Step};
 
+/// Columns of a grant `g` and its wallet `w`, in the order in which [`grant`] reads them.
+macro_rules! grant_columns {
+    () => {
+        "g.account_id, g.grant_id, g.wallet_id, w.priority, w.state, g.feature, g.entity, g.category, g.priority,
+    g.unlimited, g.original, g.remaining, g.held, g.frozen, g.starts_at, g.expires_at, g.grace_ends_at, g.attachment_id,
+    g.item, g.period_start"
+    };
+}
+pub(super) use grant_columns;
+
 /// Column of the first fact of the situation, behind those of a grant.
 pub(super) const SITUATION_COLUMN: usize = 20;
 /// Column of the first fact of an account's head, behind those of the situation.
@@ -160,9 +170,15 @@ pub(super) struct AttachmentRow {
     past_due_since: Option<jiff_sqlx::Timestamp>,
     paid_by: Option<Uuid>,
     paid_from: Option<jiff_sqlx::Timestamp>,
+    fee_went_back: bool,
 }
 
 impl AttachmentRow {
+    /// The payment of a plan in force, when something of it went back.
+    pub(super) fn fee_gone_back(&self) -> Option<PaymentId> {
+        self.paid_by.filter(|_| self.fee_went_back).map(PaymentId::from_uuid)
+    }
+
     pub(super) fn into_attachment(self) -> Result<(AccountId, Attachment), StoreError> {
         let row = self.attachment_id.to_string();
         let origin = AttachmentOrigin::from_row(&self.origin, self.stripe_subscription);

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::ledger_rows::GrantRow;
+use super::ledger_rows::{GrantRow, grant_columns};
 use super::rows::{credits, quantity, time, word};
 use super::{Store, StoreError};
 use crate::domain::catalog::{FeatureId, PlanId, RevenuePolicy};
@@ -17,29 +17,31 @@ use crate::domain::grant::{Grant, GrantMoney, Origin};
 use crate::domain::ids::{AccountId, DebtId, GrantId, HoldId, PaymentId, WalletId};
 use crate::domain::money::{Currency, Money};
 
-/// The columns of a whole grant; `$` numbers are each statement's own.
-macro_rules! grant_columns {
+/// A whole grant, from where it lies and what paid for it; `$` numbers are each statement's own.
+macro_rules! whole_grants {
     () => {
-        "SELECT g.account_id, g.grant_id, g.wallet_id, w.priority AS wallet_priority, w.state AS wallet_state, g.feature,
-    g.entity, g.category, g.priority, g.unlimited, g.original, g.remaining, g.held, g.frozen, g.starts_at, g.expires_at,
-    g.grace_ends_at, g.attachment_id, g.item, g.period_start, w.wallet_key, g.payment_id, g.item_key, g.plan_id,
+        concat!(
+            "SELECT ",
+            grant_columns!(),
+            ", w.wallet_key, g.payment_id, g.item_key, g.plan_id,
     g.plan_version, g.currency, g.amount_paid_minor, g.tax_minor, g.discount_minor, g.basis_minor, g.revenue_policy,
     g.stripe_price, g.stripe_line, g.contract_ref, g.reason, g.metadata, g.created_at, p.stripe_session,
     p.stripe_payment_intent, p.stripe_charge, p.stripe_invoice
 FROM grants g JOIN wallets w ON w.account_id = g.account_id AND w.wallet_id = g.wallet_id
     LEFT JOIN payments p ON p.account_id = g.account_id AND p.payment_id = g.payment_id"
+        )
     };
 }
 
 const GRANTS: &str = concat!(
     "-- list_grants\n",
-    grant_columns!(),
+    whole_grants!(),
     "
 WHERE g.account_id = $1 AND g.grant_id < $2 AND ($3::text IS NULL OR g.feature = $3)
     AND ($4::uuid IS NULL OR g.wallet_id = $4)
 ORDER BY g.grant_id DESC LIMIT $5"
 );
-const GRANT: &str = concat!("-- read_grant\n", grant_columns!(), "\nWHERE g.account_id = $1 AND g.grant_id = $2");
+const GRANT: &str = concat!("-- read_grant\n", whole_grants!(), "\nWHERE g.account_id = $1 AND g.grant_id = $2");
 const ENTRIES: &str = "-- list_entries
 SELECT e.account_id, e.seq, e.at, e.event_at, e.kind, e.grant_id, e.wallet_id, e.debt_id, e.hold_id, e.feature, e.amount,
     e.command, e.used_feature, e.quantity, e.shortfall, e.source, e.hash, w.wallet_key, n.reason, n.actor, n.metadata

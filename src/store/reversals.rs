@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::ledger_rows::GrantRow;
+use super::ledger_rows::{GrantRow, grant_columns};
 use super::rows::{credits, numeric, time, word};
 use crate::domain::account::{AccountState, Changes};
 use crate::domain::catalog::FeatureId;
@@ -20,27 +19,16 @@ use crate::domain::ids::{AccountId, DebtId, GrantId, PaymentId, WalletId};
 use crate::domain::money::Currency;
 use crate::domain::reversal::{BackAccount, BackDebt, BackLot, BackView, PaymentBack};
 
-macro_rules! grant_columns {
-    () => {
-        "g.account_id, g.grant_id, g.wallet_id, w.priority, w.state, g.feature, g.entity, g.category, g.priority,
-    g.unlimited, g.original, g.remaining, g.held, g.frozen, g.starts_at, g.expires_at, g.grace_ends_at, g.attachment_id,
-    g.item, g.period_start, g.is_open"
-    };
-}
-
 const READ_PAYMENTS: &str = "-- read_payments
 SELECT account_id, payment_id, basis, currency, amount_paid_minor
 FROM payments WHERE account_id = ANY($1) AND payment_id = ANY($2)";
-/// Which of the payments of plans something went back of: the periods to come are reversed too.
-const READ_REVERSED: &str = "-- read_reversed_payments
-SELECT DISTINCT payment_id FROM reversals WHERE account_id = ANY($1) AND payment_id = ANY($2)";
 const READ_VIEWS: &str = "-- read_reversals
 SELECT account_id, payment_id, document FROM reversals WHERE account_id = ANY($1) AND payment_id = ANY($2)";
 /// Closed ones too: what was spent may come back.
 const READ_LOTS: &str = concat!(
     "-- read_reversed_lots\nSELECT ",
     grant_columns!(),
-    ", g.payment_id, g.amount_paid_minor, g.stripe_price, r.taken, r.owed, r.waived,
+    ", g.is_open, g.payment_id, g.amount_paid_minor, g.stripe_price, r.taken, r.owed, r.waived,
     (SELECT -sum(e.amount) FROM entries e WHERE e.account_id = g.account_id AND e.grant_id = g.grant_id
         AND e.kind IN ('expire', 'end', 'void', 'adjust', 'rollover_out'))
 FROM grants g JOIN wallets w ON w.account_id = g.account_id AND w.wallet_id = g.wallet_id
@@ -58,7 +46,7 @@ GROUP BY account_id, debt_id, grant_id HAVING sum(amount) < 0 ORDER BY last";
 const READ_PAYERS: &str = concat!(
     "-- read_paying_grants\nSELECT ",
     grant_columns!(),
-    "
+    ", g.is_open
 FROM grants g JOIN wallets w ON w.account_id = g.account_id AND w.wallet_id = g.wallet_id
 WHERE g.account_id = ANY($1) AND g.grant_id = ANY($2)"
 );
@@ -88,9 +76,8 @@ FROM unnest($1::uuid[], $2::uuid[], $3::numeric[], $4::numeric[]) AS n (account_
 WHERE g.account_id = n.account_id AND g.grant_id = n.grant_id AND g.account_id = ANY($1)";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 12] = [
+pub const STATEMENTS: [&str; 11] = [
     READ_PAYMENTS,
-    READ_REVERSED,
     READ_VIEWS,
     READ_LOTS,
     READ_DEBTS,
@@ -104,21 +91,6 @@ pub const STATEMENTS: [&str; 12] = [
 ];
 
 type States = BTreeMap<AccountId, AccountState>;
-
-/// Payments of attached plans of which something went back.
-pub(super) async fn of_plans(
-    connection: &mut PgConnection,
-    states: &States,
-    accounts: &[Uuid],
-) -> Result<Vec<PaymentId>, StoreError> {
-    let attachments = states.values().flat_map(|state| &state.attachments).filter(|known| known.ended_at.is_none());
-    let paid: Vec<Uuid> = attachments.filter_map(|known| known.paid_by).map(|(payment, _)| payment.as_uuid()).collect();
-    if paid.is_empty() {
-        return Ok(Vec::new());
-    }
-    let found: Vec<Uuid> = sqlx::query_scalar(READ_REVERSED).bind(accounts).bind(paid).fetch_all(connection).await?;
-    Ok(found.into_iter().map(PaymentId::from_uuid).collect())
-}
 
 /// Reads what payments are, and what went back of them. Grants, debts and repayments are read of those payments alone
 /// of which something went back, or is about to (`asked`).
@@ -336,9 +308,6 @@ pub(super) async fn write(
     write_closed(connection, states, changes).await
 }
 
-#[derive(Serialize)]
-struct Document<'a>(&'a BackView);
-
 async fn write_views(
     connection: &mut PgConnection,
     states: &States,
@@ -359,7 +328,7 @@ async fn write_views(
         .bind(views.iter().map(|(_, payment, _)| *payment).collect::<Vec<_>>())
         .bind(views.iter().map(|(_, _, view)| view.object.as_str()).collect::<Vec<_>>())
         .bind(views.iter().map(|(_, _, view)| time(view.seen_at)).collect::<Vec<_>>())
-        .bind(views.iter().map(|(_, _, view)| Json(Document(view))).collect::<Vec<_>>())
+        .bind(views.iter().map(|(_, _, view)| Json(*view)).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     Ok(())

@@ -7,10 +7,10 @@ use creditd::domain::reversal::{BackView, MoneyBack, Says};
 use creditd::posting::Posting;
 use creditd::simulator::{DisputeOrder, DisputeStep, Outcome, RefundMode, RefundOutcome};
 use creditd::store::Store;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor, PgPool, Row};
 
-use crate::support::app::{STRIPE_KEY, TestApp};
+use crate::support::app::TestApp;
 use crate::support::database::fresh_both;
 use crate::support::events::{event, moment};
 
@@ -86,13 +86,6 @@ async fn an_event_that_was_parked_before_may_come_to_wait_too() {
     assert_eq!(store.wake_waiting().await.unwrap(), 0);
 }
 
-async fn stripe(app: &TestApp, method: &str, path: &str, form: &[(&str, &str)]) -> Value {
-    let url = format!("{}{path}", app.simulator.base_url());
-    let request = app.client.request(method.parse().unwrap(), url).bearer_auth(STRIPE_KEY);
-    let request = if form.is_empty() { request } else { request.form(form) };
-    request.send().await.unwrap().json().await.unwrap()
-}
-
 /// Ada has bought 20 credits, and has the 5 of Free; the charge that paid them.
 async fn bought(app: &TestApp) -> String {
     let fields = [
@@ -104,9 +97,9 @@ async fn bought(app: &TestApp) -> String {
     let session = app.buy(&fields, Outcome::Paid).await;
     told(app, "checkout.session.completed").await;
     assert_eq!(app.available("ada", POOL).await, "25");
-    let session = stripe(app, "GET", &format!("/v1/checkout/sessions/{session}"), &[]).await;
+    let session = app.stripe("GET", &format!("/v1/checkout/sessions/{session}"), &[]).await;
     let intent = format!("/v1/payment_intents/{}", session["payment_intent"].as_str().unwrap());
-    stripe(app, "GET", &intent, &[]).await["latest_charge"].as_str().unwrap().to_owned()
+    app.stripe("GET", &intent, &[]).await["latest_charge"].as_str().unwrap().to_owned()
 }
 
 async fn told(app: &TestApp, kind: &str) {
@@ -119,7 +112,7 @@ async fn a_pending_refund_that_succeeded_unheard_is_found() {
     let app = TestApp::start().await;
     let charge = bought(&app).await;
     app.simulator.set_refund_mode(RefundMode::Pending).unwrap();
-    let refund = stripe(&app, "POST", "/v1/refunds", &[("charge", &charge), ("amount", "1000")]).await;
+    let refund = app.stripe("POST", "/v1/refunds", &[("charge", &charge), ("amount", "1000")]).await;
     told(&app, "refund.created").await;
     assert_eq!(app.available("ada", POOL).await, "25");
     assert_eq!(app.compared(true).await("refunds").missing, 0);

@@ -7,11 +7,14 @@ use creditd::domain::catalog::{FeatureId, PlanId};
 use creditd::domain::command::{Command, Decision, PlanPaid};
 use creditd::domain::credits::Credits;
 use creditd::domain::grant::GrantMoney;
-use creditd::domain::ids::AccountId;
+use creditd::domain::ids::{AccountId, PaymentId};
+use creditd::domain::payment::{PaymentFacts, PaymentStatus};
+use creditd::domain::reversal::{BackView, MoneyBack, Says};
 use creditd::domain::subscription::{SubscribedPlan, SubscriptionLife, SubscriptionSeen};
 use creditd::posting::Posting;
 use creditd::simulator::Outcome;
 use creditd::store::Store;
+use creditd::store::payments::PaymentClaim;
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 use serde_json::Value;
@@ -69,8 +72,12 @@ impl Story {
 
     /// A period whose invoice credits what was left of the ones before.
     async fn paid_less(&self, price: &str, start: Timestamp, days: i64, credited: &[&str]) {
+        self.paid_by(None, price, start, days, credited).await;
+    }
+
+    async fn paid_by(&self, payment: Option<PaymentId>, price: &str, start: Timestamp, days: i64, credited: &[&str]) {
         let command = Command::PlanPaid(PlanPaid {
-            payment: None,
+            payment,
             subscription: "sub_1".to_owned(),
             plan: PlanId::new("pro").unwrap(),
             quantity: 1,
@@ -280,17 +287,41 @@ async fn money_that_goes_back_through_the_simulated_stripe_takes_credits() {
     app.finish().await;
 }
 
+/// The months of a year whose fee went back: what the clock gives later is read with what is known of the payment, by
+/// who only looks and by who books.
+#[tokio::test]
+async fn months_after_a_year_went_back_give_nothing() {
+    let story = Story::begin().await;
+    let start = story.ago(1);
+    let facts = PaymentFacts {
+        status: PaymentStatus::Paid,
+        currency: Some("usd".parse().unwrap()),
+        amount_paid_minor: Some(9_900),
+        payment_intent: Some("pi_1".to_owned()),
+        ..PaymentFacts::default()
+    };
+    let PaymentClaim::Claimed(payment) = story.store.claim_payment(story.account, &facts).await.unwrap() else {
+        panic!("a fresh payment is claimed")
+    };
+    story.seen(SubscriptionLife::Active, start, start, 1).await;
+    story.paid_by(Some(payment), YEAR, start, 365, &[]).await;
+    assert_eq!(story.calls().await, "10");
+    let says = Says::Refunded { charge: "ch_1".to_owned(), charged: 9_900, back: 9_900 };
+    let view = BackView { object: "ch_1".to_owned(), seen_at: story.now, write_off: false, says };
+    let command = Command::MoneyBack(MoneyBack { payment, views: vec![view] });
+    let _: Decision = story.posting.post(story.account, None, command).await.unwrap();
+    assert_eq!(story.calls().await, "0");
+    story.store.advance_test_clock_by(40 * 86_400).await.unwrap().unwrap();
+    assert_eq!(story.calls().await, "0", "before anybody books the second month");
+    let _: Decision = story.posting.post(story.account, None, Command::Settle).await.unwrap();
+    assert_eq!(story.calls().await, "0");
+    story.finish().await;
+}
+
 /// The same through the simulated Stripe, whose invoice credits what is left: the grant says what came in for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_period_begun_anew_costs_and_gives_the_difference() {
     let both = Both::start_with(|_| {}).await;
-    let stripe = async |path: &str, form: &[(&str, &str)]| -> Value {
-        let url = format!("{}{path}", both.simulator.base_url());
-        let request = both.client.post(url).bearer_auth(STRIPE_KEY).form(form);
-        let answer = request.send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
-        answer.json().await.unwrap()
-    };
     let form = [
         ("mode", "subscription"),
         ("success_url", "https://example.com/"),
@@ -299,12 +330,12 @@ async fn a_period_begun_anew_costs_and_gives_the_difference() {
         ("subscription_data[metadata][customer_id]", "ada"),
         ("metadata[customer_id]", "ada"),
     ];
-    let session = stripe("/v1/checkout/sessions", &form).await;
+    let session = both.stripe("POST", "/v1/checkout/sessions", &form).await;
     let paid = both.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap();
     let path = format!("/v1/subscriptions/{}", paid["subscription"].as_str().unwrap());
     for _ in 0..2 {
         both.advance(serde_json::json!({ "seconds": 86_400 })).await;
-        stripe(&path, &[("billing_cycle_anchor", "now"), ("proration_behavior", "always_invoice")]).await;
+        both.stripe("POST", &path, &[("billing_cycle_anchor", "now"), ("proration_behavior", "always_invoice")]).await;
         both.simulator.wait_until_delivered(std::time::Duration::from_secs(20)).await.unwrap();
     }
     let started = creditd::clock::instant();

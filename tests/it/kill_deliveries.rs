@@ -16,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::app::{STRIPE_KEY, simulator};
+use crate::support::app::{STRIPE_KEY, ask_stripe, simulator};
 use crate::support::binary::{Running, Site, call, client, free_address, is_up};
 use crate::support::database::store_at;
 
@@ -44,11 +44,7 @@ struct Stripe {
 
 impl Stripe {
     async fn ask(&self, method: &str, path: &str, form: &[(&str, &str)]) -> Value {
-        let url = format!("{}{path}", self.simulator.base_url());
-        let request = self.client.request(method.parse().unwrap(), url).bearer_auth(STRIPE_KEY);
-        let answer = if form.is_empty() { request } else { request.form(form) }.send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
-        answer.json().await.unwrap()
+        ask_stripe(&self.client, &self.simulator, method, path, form).await
     }
 
     async fn pay(&self, customer: &str, mode: &str, price: &str, quantity: &str) -> Value {

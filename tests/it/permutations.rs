@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::support::app::{CATALOG, STRIPE_KEY, TestApp};
+use crate::support::app::{CATALOG, TestApp};
 use crate::trains::MAX;
 
 /// Lives worked on at once.
@@ -27,14 +27,6 @@ struct Life {
     events: Vec<String>,
 }
 
-async fn stripe(app: &TestApp, method: &str, path: &str, form: &[(&str, &str)]) -> Value {
-    let url = format!("{}{path}", app.simulator.base_url());
-    let request = app.client.request(method.parse().unwrap(), url).bearer_auth(STRIPE_KEY);
-    let answer = if form.is_empty() { request } else { request.form(form) }.send().await.unwrap();
-    assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
-    answer.json().await.unwrap()
-}
-
 async fn paid_session(app: &TestApp, customer: &str, mode: &str, price: &str, quantity: &str) -> Value {
     let form = [
         ("mode", mode),
@@ -49,8 +41,8 @@ async fn paid_session(app: &TestApp, customer: &str, mode: &str, price: &str, qu
 }
 
 async fn charge_of(app: &TestApp, intent: &str) -> Value {
-    let intent = stripe(app, "GET", &format!("/v1/payment_intents/{intent}"), &[]).await;
-    stripe(app, "GET", &format!("/v1/charges/{}", intent["latest_charge"].as_str().unwrap()), &[]).await
+    let intent = app.stripe("GET", &format!("/v1/payment_intents/{intent}"), &[]).await;
+    app.stripe("GET", &format!("/v1/charges/{}", intent["latest_charge"].as_str().unwrap()), &[]).await
 }
 
 /// The newest event of each type that was made since so many events.
@@ -88,7 +80,7 @@ impl Story {
             Self::CancelledPlan | Self::Upgrade => {
                 let session = paid_session(app, &customer, "subscription", "price_pro", "1").await;
                 let subscription = session["subscription"].as_str().unwrap();
-                let read = stripe(app, "GET", &format!("/v1/subscriptions/{subscription}"), &[]).await;
+                let read = app.stripe("GET", &format!("/v1/subscriptions/{subscription}"), &[]).await;
                 let types = ["checkout.session.completed", "customer.subscription.created", "invoice.paid"];
                 let events = since(app, before, &types);
                 (Life { customer, base: read["start_date"].as_i64().unwrap(), over: i64::MAX, events }, read)
@@ -101,19 +93,19 @@ impl Story {
         let id = object["id"].as_str().unwrap();
         let types: &[&str] = match self {
             Self::LostTopUp => {
-                stripe(app, "POST", "/v1/refunds", &[("charge", id), ("amount", "500")]).await;
+                app.stripe("POST", "/v1/refunds", &[("charge", id), ("amount", "500")]).await;
                 let order = serde_json::from_value::<DisputeOrder>(json!({ "amount": 1_000 })).unwrap();
                 let dispute = app.simulator.open_dispute(id, &order).unwrap();
                 app.simulator.move_dispute(dispute["id"].as_str().unwrap(), DisputeStep::Lost).unwrap();
                 &["charge.refunded", "refund.updated", "charge.dispute.created", "charge.dispute.closed"]
             }
             Self::CancelledPlan => {
-                let ended = stripe(app, "DELETE", &format!("/v1/subscriptions/{id}"), &[]).await;
+                let ended = app.stripe("DELETE", &format!("/v1/subscriptions/{id}"), &[]).await;
                 life.over = ended["ended_at"].as_i64().unwrap();
                 let invoice = object["latest_invoice"].as_str().unwrap();
-                let paid = stripe(app, "GET", &format!("/v1/invoice_payments?invoice={invoice}"), &[]).await;
+                let paid = app.stripe("GET", &format!("/v1/invoice_payments?invoice={invoice}"), &[]).await;
                 let intent = paid["data"][0]["payment"]["payment_intent"].as_str().unwrap();
-                stripe(app, "POST", "/v1/refunds", &[("payment_intent", intent), ("amount", "300")]).await;
+                app.stripe("POST", "/v1/refunds", &[("payment_intent", intent), ("amount", "300")]).await;
                 &["customer.subscription.deleted", "charge.refunded"]
             }
             Self::Upgrade => {
@@ -125,7 +117,7 @@ impl Story {
                     ("proration_behavior", "always_invoice"),
                     ("proration_date", &date),
                 ];
-                stripe(app, "POST", &format!("/v1/subscriptions/{id}"), &form).await;
+                app.stripe("POST", &format!("/v1/subscriptions/{id}"), &form).await;
                 &["customer.subscription.updated", "invoice.paid"]
             }
         };

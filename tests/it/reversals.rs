@@ -6,10 +6,10 @@ use creditd::posting::Posting;
 use creditd::simulator::{DisputeOrder, DisputeStep, Outcome, RefundMode, RefundOutcome};
 use jiff::Timestamp;
 use rstest::rstest;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::Executor;
 
-use crate::support::app::{STRIPE_KEY, TestApp};
+use crate::support::app::TestApp;
 use crate::verify::lived_in;
 
 const POOL: &str = "usd_credits";
@@ -39,22 +39,11 @@ async fn bought(app: &TestApp) -> String {
         .await;
     let paid = app.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap();
     let path = format!("/v1/payment_intents/{}", paid["payment_intent"].as_str().unwrap());
-    stripe(app, "GET", &path, &[]).await["latest_charge"].as_str().unwrap().to_owned()
-}
-
-async fn stripe(app: &TestApp, method: &str, path: &str, form: &[(&str, &str)]) -> Value {
-    let url = format!("{}{path}", app.simulator.base_url());
-    let mut request = app.client.request(method.parse().unwrap(), url).bearer_auth(STRIPE_KEY);
-    if !form.is_empty() {
-        request = request.form(form);
-    }
-    let answer = request.send().await.unwrap();
-    assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
-    answer.json().await.unwrap()
+    app.stripe("GET", &path, &[]).await["latest_charge"].as_str().unwrap().to_owned()
 }
 
 async fn refund(app: &TestApp, charge: &str, amount: &str) -> String {
-    let made = stripe(app, "POST", "/v1/refunds", &[("charge", charge), ("amount", amount)]).await;
+    let made = app.stripe("POST", "/v1/refunds", &[("charge", charge), ("amount", amount)]).await;
     made["id"].as_str().unwrap().to_owned()
 }
 
@@ -107,7 +96,7 @@ async fn a_favour_takes_nothing() {
     let app = TestApp::start().await;
     let charge = topped_up(&app).await;
     let form = [("charge", charge.as_str()), ("amount", "700"), ("metadata[creditd_keep_credits]", "true")];
-    stripe(&app, "POST", "/v1/refunds", &form).await;
+    app.stripe("POST", "/v1/refunds", &form).await;
     told(&app, "charge.refunded").await;
     assert_eq!(app.available("ada", POOL).await, "20");
     refund(&app, &charge, "300").await;
@@ -196,7 +185,7 @@ async fn what_is_nobodys_is_ignored() {
         .await;
     let paid = app.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap();
     let intent = paid["payment_intent"].as_str().unwrap();
-    stripe(&app, "POST", "/v1/refunds", &[("payment_intent", intent)]).await;
+    app.stripe("POST", "/v1/refunds", &[("payment_intent", intent)]).await;
     told(&app, "checkout.session.completed").await;
     let event = app.deliver_newest("charge.refunded").await;
     app.until(&event, "ignored", "unknown_payment").await;

@@ -8,7 +8,6 @@ use creditd::simulator::{Chaos, Outcome, RetryPlan};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::support::app::STRIPE_KEY;
 use crate::test_clock::Both;
 
 const HOUR: i64 = 3_600;
@@ -48,13 +47,6 @@ impl Story {
         }
         let answer = request.send().await.unwrap();
         assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
-        answer.json().await.unwrap()
-    }
-
-    async fn stripe(&self, path: &str, form: &[(&str, &str)]) -> Value {
-        let url = format!("{}{path}", self.both.simulator.base_url());
-        let answer = self.both.client.post(url).bearer_auth(STRIPE_KEY).form(form).send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.status());
         answer.json().await.unwrap()
     }
 
@@ -105,7 +97,7 @@ impl Story {
     }
 
     async fn checkout(&self, form: &[(&str, &str)]) -> Value {
-        let session = self.stripe("/v1/checkout/sessions", form).await;
+        let session = self.both.stripe("POST", "/v1/checkout/sessions", form).await;
         self.both.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap()
     }
 
@@ -174,7 +166,9 @@ impl Story {
         self.forward_to(second_end + 2 * HOUR).await;
         self.has("pro", "29").await;
         // Cancelled in the third month: in force until its end, then Free again.
-        self.stripe(&format!("/v1/subscriptions/{subscription}"), &[("cancel_at_period_end", "true")]).await;
+        self.both
+            .stripe("POST", &format!("/v1/subscriptions/{subscription}"), &[("cancel_at_period_end", "true")])
+            .await;
         let third_end = self.paid_through().await;
         self.forward_to(third_end - HOUR).await;
         self.has("pro", "29").await;

@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::http_api::Api;
-use crate::support::app::{CATALOG, STRIPE_KEY, TestApp, WEBHOOK_SECRET, parts};
+use crate::support::app::{CATALOG, STRIPE_KEY, TestApp, WEBHOOK_SECRET, ask_stripe, parts};
 use crate::support::database::fresh_store;
 
 const PATH: &str = "/api/v1/test-clock/advance";
@@ -150,6 +150,11 @@ impl Both {
         let made = keys::create_random(&store, false, Scope::Admin, "test", None).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { store, simulator, daemon, key: made.0.expose().to_owned(), client }
+    }
+
+    /// Asks its Stripe.
+    pub async fn stripe(&self, method: &str, path: &str, form: &[(&str, &str)]) -> Value {
+        ask_stripe(&self.client, &self.simulator, method, path, form).await
     }
 
     pub async fn advance(&self, body: Value) -> Value {

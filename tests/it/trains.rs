@@ -8,7 +8,7 @@ use creditd::simulator::{DisputeOrder, DisputeStep, Outcome};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::support::app::{CATALOG, STRIPE_KEY};
+use crate::support::app::CATALOG;
 use crate::test_clock::Both;
 
 const HOUR: i64 = 3_600;
@@ -50,14 +50,6 @@ impl Scenario {
         answer.json().await.unwrap()
     }
 
-    async fn stripe(&self, method: &str, path: &str, form: &[(&str, &str)]) -> Value {
-        let url = format!("{}{path}", self.0.simulator.base_url());
-        let request = self.0.client.request(method.parse().unwrap(), url).bearer_auth(STRIPE_KEY);
-        let answer = if form.is_empty() { request } else { request.form(form) }.send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
-        answer.json().await.unwrap()
-    }
-
     async fn pay(&self, mode: &str, price: &str, quantity: &str) -> Value {
         let mut form = vec![
             ("success_url", "https://example.com/"),
@@ -69,13 +61,13 @@ impl Scenario {
         if mode == "subscription" {
             form.push(("subscription_data[metadata][customer_id]", "ada"));
         }
-        let session = self.stripe("POST", "/v1/checkout/sessions", &form).await;
+        let session = self.0.stripe("POST", "/v1/checkout/sessions", &form).await;
         self.0.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap()
     }
 
     async fn charge_of(&self, session: &Value) -> String {
         let intent = session["payment_intent"].as_str().unwrap();
-        let intent = self.stripe("GET", &format!("/v1/payment_intents/{intent}"), &[]).await;
+        let intent = self.0.stripe("GET", &format!("/v1/payment_intents/{intent}"), &[]).await;
         intent["latest_charge"].as_str().unwrap().to_owned()
     }
 
@@ -139,7 +131,7 @@ impl Scenario {
         self.forward_to(middle).await;
         self.spend("second", 2).await;
         let path = format!("/v1/subscriptions/{subscription}");
-        let read = self.stripe("GET", &path, &[]).await;
+        let read = self.0.stripe("GET", &path, &[]).await;
         let (item, date) = (read["items"]["data"][0]["id"].as_str().unwrap(), middle.to_string());
         let form = [
             ("items[0][id]", item),
@@ -147,7 +139,7 @@ impl Scenario {
             ("proration_behavior", "always_invoice"),
             ("proration_date", &date),
         ];
-        self.stripe("POST", &path, &form).await;
+        self.0.stripe("POST", &path, &form).await;
         self.has("max", "18").await;
         let mut charges = Vec::new();
         for credits in ["38", "58", "78"] {
@@ -156,7 +148,7 @@ impl Scenario {
             self.has("max", credits).await;
         }
         self.spend("third", 19).await;
-        self.stripe("POST", "/v1/refunds", &[("charge", &charges[0]), ("amount", "500")]).await;
+        self.0.stripe("POST", "/v1/refunds", &[("charge", &charges[0]), ("amount", "500")]).await;
         self.has("max", "54").await;
         for (charge, step, open, over) in
             [(&charges[1], DisputeStep::Lost, "34", "34"), (&charges[2], DisputeStep::Won, "14", "34")]
@@ -167,7 +159,7 @@ impl Scenario {
             self.0.simulator.move_dispute(dispute["id"].as_str().unwrap(), step).unwrap();
             self.has("max", over).await;
         }
-        self.stripe("DELETE", &path, &[]).await;
+        self.0.stripe("DELETE", &path, &[]).await;
         self.has("free", "39").await;
         self.end(start).await
     }

@@ -185,15 +185,14 @@ impl Draft<'_> {
         let terms = self.context.catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
         let Some(plan) = terms else { return Err(Rejection::UnknownPlan(attachment.plan)) };
         let mut given = Vec::new();
-        for (place, item) in plan.items.iter().enumerate() {
+        for item in &plan.items {
             let made = match (plan.upgrade, item.reset) {
                 (Upgrade::NextPeriod, _) => None,
                 (Upgrade::Prorate | Upgrade::FullReset, None) => self.give_once(&attachment, plan, item, change, to)?,
                 (Upgrade::Prorate | Upgrade::FullReset, Some(every)) => {
                     let Some(span) = span(&attachment, item, every, change)? else { continue };
                     let old = self.level_before(change, from, &item.feature, every)?;
-                    let earlier = plan.items.get(..place).unwrap_or_default();
-                    let above = level(earlier, &item.feature, every, to.quantity)?;
+                    let above = level_below(plan, item, every, to.quantity)?;
                     let own = times(item.included.unwrap_or(Credits::ZERO), to.quantity)?;
                     let up_to = above.checked_add(own)?;
                     let changed = Changed { change, to, attachment: &attachment, plan, item, span, old, above, up_to };
@@ -392,8 +391,7 @@ impl Draft<'_> {
     ) -> Result<(Credits, Option<Step>), Rejection> {
         let ((start, Some(end)), Some(every)) = (period, item.reset) else { return Ok((whole, None)) };
         if let Some(paid) = paid.filter(|paid| !paid.credited.is_empty() && whole.is_positive()) {
-            let place = plan.items.iter().position(|known| known.id == item.id).unwrap_or(0);
-            let above = level(plan.items.get(..place).unwrap_or_default(), &item.feature, every, seats)?;
+            let above = level_below(plan, item, every, seats)?;
             let running = self.runs_into(paid, &item.feature, start)?.checked_sub(above)?.max(Credits::ZERO);
             let left = whole.checked_sub(running)?.max(Credits::ZERO);
             let step = Step { changed_at: None, above: Credits::ZERO, up_to: whole };
@@ -405,8 +403,7 @@ impl Draft<'_> {
         if bands.is_empty() || !whole.is_positive() {
             return Ok((whole, None));
         }
-        let place = plan.items.iter().position(|known| known.id == item.id).unwrap_or(0);
-        let above = level(plan.items.get(..place).unwrap_or_default(), &item.feature, every, seats)?;
+        let above = level_below(plan, item, every, seats)?;
         let up_to = above.checked_add(whole)?;
         let left = uncovered(Band { above, up_to, from: start }, &bands, PeriodSpan { start, end })?;
         // Each part is rounded for itself: together they must not round above the highest level.
@@ -464,6 +461,12 @@ impl Draft<'_> {
             },
         )
     }
+}
+
+/// The level at which an item's own part of its plan's allowance begins: what the items before it give of its feature.
+fn level_below(plan: &Plan, item: &Item, every: Interval, seats: i64) -> Result<Credits, Rejection> {
+    let earlier = plan.items.split(|known| known.id == item.id).next().unwrap_or_default();
+    level(earlier, &item.feature, every, seats)
 }
 
 /// What items give of one feature each period, for so many seats.

@@ -62,17 +62,7 @@ pub fn decide(
     if state.life == AccountLife::Erased {
         return Err(Rejection::Erased);
     }
-    let now = context.now.max(state.last_entry_at);
-    let context = Context { now, ..context };
-    let mut draft = Draft {
-        state: state.clone(),
-        changes: Changes::default(),
-        context,
-        ids,
-        source: Source::Time,
-        first: None,
-        bought_for: BTreeSet::new(),
-    };
+    let mut draft = Draft::new(state, context, ids);
     draft.book_what_time_made_due()?;
     draft.first = None;
     let decision = match command {
@@ -99,20 +89,26 @@ pub fn decide(
 
 /// The state as it stands at a time, with everything due booked in memory and nothing written (rule 25).
 pub fn at_time(state: &AccountState, context: Context<'_>, ids: &mut dyn IdSource) -> Result<AccountState, Rejection> {
-    let mut draft = Draft {
-        state: state.clone(),
-        changes: Changes::default(),
-        context: Context { now: context.now.max(state.last_entry_at), ..context },
-        ids,
-        source: Source::Time,
-        first: None,
-        bought_for: BTreeSet::new(),
-    };
+    let mut draft = Draft::new(state, context, ids);
     draft.book_what_time_made_due()?;
     Ok(draft.state)
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    /// A copy of the state at the ledger's time, which never runs backwards.
+    fn new(state: &AccountState, context: Context<'a>, ids: &'a mut dyn IdSource) -> Self {
+        let now = context.now.max(state.last_entry_at);
+        Self {
+            state: state.clone(),
+            changes: Changes::default(),
+            context: Context { now, ..context },
+            ids,
+            source: Source::Time,
+            first: None,
+            bought_for: BTreeSet::new(),
+        }
+    }
+
     /// Appends one entry: numbers it, chains it, applies it.
     fn book(&mut self, line: Line) -> Result<i64, Rejection> {
         self.book_usage(line, None)

@@ -79,7 +79,27 @@ pub async fn simulator() -> Simulator {
     simulator
 }
 
+/// Asks a simulated Stripe, or orders something of it by a form; it has to say yes.
+pub async fn ask_stripe(
+    client: &reqwest::Client,
+    simulator: &Simulator,
+    method: &str,
+    path: &str,
+    form: &[(&str, &str)],
+) -> Value {
+    let url = format!("{}{path}", simulator.base_url());
+    let request = client.request(method.parse().unwrap(), url).bearer_auth(STRIPE_KEY);
+    let answer = if form.is_empty() { request } else { request.form(form) }.send().await.unwrap();
+    assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+    answer.json().await.unwrap()
+}
+
 impl TestApp {
+    /// Asks its Stripe.
+    pub async fn stripe(&self, method: &str, path: &str, form: &[(&str, &str)]) -> Value {
+        ask_stripe(&self.client, &self.simulator, method, path, form).await
+    }
+
     /// A fresh one with the sample catalogue.
     pub async fn start() -> Self {
         Self::with_catalog(CATALOG).await
