@@ -67,7 +67,8 @@ impl Remainder {
 
     /// What it costs in a pool, half to even at the ninth place.
     fn cost(&self, pool: &Pool) -> Result<Credits, AmountError> {
-        // Cannot overflow: below 10^45 in 10^-27 units times below 10^27 in 10^-18 credits is below 10^72 < 2^255.
+        // Cannot overflow: below 10^45 in 10^-27 units times below 10^27 in 10^-18 credits, or one unit (10^27) times a
+        // total below 10^36, is below 10^72 < 2^255.
         let product = self.0.wrapping_mul(I256::from(pool.rate.scaled()));
         let nanos = round_half_even(product, power_of_ten(36));
         i128::try_from(nanos).map_err(|_| AmountError::TooLarge).and_then(Credits::from_nanos)

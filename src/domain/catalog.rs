@@ -3,8 +3,11 @@
 //! A [`Catalog`] in memory is always consistent: the only ways to one are `catalog::file` (a TOML document with every
 //! mistake named by line) and the store's rows that such a document was applied from.
 
+mod cost;
 pub mod diff;
+mod events;
 pub mod file;
+mod overage;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::credits::{AmountError, Credits, Quantity, Rate};
 use super::money::Money;
+pub use cost::{Cost, CostError, CostRule, Pattern, Priced, RESERVED_WORDS};
+pub use overage::{Overage, UnitPrice};
 
 /// Longest feature, plan, wallet or item name, in bytes.
 pub const NAME_MAX: usize = 128;
@@ -72,12 +77,67 @@ pub enum Feature {
     Metered {
         /// Spent for good?
         consumable: bool,
+        /// Names of events that count for it; each counts for one feature only.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        events: Vec<String>,
+        /// The property whose number is the quantity of usage that comes without one; absent: one each.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sum: Option<String>,
+        /// What becomes of its credits that are returned to an expired grant.
+        #[serde(default, skip_serializing_if = "Returned::is_default")]
+        returned: Returned,
     },
     /// A pool that metered features draw from.
     CreditSystem {
-        /// Credits for one unit of each metered feature.
-        costs: BTreeMap<FeatureId, Rate>,
+        /// What usage of each metered feature costs.
+        costs: BTreeMap<FeatureId, Cost>,
+        /// What becomes of its credits that are returned to an expired grant.
+        #[serde(default, skip_serializing_if = "Returned::is_default")]
+        returned: Returned,
     },
+}
+
+impl Feature {
+    /// A metered feature whose usage is spent, with nothing more to say about it.
+    pub const fn consumable() -> Self {
+        Self::Metered { consumable: true, events: Vec::new(), sum: None, returned: Returned::Expire }
+    }
+
+    /// A credit system with nothing but costs to say about it.
+    pub const fn credit_system(costs: BTreeMap<FeatureId, Cost>) -> Self {
+        Self::CreditSystem { costs, returned: Returned::Expire }
+    }
+}
+
+/// What becomes of credits that a refund of usage returns to a grant that expired meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Returned {
+    /// They expire with it.
+    #[default]
+    Expire,
+    /// They can be spent again.
+    Revive,
+}
+
+impl Returned {
+    /// The word used in catalogue files.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Expire => "expire",
+            Self::Revive => "revive",
+        }
+    }
+
+    /// Reads the word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Expire, Self::Revive].into_iter().find(|known| known.word() == word)
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The length of a recurring period.
@@ -135,8 +195,11 @@ pub enum Expiry {
 /// What is carried into the next period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollover {
-    /// Most credits carried over all living rollover grants of the item.
+    /// Most credits carried over all living rollover grants of the item; at most one of `max` and `max_percent` is there.
     pub max: Option<Credits>,
+    /// The same as a share of the item's included amount, in percent, 1 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_percent: Option<u32>,
     /// Months a carried grant lives; absent: until it is spent.
     pub months: Option<u32>,
 }
@@ -217,6 +280,9 @@ pub struct Item {
     pub expires_after: Expiry,
     /// Burn priority of its grants, lower first (rule 20).
     pub priority: Option<i32>,
+    /// What may be owed when its credits are spent (rule 22); absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overage: Option<Overage>,
 }
 
 /// How a plan's fee is recognised (rule 38).
@@ -369,45 +435,31 @@ pub enum Sold<'catalog> {
 }
 
 impl Catalog {
-    /// What this version can read and store but not yet carry out, by key: refused at apply rather than ignored.
-    pub fn not_carried_out(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for (id, feature) in &self.features {
-            match feature {
-                Feature::Metered { consumable: false } => found.push(format!("features.{id}.consumable = false")),
-                Feature::Boolean | Feature::Metered { consumable: true } | Feature::CreditSystem { .. } => {}
+    /// The pools that usage of `feature` draws from: its own grants first, then credit systems by name (rule 20). A card
+    /// has no rate of its own: there it is one, and only [`Catalog::priced`] knows what usage costs.
+    pub fn pools(&self, feature: &FeatureId) -> Vec<Pool> {
+        let own = match self.features.get(feature) {
+            None | Some(Feature::Boolean) => None,
+            Some(Feature::Metered { .. } | Feature::CreditSystem { .. }) => {
+                Some(Pool { feature: feature.clone(), rate: Rate::ONE, own: true })
             }
-        }
-        for (id, plan) in &self.plans {
-            if plan.trial_days > 0 {
-                found.push(format!("plans.{id}.trial_days"));
-            }
-            let rolling = plan.items.iter().filter(|item| item.rollover.is_some());
-            found.extend(rolling.map(|item| format!("plans.{id}.items.{}.rollover", item.id)));
-        }
-        found
+        };
+        let systems = self.costs_of(feature).map(|(system, cost)| {
+            let rate = match cost {
+                Cost::Each(rate) => *rate,
+                Cost::Card(_) => Rate::ONE,
+            };
+            Pool { feature: system.clone(), rate, own: false }
+        });
+        own.into_iter().chain(systems).collect()
     }
 
-    /// The pools that usage of `feature` draws from: its own grants first, then credit systems by name (rule 20).
-    pub fn pools(&self, feature: &FeatureId) -> Vec<Pool> {
-        let mut pools = Vec::new();
+    /// What becomes of a feature's credits that are returned to an expired grant.
+    pub fn returned(&self, feature: &FeatureId) -> Returned {
         match self.features.get(feature) {
-            None | Some(Feature::Boolean) => {}
-            Some(Feature::Metered { .. } | Feature::CreditSystem { .. }) => {
-                pools.push(Pool { feature: feature.clone(), rate: Rate::ONE, own: true });
-            }
+            Some(Feature::Metered { returned, .. } | Feature::CreditSystem { returned, .. }) => *returned,
+            Some(Feature::Boolean) | None => Returned::default(),
         }
-        for (system, kind) in &self.features {
-            match kind {
-                Feature::Boolean | Feature::Metered { .. } => {}
-                Feature::CreditSystem { costs } => {
-                    if let Some(rate) = costs.get(feature) {
-                        pools.push(Pool { feature: system.clone(), rate: *rate, own: false });
-                    }
-                }
-            }
-        }
-        pools
     }
 
     /// What is sold under a Stripe price, else (price unknown) under its product.

@@ -5,11 +5,12 @@ use serde::Serialize;
 
 use super::account::AccountState;
 use super::burn::{Balance, Burn, Holdings, balance, burn};
-use super::catalog::{Catalog, CatalogVersion, Feature, FeatureId, Pool};
+use super::catalog::{Catalog, CatalogVersion, Feature, FeatureId, Pool, Priced};
 use super::command::Rejection;
 use super::credits::{Credits, Quantity};
 use super::grant::{Blocked, Category, Grant};
 use super::ids::{GrantId, WalletId};
+use super::usage::Usage;
 
 /// Why a check answered as it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -137,8 +138,8 @@ fn metered(
     now: Timestamp,
 ) -> Result<CheckAnswer, Rejection> {
     let holdings = Holdings { grants: &state.grants, debts: &state.debts, entity: &question.entity, now };
-    let pools = catalog.pools(&question.feature);
-    let Some(paid) = burn(holdings, &pools, question.quantity)? else {
+    let Priced { pools, quantity } = catalog.priced(&question.feature, &Usage::of(question.quantity))?;
+    let Some(paid) = burn(holdings, &pools, quantity)? else {
         return Ok(without_pool(question, false, Reason::UnknownFeature));
     };
     let balances: Vec<(&Pool, Balance)> = pools.iter().map(|pool| (pool, balance(holdings, &pool.feature))).collect();

@@ -440,6 +440,9 @@ pub enum Rejection {
     /// An amount left the range that is kept.
     #[error("amount {0}")]
     Amount(#[from] super::credits::AmountError),
+    /// The catalogue's card has no price for the usage.
+    #[error("{0}")]
+    Cost(#[from] super::catalog::CostError),
     /// A period left the calendar.
     #[error("{0}")]
     Calendar(#[from] super::period::OutOfCalendar),

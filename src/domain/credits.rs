@@ -203,7 +203,8 @@ amount!(
     Quantity
 );
 
-/// Credits for one unit of a metered feature: 10^-18 credits counted in an `i128`, from zero to 10^9 credits.
+/// Credits for one unit of a metered feature: 10^-18 credits counted in an `i128`, from zero to 10^9 credits, or to 10^18
+/// where all of a usage is the unit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate(i128);
 
@@ -213,10 +214,25 @@ impl Rate {
 
     /// What a quantity costs at this rate, rounded half to even once, at the ninth place.
     pub fn cost(self, quantity: Quantity) -> Result<Credits, AmountError> {
-        // Cannot overflow: both factors are below 10^27 in magnitude, so the product is below 10^54 < 2^255.
-        let product = I256::from(self.0).wrapping_mul(I256::from(quantity.0));
-        let rounded = round_half_even(product, I256::from(RATE_SCALE));
+        Self::cost_of_all(&[(self, quantity)])
+    }
+
+    /// What several quantities cost together, each at its rate: the exact sum, rounded half to even once, at the ninth
+    /// place.
+    pub(in crate::domain) fn cost_of_all(parts: &[(Self, Quantity)]) -> Result<Credits, AmountError> {
+        // Cannot overflow: rates are at most 10^36 and quantities 10^27 in magnitude, so a product is at most 10^63, and
+        // no list in memory is long enough to bring the sum to 2^255, about 10^76.
+        let sum = parts.iter().fold(I256::from(0), |sum, (rate, quantity)| {
+            sum.wrapping_add(I256::from(rate.0).wrapping_mul(I256::from(quantity.0)))
+        });
+        let rounded = round_half_even(sum, I256::from(RATE_SCALE));
         i128::try_from(rounded).map_err(|_| AmountError::TooLarge).and_then(Credits::from_nanos)
+    }
+
+    /// The rate at which one unit costs this total, which may be more than a rate that is written down.
+    pub(in crate::domain) const fn of_total(total: Credits) -> Self {
+        // Cannot overflow: at most 10^27 billionths, times 10^9, is 10^36 < 2^127.
+        Self(total.0.wrapping_mul(NANOS))
     }
 
     /// As a count of 10^-18 credits.

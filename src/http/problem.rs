@@ -186,6 +186,7 @@ impl From<Rejection> for Problem {
             Rejection::WalletClosed(_) => conflict("wallet_closed").about("wallet"),
             Rejection::EndsBeforeStart => bad("bad_request").about("expires_at"),
             Rejection::Amount(_) => bad("bad_request").about("quantity"),
+            Rejection::Cost(_) => bad("bad_properties").about("properties"),
             Rejection::Calendar(_) | Rejection::TooManyItems(_) => bad("bad_request"),
             Rejection::Erased => Self::unknown_customer(),
             Rejection::NoTotal(_) | Rejection::TooManyViews | Rejection::Constraint(_) => bad("refused"),

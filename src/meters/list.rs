@@ -174,7 +174,7 @@ families! {
             "money_back", "settle"],
             "outcome": &["applied", "already_applied", "rejected", "failed"],
             "code": &["none", "unknown_feature", "not_metered", "unknown_plan", "insufficient_credits",
-                "debt_not_allowed", "key_conflict", "wallet_feature", "wallet_closed", "ends_before_start", "amount",
+                "debt_not_allowed", "key_conflict", "wallet_feature", "wallet_closed", "ends_before_start", "amount", "cost",
                 "calendar", "erased", "too_many_items", "no_total", "too_many_views", "constraint", "unknown_account", "busy", "unavailable",
                 "commit_unknown", "internal"]];
     /// Queue.

@@ -71,6 +71,7 @@ const fn code_of(rejection: &Rejection) -> &'static str {
         Rejection::WalletClosed(_) => "wallet_closed",
         Rejection::EndsBeforeStart => "ends_before_start",
         Rejection::Amount(_) => "amount",
+        Rejection::Cost(_) => "cost",
         Rejection::Calendar(_) => "calendar",
         Rejection::Erased => "erased",
         Rejection::TooManyItems(_) => "too_many_items",

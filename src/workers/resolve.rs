@@ -87,6 +87,7 @@ fn code_of(rejection: &Rejection) -> &'static str {
         | Rejection::KeyConflict
         | Rejection::EndsBeforeStart
         | Rejection::Amount(_)
+        | Rejection::Cost(_)
         | Rejection::Calendar(_)
         | Rejection::TooManyItems(_)
         | Rejection::NoTotal(_)

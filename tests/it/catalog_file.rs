@@ -116,8 +116,8 @@ fn metered_features_are_consumable_unless_they_say_otherwise() {
         kinds.as_slice(),
         [
             Feature::CreditSystem { .. },
-            Feature::Metered { consumable: true },
-            Feature::Metered { consumable: false },
+            Feature::Metered { consumable: true, .. },
+            Feature::Metered { consumable: false, .. },
             Feature::Boolean
         ]
     ));

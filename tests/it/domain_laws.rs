@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use creditd::domain::account::{AccountLife, AccountState, Changes, IdSource};
 use creditd::domain::burn::{Holdings, balance, burn};
 use creditd::domain::catalog::{
-    Catalog, CatalogVersion, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, Pool, ResetAnchor,
-    RevenuePolicy,
+    Catalog, CatalogVersion, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, Pool,
+    ResetAnchor, RevenuePolicy,
 };
 use creditd::domain::command::{
     Basis, Command, Decision, NewGrant, Outcome, Purchase, PurchasedGrant, Rejection, Track, WalletRef, WhenShort,
@@ -63,6 +63,7 @@ pub(crate) fn item(id: &str, of: &str, included: Option<&str>, unlimited: bool) 
         packs: Vec::new(),
         expires_after: Expiry::Never,
         priority: None,
+        overage: None,
     }
 }
 
@@ -84,12 +85,12 @@ fn plan(items: Vec<Item>) -> Plan {
 
 /// Messages are metered and cost a third of a credit nearly; calls are metered and free of charge to the system.
 fn catalogue(items: Vec<Item>) -> CatalogVersion {
-    let metered = || Feature::Metered { consumable: true };
-    let costs = BTreeMap::from([(feature("messages"), "0.333333333333333333".parse().unwrap())]);
+    let metered = Feature::consumable;
+    let costs = BTreeMap::from([(feature("messages"), "0.333333333333333333".parse().map(Cost::Each).unwrap())]);
     let features = BTreeMap::from([
         (feature("messages"), metered()),
         (feature("calls"), metered()),
-        (feature("credits"), Feature::CreditSystem { costs }),
+        (feature("credits"), Feature::credit_system(costs)),
         (feature("export"), Feature::Boolean),
     ]);
     let id = PlanId::new("free").unwrap();

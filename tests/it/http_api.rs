@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use creditd::clock::Clock;
 use creditd::domain::api_key::{KeyText, Scope};
 use creditd::domain::catalog::{
-    Catalog, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, ResetAnchor, RevenuePolicy,
+    Catalog, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, ResetAnchor, RevenuePolicy,
 };
 use creditd::domain::credits::Credits;
 use creditd::http::health::WorkerAges;
@@ -94,6 +94,7 @@ fn item(feature: &str, included: Option<Credits>) -> Item {
         packs: Vec::new(),
         expires_after: Expiry::Never,
         priority: None,
+        overage: None,
     }
 }
 
@@ -101,10 +102,10 @@ fn item(feature: &str, included: Option<Credits>) -> Item {
 /// on and nothing turns `audit` on.
 pub fn catalog() -> Catalog {
     let costs =
-        |of: &str, rate: &str| Feature::CreditSystem { costs: BTreeMap::from([(name(of), rate.parse().unwrap())]) };
+        |of: &str, rate: &str| Feature::credit_system(BTreeMap::from([(name(of), Cost::Each(rate.parse().unwrap()))]));
     let features = BTreeMap::from([
-        (name("requests"), Feature::Metered { consumable: true }),
-        (name("audio-minutes"), Feature::Metered { consumable: true }),
+        (name("requests"), Feature::consumable()),
+        (name("audio-minutes"), Feature::consumable()),
         (name("credits"), costs("requests", "3")),
         (name("transcription-credits"), costs("audio-minutes", "3")),
         (name("sso"), Feature::Boolean),

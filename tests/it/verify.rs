@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use creditd::commands::verify::{Verdict, VerifyArgs, run};
 use creditd::domain::catalog::{
-    Catalog, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, ResetAnchor, RevenuePolicy,
+    Catalog, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, ResetAnchor, RevenuePolicy,
 };
 use creditd::domain::command::{
     Basis, Command, Decision, NewGrant, PlanPaid, Purchase, PurchasedGrant, Track, WalletRef, WhenShort,
@@ -53,13 +53,14 @@ pub(crate) fn catalogue() -> Catalog {
             packs: Vec::new(),
             expires_after: Expiry::Never,
             priority: None,
+            overage: None,
         }],
     };
-    let costs = BTreeMap::from([(feature("messages"), "0.01".parse().unwrap())]);
+    let costs = BTreeMap::from([(feature("messages"), "0.01".parse().map(Cost::Each).unwrap())]);
     Catalog {
         features: BTreeMap::from([
-            (feature("messages"), Feature::Metered { consumable: true }),
-            (feature("credits"), Feature::CreditSystem { costs }),
+            (feature("messages"), Feature::consumable()),
+            (feature("credits"), Feature::credit_system(costs)),
         ]),
         plans: BTreeMap::from([(PlanId::new("free").unwrap(), plan(true)), (PlanId::new("pro").unwrap(), plan(false))]),
         ..Catalog::default()

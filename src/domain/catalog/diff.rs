@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    Catalog, Expiry, Feature, Interval, IntervalUnit, Item, PAST_DUE_GRACE_HOURS, Plan, Price, ResetAnchor,
-    RevenuePolicy, Rollover, Upgrade,
+    Catalog, Cost, CostRule, Expiry, Feature, Interval, IntervalUnit, Item, Overage, PAST_DUE_GRACE_HOURS, Plan, Price,
+    ResetAnchor, Returned, RevenuePolicy, Rollover, Upgrade,
 };
 
 /// One difference between two catalogues.
@@ -163,19 +163,49 @@ fn feature_facts(feature: &Feature) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
     let kind = match feature {
         Feature::Boolean => "boolean",
-        Feature::Metered { consumable } => {
+        Feature::Metered { consumable, events, sum, returned } => {
             fact(&mut facts, "consumable", Some(consumable));
+            fact(&mut facts, "events", (!events.is_empty()).then(|| events.join(", ")));
+            fact(&mut facts, "sum", sum.as_ref());
+            fact(&mut facts, "returned", (*returned != Returned::default()).then(|| returned.word()));
             "metered"
         }
-        Feature::CreditSystem { costs } => {
-            for (metered, rate) in costs {
-                fact(&mut facts, &format!("costs.{metered}"), Some(rate));
+        Feature::CreditSystem { costs, returned } => {
+            for (metered, cost) in costs {
+                cost_facts(&mut facts, &format!("costs.{metered}"), cost);
             }
+            fact(&mut facts, "returned", (*returned != Returned::default()).then(|| returned.word()));
             "credit_system"
         }
     };
     fact(&mut facts, "type", Some(kind));
     facts
+}
+
+/// A card has a fact for each rule, counted from 1: their order decides.
+fn cost_facts(facts: &mut BTreeMap<String, String>, name: &str, cost: &Cost) {
+    match cost {
+        Cost::Each(rate) => fact(facts, name, Some(rate)),
+        Cost::Card(rules) => {
+            // Padded, so that facts stand in the order of rules.
+            let width = rules.len().to_string().len();
+            for (number, rule) in (1_usize..).zip(rules) {
+                fact(facts, &format!("{name}#{number:0width$}"), Some(rule_text(rule)));
+            }
+        }
+    }
+}
+
+fn rule_text(rule: &CostRule) -> String {
+    let CostRule { when, each, properties } = rule;
+    let each = each.iter().map(|rate| format!("{rate} each"));
+    let counted = properties.iter().map(|(name, rate)| format!("{rate} by {name}"));
+    let cost = each.chain(counted).collect::<Vec<_>>().join(" + ");
+    if when.is_empty() {
+        return cost;
+    }
+    let when: Vec<String> = when.iter().map(|(name, pattern)| format!("{name} is {}", pattern.as_str())).collect();
+    format!("{cost} when {}", when.join(" and "))
 }
 
 fn plan_facts(plan: &Plan) -> BTreeMap<String, String> {
@@ -228,6 +258,7 @@ fn item_facts(item: &Item) -> BTreeMap<String, String> {
         packs: _,
         expires_after,
         priority,
+        overage,
     } = item;
     let mut facts = BTreeMap::new();
     fact(&mut facts, "feature", (feature.as_str() != id).then_some(feature));
@@ -247,15 +278,29 @@ fn item_facts(item: &Item) -> BTreeMap<String, String> {
     };
     fact(&mut facts, "expires_after", expires_after);
     fact(&mut facts, "priority", priority.as_ref());
+    fact(&mut facts, "overage", overage.as_ref().map(overage_text));
     facts
 }
 
 fn rollover_text(rollover: Rollover) -> String {
-    let most = rollover.max.map_or_else(|| "all".to_owned(), |max| format!("at most {max}"));
-    match rollover.months {
+    let Rollover { max, max_percent, months } = rollover;
+    let most = match (max, max_percent) {
+        (Some(max), _) => format!("at most {max}"),
+        (None, Some(percent)) => format!("at most {percent} %"),
+        (None, None) => "all".to_owned(),
+    };
+    match months {
         None => most,
         Some(1) => format!("{most} for 1 month"),
         Some(months) => format!("{most} for {months} months"),
+    }
+}
+
+fn overage_text(overage: &Overage) -> String {
+    let Overage { limit, price } = overage;
+    match price {
+        None => format!("up to {limit}, repaid by grants"),
+        Some(price) => format!("up to {limit} at {} {}", price.amount, price.currency),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The catalogue file: TOML in; a consistent [`Catalog`] or every mistake, each with its line and key, out.
 //!
-//! The flow: `reading` gives typed views of the TOML tree that note what does not fit; `features`, `items`, `prices`,
-//! `periods` and `plans` read one kind of thing each; `revenue` holds rule 38; `stripe_ids` looks across plans. What is
-//! read beside a mistake is thrown away, so a catalogue that comes out of here never had one.
+//! The flow: `reading` gives typed views of the TOML tree that note what does not fit; `features`, `costs`, `items`,
+//! `overage`, `prices`, `periods` and `plans` read one kind of thing each; `revenue` holds rule 38; `stripe_ids` looks
+//! across plans. What is read beside a mistake is thrown away, so a catalogue that comes out of here never had one.
 
+mod costs;
 mod features;
 mod items;
+mod overage;
 mod periods;
 mod plans;
 mod prices;
@@ -27,6 +29,12 @@ use stripe_ids::StripeIds;
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 /// Most features: the pools of one feature are found by walking all of them.
 pub const FEATURES_MAX: usize = 1_000;
+/// Most events of one feature: the feature of an event is found by walking all of them.
+pub const EVENTS_MAX: usize = 100;
+/// Most rules of one cost: the first that fits is found by walking them.
+pub const RULES_MAX: usize = 100;
+/// Most properties that one rule looks at or counts.
+pub const COUNTED_MAX: usize = 20;
 /// Most plans: the same walk, for what a Stripe price means.
 pub const PLANS_MAX: usize = 1_000;
 /// Most items of one plan: one attachment grants all of them in one transaction.

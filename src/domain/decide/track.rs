@@ -1,7 +1,7 @@
 //! Usage: what it costs, who pays, what is answered.
 
 use super::super::burn::{Holdings, balance, burn};
-use super::super::catalog::{Feature, FeatureId, Pool};
+use super::super::catalog::{Feature, FeatureId, Priced};
 use super::super::command::{Decision, DrawOutcome, Outcome, Rejection, Track, WhenShort};
 use super::super::credits::{Credits, Quantity};
 use super::super::entry::{EntryKind, Source};
@@ -22,14 +22,14 @@ pub(super) struct Usage {
 impl Draft<'_> {
     pub(super) fn track(&mut self, track: &Track) -> Result<Decision, Rejection> {
         self.source = Source::Track;
-        let pools = self.pools_of(&track.feature)?;
+        let priced = self.priced(&track.feature, track.quantity)?;
         let holdings = Holdings {
             grants: &self.state.grants,
             debts: &self.state.debts,
             entity: &track.entity,
             now: self.context.now,
         };
-        let Some(paid) = burn(holdings, &pools, track.quantity)? else {
+        let Some(paid) = burn(holdings, &priced.pools, priced.quantity)? else {
             return Err(Rejection::UnknownFeature(track.feature.clone()));
         };
         if paid.shortfall.is_positive() {
@@ -89,12 +89,12 @@ impl Draft<'_> {
         }))
     }
 
-    fn pools_of(&self, feature: &FeatureId) -> Result<Vec<Pool>, Rejection> {
+    fn priced(&self, feature: &FeatureId, quantity: Quantity) -> Result<Priced, Rejection> {
         match self.context.catalog.catalog.features.get(feature) {
             None => Err(Rejection::UnknownFeature(feature.clone())),
             Some(Feature::Boolean) => Err(Rejection::NotMetered(feature.clone())),
             Some(Feature::Metered { .. } | Feature::CreditSystem { .. }) => {
-                Ok(self.context.catalog.catalog.pools(feature))
+                Ok(self.context.catalog.catalog.priced(feature, &super::super::usage::Usage::of(quantity))?)
             }
         }
     }

@@ -7,7 +7,7 @@ use super::schema::{Schemas, a, answer, list, maybe, reference, request, shown, 
 use super::{Answer, Operation};
 
 const TRACK_REFUSALS: &[(u16, &[&str])] = &[
-    (400, &["bad_request", "not_metered", "debt_not_allowed", "refused"]),
+    (400, &["bad_request", "not_metered", "debt_not_allowed", "bad_properties", "refused"]),
     (402, &["insufficient_credits"]),
     (404, &["unknown_customer", "unknown_feature"]),
     (409, &["key_conflict"]),

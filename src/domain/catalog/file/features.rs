@@ -1,11 +1,10 @@
-//! Features and the costs of credit systems.
+//! Features: what each is, and which events count for it.
 
 use std::collections::BTreeMap;
 
-use super::super::{Feature, FeatureId, NAME_MAX};
-use super::reading::{Field, Place, Section, nearest};
-use super::{FEATURES_MAX, Reading};
-use crate::domain::credits::{AmountError, Rate};
+use super::super::{Feature, FeatureId, NAME_MAX, Returned};
+use super::reading::{Mistakes, Place, Section, nearest};
+use super::{EVENTS_MAX, FEATURES_MAX, Reading, costs};
 
 /// What a feature is, known before its details are read so that other parts can refer to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +37,71 @@ pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> BTreeMap
         reading.kinds.insert(name.to_owned(), kind.unwrap_or(Kind::Unread));
         named.extend(FeatureId::new(name).zip(inside).zip(kind));
     }
-    let features = named.into_iter().filter_map(|((id, inside), kind)| {
+    let mut features = BTreeMap::new();
+    let mut events_seen = BTreeMap::new();
+    for ((id, inside), kind) in named {
+        let returned = read_returned(kind, &inside, &mut reading.mistakes);
         let feature = match kind {
             Kind::Boolean => Feature::Boolean,
-            Kind::Consumable => Feature::Metered { consumable: true },
-            Kind::Freed => Feature::Metered { consumable: false },
-            Kind::CreditSystem => Feature::CreditSystem { costs: read_costs(&id, &inside, reading) },
-            Kind::Unread => return None,
+            Kind::Consumable | Kind::Freed => {
+                let events = read_events(&id, &inside, &mut events_seen, reading);
+                let sum = inside.field("sum").and_then(|field| costs::read_property(&field, &mut reading.mistakes));
+                Feature::Metered { consumable: kind == Kind::Consumable, events, sum, returned }
+            }
+            Kind::CreditSystem => Feature::CreditSystem { costs: costs::read(&id, &inside, reading), returned },
+            Kind::Unread => continue,
         };
-        Some((id, feature))
-    });
-    features.collect()
+        features.insert(id, feature);
+    }
+    refuse_shared_events(events_seen, &mut reading.mistakes);
+    features
+}
+
+/// Events by name, each with every place that lists it.
+type Events = BTreeMap<String, Vec<Place>>;
+
+fn read_events(id: &FeatureId, section: &Section<'_>, seen: &mut Events, reading: &mut Reading<'_>) -> Vec<String> {
+    let Some(field) = section.field("events") else { return Vec::new() };
+    let mut events = Vec::new();
+    for field in field.list(EVENTS_MAX, &mut reading.mistakes) {
+        let Some(name) = field.label(&mut reading.mistakes) else { continue };
+        if name != id.as_str() && reading.kinds.contains_key(&name) {
+            let message = format!("`{name}` is a feature itself, and its usage is its own; name the event otherwise");
+            reading.mistakes.add(field.place(), message);
+        }
+        seen.entry(name.clone()).or_default().push(field.place().clone());
+        events.push(name);
+    }
+    events
+}
+
+/// An event counts for one feature, so it is noted at each place but its first.
+fn refuse_shared_events(seen: Events, mistakes: &mut Mistakes<'_>) {
+    for (name, mut places) in seen {
+        places.sort_by_key(|place| place.at);
+        let [first, rest @ ..] = places.as_slice() else { continue };
+        let (path, line) = (&first.path, mistakes.line_of(first.at));
+        let message = format!("event `{name}` already stands at {path} (line {line}); an event counts for one feature");
+        for place in rest {
+            mistakes.add(place, message.clone());
+        }
+    }
+}
+
+fn read_returned(kind: Kind, section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Returned {
+    let Some(field) = section.field("returned") else { return Returned::default() };
+    match kind {
+        Kind::Consumable | Kind::CreditSystem => {}
+        Kind::Boolean | Kind::Freed | Kind::Unread => {
+            let message = "only credits that are spent can be returned; take it out";
+            mistakes.add(&section.key("returned"), message);
+        }
+    }
+    let Some(word) = field.text(mistakes) else { return Returned::default() };
+    Returned::from_word(word).unwrap_or_else(|| {
+        mistakes.add(field.place(), "has to be \"expire\" or \"revive\"");
+        Returned::default()
+    })
 }
 
 /// What is wrong with the name of a thing (with its article, such as "a plan").
@@ -72,7 +125,7 @@ pub(super) fn known(name: &str, place: &Place, reading: &mut Reading<'_>) -> Opt
 
 fn read_kind(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Kind> {
     let mistakes = &mut reading.mistakes;
-    section.refuse_unknown(&["type", "consumable", "costs"], mistakes);
+    section.refuse_unknown(&["type", "consumable", "costs", "events", "sum", "returned"], mistakes);
     let Some(field) = section.field("type") else {
         mistakes.add(&section.key("type"), "is missing; write type = \"metered\", \"boolean\" or \"credit_system\"");
         return None;
@@ -94,53 +147,13 @@ fn read_kind(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Kind> {
     if section.has("consumable") && text != "metered" {
         mistakes.add(&section.key("consumable"), "only a metered feature is consumable or not; take it out");
     }
+    for key in ["events", "sum"] {
+        if section.has(key) && text != "metered" {
+            mistakes.add(&section.key(key), "only the usage of a metered feature is counted by events; take it out");
+        }
+    }
     if section.has("costs") && text != "credit_system" {
         mistakes.add(&section.key("costs"), "only a credit_system has costs; take it out or change the type");
     }
     Some(kind)
-}
-
-fn read_costs(system: &FeatureId, section: &Section<'_>, reading: &mut Reading<'_>) -> BTreeMap<FeatureId, Rate> {
-    let costs = section.field("costs").and_then(|field| field.section(&mut reading.mistakes));
-    let Some(costs) = costs else { return BTreeMap::new() };
-    let read = costs.entries().filter_map(|(name, place, field)| {
-        refuse_cost_of(system, name, &place, reading);
-        let rate = read_rate(&field, reading)?;
-        FeatureId::new(name).map(|id| (id, rate))
-    });
-    read.collect()
-}
-
-/// Credits are for what is metered and spent: a pool that draws from a pool would have no end.
-fn refuse_cost_of(system: &FeatureId, name: &str, place: &Place, reading: &mut Reading<'_>) {
-    let message = match known(name, place, reading) {
-        None | Some(Kind::Consumable | Kind::Unread) => return,
-        Some(Kind::CreditSystem) if name == system.as_str() => {
-            "a credit system cannot cost itself; list the metered features that draw from it".to_owned()
-        }
-        Some(Kind::CreditSystem) => {
-            format!("`{name}` is a credit system, and one cannot draw from another; list metered features only")
-        }
-        Some(Kind::Boolean) => {
-            format!("feature `{name}` is boolean, its use costs nothing; list metered features only")
-        }
-        Some(Kind::Freed) => {
-            format!("feature `{name}` is not consumable, its use is freed again; list consumable features only")
-        }
-    };
-    reading.mistakes.add(place, message);
-}
-
-fn read_rate(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Rate> {
-    if field.is_table() {
-        let message = "costs by property are not supported yet; write one cost for one unit, such as \"0.01\"";
-        reading.mistakes.add(field.place(), message);
-        return None;
-    }
-    let text = field.decimal_text(&mut reading.mistakes)?;
-    let rate = text.parse::<Rate>().map_err(|error| match error {
-        AmountError::TooLarge => format!("\"{text}\" is larger than the largest cost of one unit, 10^9 credits"),
-        AmountError::NotDecimal | AmountError::TooPrecise(_) | AmountError::Negative => format!("{text:?} {error}"),
-    });
-    rate.map_err(|message| reading.mistakes.add(field.place(), message)).ok()
 }

@@ -4,14 +4,16 @@ use jiff::tz::TimeZone;
 
 use super::super::{Expiry, FeatureId, Item, ResetAnchor, Rollover};
 use super::features::{self, Kind, name_message};
-use super::reading::{Mistakes, Section};
-use super::{PRICES_MAX, PRIORITY_MAX, Reading, periods, prices};
+use super::reading::{Field, Mistakes, Section};
+use super::{PRICES_MAX, PRIORITY_MAX, Reading, overage, periods, prices};
 use crate::domain::credits::Credits;
 
 /// Most months a carried grant lives.
 const ROLLOVER_MONTHS_MAX: u32 = 1_000;
+/// Largest share of the included amount that is carried over, in percent: ten periods' worth.
+const ROLLOVER_PERCENT_MAX: u32 = 1_000;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "id",
     "feature",
     "included",
@@ -23,13 +25,14 @@ const KEYS: [&str; 11] = [
     "packs",
     "expires_after",
     "priority",
+    "overage",
 ];
 
 /// The item's name inside its plan: `id`, else its feature's. Read first, so that repeats are seen whatever else is
 /// wrong with the item.
 pub(super) fn read_id(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<String> {
     let Some(field) = section.field("id") else {
-        let feature = section.field("feature").filter(super::reading::Field::is_text)?;
+        let feature = section.field("feature").filter(Field::is_text)?;
         return feature.text(mistakes).map(str::to_owned);
     };
     let text = field.text(mistakes)?;
@@ -62,6 +65,7 @@ pub(super) fn read(id: Option<String>, section: &Section<'_>, reading: &mut Read
     let expires_after = expires_after.unwrap_or(Expiry::Never);
     let range = -PRIORITY_MAX..=PRIORITY_MAX;
     let priority = section.field("priority").and_then(|field| field.whole(&range, mistakes));
+    let overage = overage::read(section, mistakes);
     let whole = mistakes.count() == before;
     let id = id.filter(|_| whole)?;
     Some(Item {
@@ -76,6 +80,7 @@ pub(super) fn read(id: Option<String>, section: &Section<'_>, reading: &mut Read
         packs,
         expires_after,
         priority,
+        overage,
     })
 }
 
@@ -112,8 +117,14 @@ fn refuse_contradictions(kind: Kind, section: &Section<'_>, mistakes: &mut Mista
     if unlimited && has("packs") {
         refuse("packs", "an unlimited item leaves nothing to buy; keep either `packs` or `unlimited`");
     }
-    if !unlimited && !has("included") && !has("packs") {
-        refuse("included", "the item gives nothing; write `included`, `unlimited = true` or `packs`");
+    if unlimited && has("overage") {
+        refuse(
+            "overage",
+            "an unlimited item is never spent, so nothing can be owed; keep either `overage` or `unlimited`",
+        );
+    }
+    if !unlimited && !has("included") && !has("packs") && !has("overage") {
+        refuse("included", "the item gives nothing; write `included`, `unlimited = true`, `packs` or `overage`");
     }
     if has("reset") && !has("included") {
         refuse("reset", "there is nothing to renew; write `included`, or take `reset` out");
@@ -121,10 +132,18 @@ fn refuse_contradictions(kind: Kind, section: &Section<'_>, mistakes: &mut Mista
     if has("reset") && kind == Kind::Freed {
         refuse("reset", "the feature is not consumable: its use is freed, not renewed; take `reset` out");
     }
+    if kind == Kind::Freed {
+        for key in ["rollover", "overage"] {
+            if has(key) {
+                let message = format!("the feature is not consumable: its use is freed, not spent; take `{key}` out");
+                refuse(key, &message);
+            }
+        }
+    }
     if has("calendar") && once {
         refuse("calendar", "only a recurring reset has calendar starts; write `reset`, or take `calendar` out");
     }
-    if has("rollover") && once {
+    if has("rollover") && once && kind != Kind::Freed {
         refuse("rollover", "only what renews can roll over; write `reset`, or take `rollover` out");
     }
     if has("expires_after") && !has("packs") && (!once || !has("included")) {
@@ -165,13 +184,30 @@ fn read_amount(section: &Section<'_>, key: &str, mistakes: &mut Mistakes<'_>) ->
 
 fn read_rollover(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<Rollover> {
     let rollover = section.field("rollover")?.section(mistakes)?;
-    if rollover.has("max_percent") {
-        let message = "a share is not supported yet; write the most credits carried over, such as max = \"20\"";
+    rollover.refuse_unknown(&["max", "max_percent", "months"], mistakes);
+    if rollover.has("max") && rollover.has("max_percent") {
+        let message = "there is a cap already; keep either `max` or `max_percent`";
         mistakes.add(&rollover.key("max_percent"), message);
     }
-    rollover.refuse_unknown(&["max", "months", "max_percent"], mistakes);
     let max = rollover.field("max");
     let max = max.and_then(|field| prices::read_positive(&field, "take `rollover` out to carry nothing", mistakes));
+    let max_percent = rollover.field("max_percent").and_then(|field| read_percent(&field, mistakes));
     let months = rollover.field("months").and_then(|field| field.whole(&(1..=ROLLOVER_MONTHS_MAX), mistakes));
-    Some(Rollover { max, months })
+    Some(Rollover { max, max_percent, months })
+}
+
+/// A whole number, with or without quotes: both `"50"` and `50` are what people write for half.
+fn read_percent(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Option<u32> {
+    let range = 1..=ROLLOVER_PERCENT_MAX;
+    if !field.is_text() {
+        return field.whole(&range, mistakes);
+    }
+    let text = field.text(mistakes)?;
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let percent = text.parse().ok().filter(|percent| digits && range.contains(percent));
+    if percent.is_none() {
+        mistakes
+            .add(field.place(), format!("has to be whole percent from 1 to {ROLLOVER_PERCENT_MAX}, such as \"50\""));
+    }
+    percent
 }

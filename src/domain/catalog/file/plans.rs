@@ -134,7 +134,7 @@ fn read_prices(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Price> {
 fn read_items(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Item> {
     let Some(field) = section.field("items") else { return Vec::new() };
     let mut first_of: BTreeMap<String, String> = BTreeMap::new();
-    let mut read: Vec<Item> = Vec::new();
+    let mut read: Vec<(Item, Section<'_>)> = Vec::new();
     for entry in field.sections(ITEMS_MAX, &mut reading.mistakes) {
         let id = items::read_id(&entry, &mut reading.mistakes);
         if let Some(id) = &id {
@@ -151,25 +151,50 @@ fn read_items(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Item> {
         }
         let Some(item) = items::read(id, &entry, reading) else { continue };
         refuse_second_reset(&item, &read, &entry, &mut reading.mistakes);
-        read.push(item);
+        refuse_second_overage(&item, &read, &entry, &mut reading.mistakes);
+        read.push((item, entry));
     }
-    read
+    read.into_iter().map(|(item, _)| item).collect()
 }
 
-/// A balance has one next reset: two rhythms of one pool in one plan would leave none to show.
-fn refuse_second_reset(item: &Item, earlier: &[Item], entry: &Section<'_>, mistakes: &mut Mistakes<'_>) {
-    let differs = |other: &&Item| {
+/// A balance has one next reset: two rhythms of one pool in one plan would leave none to show. What comes once beside
+/// it has none.
+fn refuse_second_reset(item: &Item, earlier: &[(Item, Section<'_>)], entry: &Section<'_>, mistakes: &mut Mistakes<'_>) {
+    let differs = |(other, _): &&(Item, Section<'_>)| {
         other.feature == item.feature
             && other.reset.is_some()
             && item.reset.is_some()
             && (other.reset != item.reset || other.anchor != item.anchor)
     };
-    if let Some(other) = earlier.iter().find(differs) {
+    if let Some((other, place)) = earlier.iter().find(differs) {
         let message = format!(
-            "item `{}` renews `{}` in another rhythm; one pool has one reset in a plan, so make them equal",
-            other.id, item.feature
+            "item `{}` (line {}) renews `{}` in another rhythm; one pool has one reset in a plan, so make them equal",
+            other.id,
+            mistakes.line_of(place.key("reset").at),
+            item.feature
         );
         mistakes.add(&entry.key("reset"), message);
+    }
+}
+
+/// What may be owed is asked of the pool, not of an item.
+fn refuse_second_overage(
+    item: &Item,
+    earlier: &[(Item, Section<'_>)],
+    entry: &Section<'_>,
+    mistakes: &mut Mistakes<'_>,
+) {
+    let same = |(other, _): &&(Item, Section<'_>)| {
+        other.feature == item.feature && other.overage.is_some() && item.overage.is_some()
+    };
+    if let Some((other, place)) = earlier.iter().find(same) {
+        let message = format!(
+            "item `{}` (line {}) says already what of `{}` may be owed; one pool has one overage in a plan",
+            other.id,
+            mistakes.line_of(place.key("overage").at),
+            item.feature
+        );
+        mistakes.add(&entry.key("overage"), message);
     }
 }
 

@@ -36,7 +36,8 @@ pub(super) fn read_money(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> 
     None
 }
 
-fn read_currency(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<Currency> {
+/// The currency of an amount.
+pub(super) fn read_currency(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<Currency> {
     let Some(field) = section.field("currency") else {
         mistakes.add(&section.key("currency"), "is missing; write three letters such as currency = \"usd\"");
         return None;

@@ -180,6 +180,10 @@ impl<'doc> Field<'doc> {
         self.value.get_ref().is_table()
     }
 
+    pub(super) fn is_list(&self) -> bool {
+        self.value.get_ref().is_array()
+    }
+
     fn refuse(&self, wanted: &str, mistakes: &mut Mistakes<'_>) {
         mistakes.add(&self.place, format!("has to be {wanted}, not {}", self.value.get_ref().type_str()));
     }
