@@ -10,10 +10,14 @@ use super::catalog::FeatureId;
 use super::command::Basis;
 use super::credits::{AmountError, Credits};
 use super::entry::{ChainHead, Entry, EntryKind};
+use super::credits::Quantity;
 use super::grant::{Debt, Grant, Origin, Wallet};
-use super::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
+use super::hold::Hold;
+use super::ids::{AccountId, AttachmentId, DebtId, GrantId, HoldId, PaymentId, WalletId};
+use super::limit::SpendLimit;
 use super::proration::Share;
 use super::reversal::PaymentBack;
+use super::usage_record::UsageRecord;
 
 /// Where new ids come from; posting gives random ones, tests count.
 pub trait IdSource {
@@ -87,6 +91,22 @@ pub struct AccountState {
     pub backs: BTreeMap<PaymentId, PaymentBack>,
     /// Grants that were read though nothing was left of them: they are written in another way.
     pub closed: BTreeSet<GrantId>,
+    /// Has it, or had it ever, a hold, a spend limit or a level? What has none is not asked for them.
+    pub has_extras: bool,
+    /// Its open holds, and those that ended in this batch.
+    pub holds: Vec<Hold>,
+    /// Its spend limits.
+    pub limits: Vec<SpendLimit>,
+    /// What is in use of features that are set and freed, by feature and entity.
+    pub levels: BTreeMap<(FeatureId, String), Quantity>,
+    /// Tracks that the batch may take back, newest first.
+    pub usage: Vec<UsageRecord>,
+    /// Were there more of them than are read?
+    pub usage_is_cut: bool,
+    /// What grants repaid of debts that the batch may cancel, in the order in which they did.
+    pub repaid: BTreeMap<DebtId, Vec<(GrantId, Credits)>>,
+    /// What was used already in the running window of limits that the batch sets, by limit.
+    pub used_before: BTreeMap<String, Credits>,
 }
 
 /// A grant to be made.
@@ -132,14 +152,25 @@ pub struct Changes {
     pub touched_attachments: BTreeSet<AttachmentId>,
     /// What decided the credits of payments.
     pub bases: BTreeMap<PaymentId, Basis>,
-    /// New debts, each with the payment whose reversal made it; their later state is in [`AccountState::debts`].
-    pub debts: Vec<(Debt, PaymentId)>,
+    /// New debts, each with the payment whose reversal made it, or none for usage; their later state is in
+    /// [`AccountState::debts`].
+    pub debts: Vec<(Debt, Option<PaymentId>)>,
     /// Objects that tell of money going back and were seen anew.
     pub views: BTreeSet<(PaymentId, String)>,
     /// Grants of which reversals took more or less than before.
     pub reversed: BTreeSet<(PaymentId, GrantId)>,
     /// Grants that were frozen or freed.
     pub frozen: BTreeSet<GrantId>,
+    /// Tracks that are new; they stand in [`AccountState::usage`].
+    pub usage: BTreeSet<i64>,
+    /// Tracks of before of which more was taken back.
+    pub returned: BTreeSet<i64>,
+    /// Holds that are new or changed; they stand in [`AccountState::holds`].
+    pub holds: BTreeSet<HoldId>,
+    /// Spend limits that are new or changed, and those that are gone.
+    pub limits: BTreeSet<String>,
+    /// Levels that changed.
+    pub levels: BTreeSet<(FeatureId, String)>,
     /// The account's life or due time changed.
     pub head_changed: bool,
 }
@@ -155,6 +186,8 @@ pub struct Line {
     pub wallet: Option<WalletId>,
     /// The debt it changes.
     pub debt: Option<DebtId>,
+    /// The hold it belongs to.
+    pub hold: Option<HoldId>,
     /// Which feature's credits.
     pub feature: FeatureId,
     /// Signed credits.
@@ -171,6 +204,7 @@ impl Line {
             grant: Some(grant.id),
             wallet: Some(grant.wallet),
             debt: None,
+            hold: None,
             feature: grant.feature.clone(),
             amount,
             event_at: None,
@@ -200,6 +234,11 @@ impl Changes {
         self.views.extend(more.views);
         self.reversed.extend(more.reversed);
         self.frozen.extend(more.frozen);
+        self.usage.extend(more.usage);
+        self.returned.extend(more.returned);
+        self.holds.extend(more.holds);
+        self.limits.extend(more.limits);
+        self.levels.extend(more.levels);
         self.head_changed |= more.head_changed;
     }
 
@@ -214,11 +253,53 @@ impl Changes {
             && self.views.is_empty()
             && self.reversed.is_empty()
             && self.frozen.is_empty()
+            && self.usage.is_empty()
+            && self.returned.is_empty()
+            && self.holds.is_empty()
+            && self.limits.is_empty()
+            && self.levels.is_empty()
             && !self.head_changed
     }
 }
 
 impl AccountState {
+    /// An account of which nothing is known yet but its id: without entries, new, nothing due.
+    pub fn empty(id: AccountId) -> Self {
+        Self {
+            id,
+            life: AccountLife::New,
+            seq: 0,
+            head: ChainHead::EMPTY,
+            last_entry_at: Timestamp::UNIX_EPOCH,
+            next_due_at: None,
+            grants: Vec::new(),
+            debts: Vec::new(),
+            wallets: Vec::new(),
+            attachments: Vec::new(),
+            bought: BTreeMap::new(),
+            renewed: BTreeMap::new(),
+            given: BTreeMap::new(),
+            shares: Vec::new(),
+            complete: false,
+            bases: BTreeMap::new(),
+            backs: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            has_extras: false,
+            holds: Vec::new(),
+            limits: Vec::new(),
+            levels: BTreeMap::new(),
+            usage: Vec::new(),
+            usage_is_cut: false,
+            repaid: BTreeMap::new(),
+            used_before: BTreeMap::new(),
+        }
+    }
+
+    /// A hold by id.
+    pub fn hold(&self, id: HoldId) -> Option<&Hold> {
+        self.holds.iter().find(|hold| hold.id == id)
+    }
+
     /// A grant by id.
     pub fn grant(&self, id: GrantId) -> Option<&Grant> {
         self.grants.iter().find(|grant| grant.id == id)

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::catalog::{FeatureId, Pool};
 use super::credits::{AmountError, Credits, Quantity};
 use super::grant::{Debt, Grant};
+use super::hold::Slice;
 use super::ids::{GrantId, WalletId};
 
 /// What one deduction takes from one grant.
@@ -23,6 +24,8 @@ pub struct Draw {
     pub pool: FeatureId,
     /// Credits taken; zero from an unlimited grant.
     pub amount: Credits,
+    /// Taken of what a hold had set aside?
+    pub pinned: bool,
 }
 
 /// How usage is paid.
@@ -38,6 +41,41 @@ pub struct Burn {
     pub pool: FeatureId,
     /// An unlimited grant absorbed the rest?
     pub unlimited: bool,
+    /// A spend limit, rather than the balance, left something unpaid?
+    pub limited: bool,
+    /// What no grant could pay, exactly.
+    unpaid: Remainder,
+}
+
+impl Burn {
+    /// What was not paid, in the credits of a pool of the used feature.
+    pub fn unpaid_in(&self, pool: &Pool) -> Result<Credits, AmountError> {
+        self.unpaid.cost(pool)
+    }
+
+    /// So many units of a quantity were paid, where `priced` is what was multiplied by the pools' rates; rounded up.
+    pub fn paid_units(&self, quantity: Quantity, priced: Quantity) -> Result<Quantity, AmountError> {
+        let whole = Remainder::of(priced).0;
+        if whole == I256::ZERO {
+            return Ok(quantity);
+        }
+        // Cannot overflow: below 10^45 times 10^28 is below 10^73 < 2^255.
+        let unpaid = self.unpaid.0.wrapping_mul(I256::from(quantity.nanos())).wrapping_div(whole);
+        i128::try_from(unpaid).map_err(|_| AmountError::TooLarge).and_then(Quantity::from_nanos).and_then(|unpaid| {
+            quantity.checked_sub(unpaid.max(Quantity::ZERO))
+        })
+    }
+}
+
+/// What bounds a deduction besides the grants.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds<'a> {
+    /// What a hold has set aside for this usage: taken first, in its order, whatever became of the grants.
+    pub pinned: &'a [Slice],
+    /// Most units that spend limits let be paid.
+    pub units: Option<Quantity>,
+    /// Most credits of each pool that spend limits let be drawn.
+    pub credits: Option<&'a BTreeMap<FeatureId, Credits>>,
 }
 
 /// What burning looks at.
@@ -54,9 +92,12 @@ pub struct Holdings<'state> {
 }
 
 /// Units of the used feature not yet paid, in 10^-27 of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Remainder(I256);
 
 impl Remainder {
+    const NOTHING: Self = Self(I256::ZERO);
+
     fn of(quantity: Quantity) -> Self {
         Self(I256::from(quantity.nanos()).wrapping_mul(power_of_ten(18)))
     }
@@ -81,6 +122,11 @@ impl Remainder {
         let units = round_half_even(paid, I256::from(pool.rate.scaled().max(1)));
         Self(self.0.wrapping_sub(units))
     }
+
+    fn and(&self, more: &Self) -> Self {
+        // Cannot overflow: both are below 10^45.
+        Self(self.0.wrapping_add(more.0))
+    }
 }
 
 fn power_of_ten(exponent: u32) -> I256 {
@@ -92,41 +138,85 @@ fn round_half_even(value: I256, unit: I256) -> I256 {
     super::credits::round_half_even(value, unit)
 }
 
-/// Pays for `quantity` of a feature whose pools are given in order. `pools` must not be empty.
+/// Units of the used feature that credits of a pool stand for, to nine places.
+pub fn units_of(pool: &Pool, credits: Credits) -> Result<Quantity, AmountError> {
+    let units = I256::from(credits.nanos()).wrapping_mul(power_of_ten(18));
+    let nanos = round_half_even(units, I256::from(pool.rate.scaled().max(1)));
+    i128::try_from(nanos).map_err(|_| AmountError::TooLarge).and_then(Quantity::from_nanos)
+}
+
+/// Pays for `quantity` of a feature whose pools are given in order; `None` without a pool.
 pub fn burn(holdings: Holdings<'_>, pools: &[Pool], quantity: Quantity) -> Result<Option<Burn>, AmountError> {
+    burn_within(holdings, pools, quantity, Bounds::default())
+}
+
+/// The same within bounds: what a hold pinned goes first, and spend limits leave the rest unpaid.
+pub fn burn_within(
+    holdings: Holdings<'_>,
+    pools: &[Pool],
+    quantity: Quantity,
+    bounds: Bounds<'_>,
+) -> Result<Option<Burn>, AmountError> {
     let Some(last) = pools.last() else { return Ok(None) };
+    let payable = bounds.units.map_or(quantity, |most| most.min(quantity).max(Quantity::ZERO));
+    let denied = Remainder::of(quantity.checked_sub(payable)?);
     let mut paid = Burn {
         draws: Vec::new(),
         drawn: Credits::ZERO,
         shortfall: Credits::ZERO,
         pool: last.feature.clone(),
         unlimited: false,
+        limited: !denied.is_zero(),
+        unpaid: denied,
     };
     if let Some((pool, grant)) = unlimited(holdings, pools) {
-        paid.draws.push(Draw { grant, pool: pool.feature.clone(), amount: Credits::ZERO });
+        paid.draws.push(Draw { grant, pool: pool.feature.clone(), amount: Credits::ZERO, pinned: false });
         paid.pool = pool.feature.clone();
-        paid.unlimited = true;
+        paid.shortfall = denied.cost(pool)?;
+        paid.unlimited = denied.is_zero();
         return Ok(Some(paid));
     }
-    let mut rest = Remainder::of(quantity);
-    let mut budgets = budgets(holdings);
+    let mut rest = draw_pinned(bounds.pinned, pools, Remainder::of(payable), &mut paid)?;
+    let mut budgets = Budgets::new(holdings, bounds.credits);
     for (pool, grants) in runs(holdings, pools) {
+        if rest.is_zero() {
+            break;
+        }
         let cost = rest.cost(pool)?;
         let taken = draw_from_pool(pool, &grants, cost, &mut budgets, &mut paid)?;
         if taken.is_positive() {
             paid.pool = pool.feature.clone();
         }
-        if taken == cost {
-            return Ok(Some(paid));
-        }
-        rest = rest.less(pool, taken);
-        if rest.is_zero() {
-            return Ok(Some(paid));
-        }
+        rest = if taken == cost { Remainder::NOTHING } else { rest.less(pool, taken) };
     }
-    paid.pool = last.feature.clone();
-    paid.shortfall = rest.cost(last)?;
+    paid.unpaid = rest.and(&denied);
+    if !paid.unpaid.is_zero() {
+        paid.pool = last.feature.clone();
+        paid.shortfall = paid.unpaid.cost(last)?;
+        paid.limited |= budgets.limited;
+    }
     Ok(Some(paid))
+}
+
+/// Takes what a hold set aside, in its order; a slice of a pool that the feature no longer draws from stays.
+fn draw_pinned(
+    pinned: &[Slice],
+    pools: &[Pool],
+    mut rest: Remainder,
+    paid: &mut Burn,
+) -> Result<Remainder, AmountError> {
+    for slice in pinned {
+        let Some(pool) = pools.iter().find(|pool| pool.feature == slice.pool) else { continue };
+        let cost = rest.cost(pool)?;
+        let amount = slice.amount.min(cost);
+        if amount.is_positive() {
+            paid.draws.push(Draw { grant: slice.grant, pool: pool.feature.clone(), amount, pinned: true });
+            paid.drawn = paid.drawn.checked_add(amount)?;
+            paid.pool = pool.feature.clone();
+        }
+        rest = if amount == cost { Remainder::NOTHING } else { rest.less(pool, amount) };
+    }
+    Ok(rest)
 }
 
 fn unlimited<'pools>(holdings: Holdings<'_>, pools: &'pools [Pool]) -> Option<(&'pools Pool, GrantId)> {
@@ -136,10 +226,40 @@ fn unlimited<'pools>(holdings: Holdings<'_>, pools: &'pools [Pool]) -> Option<(&
     })
 }
 
+/// What may be drawn at most: of each wallet with debt only what exceeds it, of each pool what spend limits leave.
+struct Budgets {
+    wallets: BTreeMap<WalletId, Credits>,
+    pools: BTreeMap<FeatureId, Credits>,
+    /// Did a pool's limit, not its grants, end a draw?
+    limited: bool,
+}
+
+impl Budgets {
+    fn new(holdings: Holdings<'_>, limits: Option<&BTreeMap<FeatureId, Credits>>) -> Self {
+        Self { wallets: above_debts(holdings), pools: limits.cloned().unwrap_or_default(), limited: false }
+    }
+
+    /// Most of `wanted` that can be drawn of a grant.
+    fn allow(&mut self, grant: &Grant, wanted: Credits) -> Credits {
+        let of_wallet = self.wallets.get(&grant.wallet).copied().unwrap_or(Credits::MAX);
+        let amount = grant.free().min(wanted).min(of_wallet);
+        let of_pool = self.pools.get(&grant.feature).copied().unwrap_or(Credits::MAX).max(Credits::ZERO);
+        self.limited |= of_pool < amount;
+        amount.min(of_pool)
+    }
+
+    fn take(&mut self, grant: &Grant, amount: Credits) -> Result<(), AmountError> {
+        for budget in [self.wallets.get_mut(&grant.wallet), self.pools.get_mut(&grant.feature)].into_iter().flatten() {
+            *budget = budget.checked_sub(amount)?;
+        }
+        Ok(())
+    }
+}
+
 /// Wallets with debt spend only what exceeds it: the wallet's spendable credits less its open debts.
-fn budgets(holdings: Holdings<'_>) -> BTreeMap<WalletId, Credits> {
+fn above_debts(holdings: Holdings<'_>) -> BTreeMap<WalletId, Credits> {
     let mut owed: BTreeMap<WalletId, Credits> = BTreeMap::new();
-    for debt in holdings.debts.iter().filter(|debt| !debt.invoiced) {
+    for debt in holdings.debts.iter().filter(|debt| !debt.invoiced()) {
         let sum = owed.entry(debt.wallet).or_default();
         *sum = sum.checked_add(debt.outstanding).unwrap_or(Credits::MAX);
     }
@@ -196,7 +316,7 @@ fn draw_from_pool(
     pool: &Pool,
     grants: &[&Grant],
     cost: Credits,
-    budgets: &mut BTreeMap<WalletId, Credits>,
+    budgets: &mut Budgets,
     paid: &mut Burn,
 ) -> Result<Credits, AmountError> {
     let mut taken = Credits::ZERO;
@@ -205,14 +325,11 @@ fn draw_from_pool(
         if !open.is_positive() {
             break;
         }
-        let budget = budgets.get(&grant.wallet).copied().unwrap_or(Credits::MAX);
-        let amount = grant.free().min(open).min(budget);
+        let amount = budgets.allow(grant, open);
         if amount.is_positive() {
-            if let Some(budget) = budgets.get_mut(&grant.wallet) {
-                *budget = budget.checked_sub(amount)?;
-            }
+            budgets.take(grant, amount)?;
             taken = taken.checked_add(amount)?;
-            paid.draws.push(Draw { grant: grant.id, pool: pool.feature.clone(), amount });
+            paid.draws.push(Draw { grant: grant.id, pool: pool.feature.clone(), amount, pinned: false });
         }
     }
     paid.drawn = paid.drawn.checked_add(taken)?;
@@ -232,16 +349,26 @@ pub struct Balance {
     pub granted: bool,
 }
 
-/// The balance of one pool.
-pub fn balance(holdings: Holdings<'_>, pool: &FeatureId) -> Balance {
-    let mut budgets = budgets(holdings);
-    let mut sum = Balance::default();
-    for grant in in_order(holdings, pool) {
+/// What of each grant of a pool can be spent now, in burn order: wallets with debt keep as much as they owe.
+pub fn spendable<'state>(
+    holdings: Holdings<'state>,
+    pool: &FeatureId,
+) -> impl Iterator<Item = (GrantId, Credits)> + use<'state> {
+    let mut budgets = above_debts(holdings);
+    in_order(holdings, pool).into_iter().map(move |grant| {
         let budget = budgets.get(&grant.wallet).copied().unwrap_or(Credits::MAX);
         let part = grant.free().min(budget);
         if let Some(budget) = budgets.get_mut(&grant.wallet) {
             *budget = budget.checked_sub(part).unwrap_or(Credits::ZERO);
         }
+        (grant.id, part)
+    })
+}
+
+/// The balance of one pool.
+pub fn balance(holdings: Holdings<'_>, pool: &FeatureId) -> Balance {
+    let mut sum = Balance::default();
+    for (grant, (_, part)) in in_order(holdings, pool).into_iter().zip(spendable(holdings, pool)) {
         sum.available = sum.available.checked_add(part).unwrap_or(Credits::MAX);
         sum.held = sum.held.checked_add(grant.held).unwrap_or(Credits::MAX);
         sum.unlimited |= grant.unlimited;

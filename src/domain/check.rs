@@ -1,15 +1,20 @@
 //! May this customer use that much? The same burn that track does, nothing changed, every number told.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::account::AccountState;
-use super::burn::{Balance, Burn, Holdings, balance, burn};
-use super::catalog::{Catalog, CatalogVersion, Feature, FeatureId, Pool, Priced};
+use super::burn::{Balance, Bounds, Burn, Draw, Holdings, balance, burn_within, spendable};
+use super::catalog::{CatalogVersion, Feature, FeatureId, Pool, Priced};
 use super::command::Rejection;
-use super::credits::{Credits, Quantity};
+use super::credits::{Credits, Rate};
+use super::decide::{Context, room};
 use super::grant::{Blocked, Category, Grant};
 use super::ids::{GrantId, WalletId};
+use super::level::{level, units};
+use super::limit::Window;
 use super::usage::Usage;
 
 /// Why a check answered as it did.
@@ -24,6 +29,8 @@ pub enum Reason {
     Flag,
     /// The balance does not cover it.
     Insufficient,
+    /// A spend limit of the customer does not let it happen.
+    SpendLimit,
     /// The customer has no grant that this feature could draw on.
     FeatureNotGranted,
     /// What would cover it is frozen.
@@ -32,7 +39,8 @@ pub enum Reason {
     UnknownFeature,
 }
 
-/// One grant's part in the answer; the numbers add up to it.
+/// One grant's part in the answer. Always `remaining = held + blocked + available`, and the `available` of all lots add up
+/// to the answer's, the `take` of all lots to what would be drawn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Lot {
     /// The grant.
@@ -47,14 +55,33 @@ pub struct Lot {
     pub priority: i32,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
-    /// Credits that can be spent now.
-    pub available: Credits,
+    /// Credits left in it.
+    pub remaining: Credits,
     /// Credits set aside.
     pub held: Credits,
+    /// Credits that cannot be spent, because of what `blocked_by` says.
+    pub blocked: Credits,
+    /// Credits that can be spent now.
+    pub available: Credits,
     /// Credits this usage would take.
     pub take: Credits,
-    /// Why it cannot be spent.
+    /// Absorbs all usage?
+    pub unlimited: bool,
+    /// Why it, or a part of it, cannot be spent.
     pub blocked_by: Option<Blocked>,
+}
+
+/// A spend limit's part in the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitPart {
+    /// Its name.
+    pub name: String,
+    /// Over which time.
+    pub window: Window,
+    /// Most that may be used in it.
+    pub most: Credits,
+    /// Used in it, open holds included.
+    pub used: Credits,
 }
 
 /// The answer to a check.
@@ -74,8 +101,14 @@ pub struct CheckAnswer {
     pub available: Credits,
     /// Credits of the pool set aside.
     pub held: Credits,
+    /// Credits that no grant, or no limit, would let be paid.
+    pub shortfall: Credits,
+    /// Units in use already, of a feature that is set and freed.
+    pub in_use: Option<Credits>,
     /// No limit?
     pub unlimited: bool,
+    /// The spend limits that count this usage.
+    pub limits: Vec<LimitPart>,
     /// The grants behind the answer, in burn order, blocked ones last.
     pub lots: Vec<Lot>,
 }
@@ -87,8 +120,10 @@ pub struct Question {
     pub feature: FeatureId,
     /// Seat or workspace; empty: none.
     pub entity: String,
-    /// Units to be used.
-    pub quantity: Quantity,
+    /// Units to be used, and what is known about them.
+    pub usage: Usage,
+    /// Are the grants behind the answer to be listed?
+    pub explain: bool,
 }
 
 /// Answers a check on a state as it stands at `now`.
@@ -102,7 +137,8 @@ pub fn check(
     match catalog.catalog.features.get(&question.feature) {
         None => Ok(without_pool(question, false, Reason::UnknownFeature)),
         Some(Feature::Boolean) => Ok(flag(state, catalog, question, now)),
-        Some(Feature::Metered { .. } | Feature::CreditSystem { .. }) => metered(state, &catalog.catalog, question, now),
+        Some(Feature::Metered { consumable: false, .. }) => in_use(state, question, now),
+        Some(Feature::Metered { .. } | Feature::CreditSystem { .. }) => metered(state, catalog, question, now),
     }
 }
 
@@ -115,7 +151,10 @@ fn without_pool(question: &Question, allowed: bool, reason: Reason) -> CheckAnsw
         required: Credits::ZERO,
         available: Credits::ZERO,
         held: Credits::ZERO,
+        shortfall: Credits::ZERO,
+        in_use: None,
         unlimited: false,
+        limits: Vec::new(),
         lots: Vec::new(),
     }
 }
@@ -131,15 +170,49 @@ fn flag(state: &AccountState, catalog: &CatalogVersion, question: &Question, now
     without_pool(question, on, if on { Reason::Flag } else { Reason::FeatureNotGranted })
 }
 
+/// A feature that is set and freed: what is granted less what is in use.
+fn in_use(state: &AccountState, question: &Question, now: Timestamp) -> Result<CheckAnswer, Rejection> {
+    let holdings = Holdings { grants: &state.grants, debts: &state.debts, entity: &question.entity, now };
+    let balance = level(holdings, &state.levels, &question.feature)?;
+    let required = units(question.usage.quantity)?;
+    let shortfall = required.checked_sub(balance.available)?.max(Credits::ZERO);
+    let frozen = state.grants.iter().any(|grant| {
+        grant.feature == question.feature && grant.blocked(now) == Some(Blocked::Frozen)
+    });
+    let reason = match (balance.unlimited, balance.granted, shortfall.is_positive()) {
+        (true, _, _) => Reason::Unlimited,
+        (false, _, true) | (false, false, _) if frozen => Reason::Frozen,
+        (false, false, _) => Reason::FeatureNotGranted,
+        (false, true, true) => Reason::Insufficient,
+        (false, true, false) => Reason::Ok,
+    };
+    let pools = [Pool { feature: question.feature.clone(), rate: Rate::ONE, own: true }];
+    Ok(CheckAnswer {
+        allowed: matches!(reason, Reason::Ok | Reason::Unlimited),
+        reason,
+        pool: Some(question.feature.clone()),
+        required,
+        available: balance.available,
+        shortfall: if balance.unlimited { Credits::ZERO } else { shortfall },
+        in_use: Some(balance.used),
+        unlimited: balance.unlimited,
+        lots: if question.explain { lots(holdings, &pools, &[]) } else { Vec::new() },
+        ..without_pool(question, false, reason)
+    })
+}
+
 fn metered(
     state: &AccountState,
-    catalog: &Catalog,
+    catalog: &CatalogVersion,
     question: &Question,
     now: Timestamp,
 ) -> Result<CheckAnswer, Rejection> {
     let holdings = Holdings { grants: &state.grants, debts: &state.debts, entity: &question.entity, now };
-    let Priced { pools, quantity } = catalog.priced(&question.feature, &Usage::of(question.quantity))?;
-    let Some(paid) = burn(holdings, &pools, quantity)? else {
+    let Priced { pools, quantity } = catalog.catalog.priced(&question.feature, &question.usage)?;
+    let room = room(state, Context { catalog, now }, &question.feature, &question.entity, None)?;
+    let units = room.units_of(question.usage.quantity, quantity);
+    let bounds = Bounds { units, credits: Some(&room.credits), ..Bounds::default() };
+    let Some(paid) = burn_within(holdings, &pools, quantity, bounds)? else {
         return Ok(without_pool(question, false, Reason::UnknownFeature));
     };
     let balances: Vec<(&Pool, Balance)> = pools.iter().map(|pool| (pool, balance(holdings, &pool.feature))).collect();
@@ -148,24 +221,27 @@ fn metered(
     let required = paid.drawn.checked_add(paid.shortfall)?;
     let mut available = Credits::ZERO;
     let mut held = Credits::ZERO;
-    for (of, balance) in &balances {
-        if of.feature == pool || paid.draws.iter().any(|draw| draw.pool == of.feature) {
-            // What is shown is capped like each pool's own sum: a customer with more than can be said has enough.
-            available = available.checked_add(balance.available).unwrap_or(Credits::MAX);
-            held = held.checked_add(balance.held).unwrap_or(Credits::MAX);
-        }
+    for (_, balance) in &balances {
+        // What is shown is capped like each pool's own sum: a customer with more than can be said has enough.
+        available = available.checked_add(balance.available).unwrap_or(Credits::MAX);
+        held = held.checked_add(balance.held).unwrap_or(Credits::MAX);
     }
-    let lots = lots(holdings, &pools, &paid);
-    let frozen = lots.iter().any(|lot| lot.blocked_by == Some(Blocked::Frozen));
+    let frozen = || {
+        let of_it = |grant: &&Grant| pools.iter().any(|pool| pool.feature == grant.feature);
+        state.grants.iter().filter(of_it).any(|grant| grant.blocked(now) == Some(Blocked::Frozen))
+    };
     let reason = if paid.unlimited {
         Reason::Unlimited
     } else if !granted {
-        if frozen { Reason::Frozen } else { Reason::FeatureNotGranted }
+        if frozen() { Reason::Frozen } else { Reason::FeatureNotGranted }
+    } else if paid.shortfall.is_positive() && paid.limited {
+        Reason::SpendLimit
     } else if paid.shortfall.is_positive() {
-        if frozen { Reason::Frozen } else { Reason::Insufficient }
+        if frozen() { Reason::Frozen } else { Reason::Insufficient }
     } else {
         Reason::Ok
     };
+    let limits = room.limits.into_iter();
     Ok(CheckAnswer {
         allowed: matches!(reason, Reason::Ok | Reason::Unlimited),
         reason,
@@ -174,8 +250,11 @@ fn metered(
         required,
         available,
         held,
+        shortfall: paid.shortfall,
+        in_use: None,
         unlimited: paid.unlimited,
-        lots,
+        limits: limits.map(|(name, window, most, used)| LimitPart { name, window, most, used }).collect(),
+        lots: if question.explain { lots(holdings, &pools, &paid.draws) } else { Vec::new() },
     })
 }
 
@@ -188,14 +267,22 @@ fn answering_pool(balances: &[(&Pool, Balance)], paid: &Burn) -> FeatureId {
     granted.map_or_else(|| paid.pool.clone(), |(pool, _)| pool.feature.clone())
 }
 
-fn lots(holdings: Holdings<'_>, pools: &[Pool], paid: &Burn) -> Vec<Lot> {
+fn lots(holdings: Holdings<'_>, pools: &[Pool], draws: &[Draw]) -> Vec<Lot> {
     let mut lots = Vec::new();
     let mut blocked = Vec::new();
     for pool in pools {
-        let mut grants: Vec<&Grant> = holdings.grants.iter().filter(|grant| grant.feature == pool.feature).collect();
+        let spendable: BTreeMap<GrantId, Credits> = spendable(holdings, &pool.feature).collect();
+        let of_it = |grant: &&Grant| {
+            grant.feature == pool.feature && (holdings.entity.is_empty() || grant.entity.is_empty()
+                || grant.entity == holdings.entity)
+        };
+        let mut grants: Vec<&Grant> = holdings.grants.iter().filter(of_it).collect();
         grants.sort_by(|left, right| left.burns_before(right, holdings.entity));
         for grant in grants {
-            let take = paid.draws.iter().find(|draw| draw.grant == grant.id);
+            let take = draws.iter().find(|draw| draw.grant == grant.id);
+            let available = spendable.get(&grant.id).copied().unwrap_or_default();
+            let kept = grant.free().checked_sub(available).unwrap_or_default();
+            let in_debt = kept.is_positive().then_some(Blocked::Debt);
             let lot = Lot {
                 grant: grant.id,
                 wallet: grant.wallet,
@@ -203,12 +290,15 @@ fn lots(holdings: Holdings<'_>, pools: &[Pool], paid: &Burn) -> Vec<Lot> {
                 kind: grant.category,
                 priority: grant.priority,
                 expires_at: grant.expires_at,
-                available: grant.spendable(holdings.now),
+                remaining: grant.remaining,
                 held: grant.held,
+                blocked: kept,
+                available,
                 take: take.map_or(Credits::ZERO, |draw| draw.amount),
-                blocked_by: grant.blocked(holdings.now),
+                unlimited: grant.unlimited,
+                blocked_by: grant.blocked(holdings.now).or(in_debt),
             };
-            if lot.blocked_by.is_none() { lots.push(lot) } else { blocked.push(lot) }
+            if grant.blocked(holdings.now).is_none() { lots.push(lot) } else { blocked.push(lot) }
         }
     }
     lots.append(&mut blocked);

@@ -1,5 +1,7 @@
 //! What an input asks of one account, and what is answered.
 
+mod metering;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -10,8 +12,13 @@ use super::catalog::{FeatureId, PlanId};
 use super::credits::{Credits, Quantity};
 use super::entry::Source;
 use super::grant::{Category, GrantMoney};
-use super::ids::{AttachmentId, GrantId, PaymentId, WalletId};
+use super::ids::{AttachmentId, GrantId, HoldId, PaymentId, WalletId};
+use super::limit::Window;
 use super::reversal::MoneyBack;
+pub use metering::{
+    DrawOutcome, ExtendHold, HOLD_SECONDS_MAX, HeldOutcome, PlaceHold, SetLimit, Track, WhenShort,
+};
+
 use super::subscription::{RenewalLost, SubscribedPlan, SubscriptionSeen};
 
 /// Largest batch of purchased grants in one payment: Stripe's own limit of lines is 100 a session.
@@ -22,8 +29,18 @@ pub const PAYMENT_GRANTS_MAX: usize = 200;
 pub enum Command {
     /// First sight of a customer: attaches the plans everyone gets.
     Open,
-    /// Usage that happened.
+    /// Usage that happened, or is taken back.
     Track(Track),
+    /// Credits to be set aside.
+    Hold(PlaceHold),
+    /// A hold is to live longer.
+    ExtendHold(ExtendHold),
+    /// A hold is not needed any more.
+    ReleaseHold(HoldId),
+    /// A spend limit is set, or set anew.
+    SetLimit(SetLimit),
+    /// A spend limit is taken away, by name.
+    DropLimit(String),
     /// Credits given by hand or by the app.
     Grant(NewGrant),
     /// Everything one payment bought.
@@ -46,7 +63,11 @@ impl Command {
     /// Does deciding it need wallets, attachments and once-only keys, not just open grants and debts?
     pub const fn needs_all(&self) -> bool {
         match self {
-            Self::Track(_) => false,
+            // Who may owe is said by plans and wallets.
+            Self::Track(track) => matches!(track.when_short, WhenShort::Debt) || track.hold.is_some(),
+            Self::Hold(_) | Self::ExtendHold(_) | Self::ReleaseHold(_) | Self::SetLimit(_) | Self::DropLimit(_) => {
+                false
+            }
             Self::Open
             | Self::Grant(_)
             | Self::Purchase(_)
@@ -58,36 +79,6 @@ impl Command {
             | Self::Settle => true,
         }
     }
-}
-
-/// What happens when the balance is short (rule 22).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenShort {
-    /// Draw what is there, record the shortfall.
-    #[default]
-    Cap,
-    /// Refuse, write nothing.
-    Reject,
-    /// Owe the rest, where wallet or item allow.
-    Debt,
-}
-
-/// Usage that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Track {
-    /// The metered feature.
-    pub feature: FeatureId,
-    /// Seat or workspace; empty: none.
-    pub entity: String,
-    /// Units used.
-    pub quantity: Quantity,
-    /// What happens when the balance is short.
-    pub when_short: WhenShort,
-    /// When it happened, if not now.
-    pub at: Option<Timestamp>,
-    /// Free keys, kept beside the entry.
-    pub metadata: BTreeMap<String, String>,
 }
 
 /// Which wallet a grant goes to.
@@ -301,17 +292,6 @@ fn digest(bytes: &[u8]) -> [u8; 16] {
     first
 }
 
-/// What a draw took, as it is answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DrawOutcome {
-    /// The grant.
-    pub grant: GrantId,
-    /// Its pool.
-    pub pool: FeatureId,
-    /// Credits taken.
-    pub amount: Credits,
-}
-
 /// What an applied command did; stored beside its key and rendered again for a repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
@@ -334,6 +314,19 @@ pub enum Outcome {
         pool: FeatureId,
         /// What was taken from which grant.
         draws: Vec<DrawOutcome>,
+        /// Credits that became a debt.
+        #[serde(default, skip_serializing_if = "Credits::is_zero_ref")]
+        owed: Credits,
+        /// What is left of the hold that paid.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hold: Option<HeldOutcome>,
+    },
+    /// Credits are set aside, for longer, or free again.
+    Held(HeldOutcome),
+    /// A spend limit is set.
+    Limited {
+        /// What is used of it already, in the running window.
+        used: Credits,
     },
     /// Credits were given.
     Granted {
@@ -415,6 +408,62 @@ pub enum Rejection {
         /// Credits that can be spent.
         available: Credits,
     },
+    /// A spend limit of the customer does not let it happen, and the caller asked to be refused.
+    #[error("spend limit `{name}` lets {most} be used per {}, {used} are used or held already", .window.word())]
+    SpendLimit {
+        /// The limit's name.
+        name: String,
+        /// Most that may be used in its window.
+        most: Credits,
+        /// Used in it, open holds included.
+        used: Credits,
+        /// Over which time.
+        window: Window,
+    },
+    /// More is to be taken back than was tracked.
+    #[error("{found} of `{feature}` were tracked and not taken back yet, fewer than the {asked} asked for")]
+    NothingToReturn {
+        /// The feature.
+        feature: FeatureId,
+        /// Units asked for.
+        asked: Quantity,
+        /// Units there are.
+        found: Quantity,
+    },
+    /// Taking it back would go through more tracks than are read at once.
+    #[error("the newest {} tracks do not hold that much; take it back in parts", super::usage_record::RETURNED_TRACKS_MAX)]
+    TooManyToReturn,
+    /// Only what is set and freed can be set.
+    #[error("feature `{0}` is consumable, its usage adds up; send `quantity`, or make it `consumable = false`")]
+    NotSettable(FeatureId),
+    /// What is set and freed cannot be set aside.
+    #[error("feature `{0}` is set and freed; only what is spent can be held")]
+    NotHoldable(FeatureId),
+    /// What is set and freed is limited by what is granted.
+    #[error("feature `{0}` is set and freed: what its plans include is its limit")]
+    NotLimitable(FeatureId),
+    /// No such hold.
+    #[error("there is no hold {0}, or it has ended")]
+    UnknownHold(HoldId),
+    /// The hold is for something else.
+    #[error("hold {hold} is for feature `{feature}`{}", entity_words(.entity))]
+    HoldOfOther {
+        /// The hold.
+        hold: HoldId,
+        /// What it is for.
+        feature: FeatureId,
+        /// For whom.
+        entity: String,
+    },
+    /// A return cannot be paid by a hold.
+    #[error("usage that is taken back is not paid by a hold; leave `hold` out")]
+    HoldOfReturn,
+    /// Too many spend limits.
+    #[error("a customer has at most {} spend limits", super::limit::LIMITS_MAX)]
+    TooManyLimits,
+    /// No such limit.
+    #[error("there is no spend limit `{0}`")]
+    UnknownLimit(String),
     /// Debt is not allowed there.
     #[error("debt is not allowed on `{0}`: no wallet or plan item of this customer permits it")]
     DebtNotAllowed(FeatureId),
@@ -443,6 +492,9 @@ pub enum Rejection {
     /// The catalogue's card has no price for the usage.
     #[error("{0}")]
     Cost(#[from] super::catalog::CostError),
+    /// Usage could not be counted against a limit.
+    #[error("{0}")]
+    Limit(#[from] super::limit::LimitError),
     /// A period left the calendar.
     #[error("{0}")]
     Calendar(#[from] super::period::OutOfCalendar),
@@ -461,4 +513,8 @@ pub enum Rejection {
     /// The database refused what was decided: a constraint that decisions should have kept. Nothing was written.
     #[error("refused by constraint {0}")]
     Constraint(String),
+}
+
+fn entity_words(entity: &str) -> String {
+    if entity.is_empty() { String::new() } else { format!(" of entity `{entity}`") }
 }

@@ -151,6 +151,12 @@ macro_rules! amount {
                 self.0 == 0
             }
 
+            /// The same for serde, which asks with a reference.
+            #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+            pub const fn is_zero_ref(&self) -> bool {
+                self.0 == 0
+            }
+
             /// Reads text that must not be negative.
             pub fn parse_non_negative(text: &str) -> Result<Self, AmountError> {
                 let amount: Self = text.parse()?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{FeatureId, PlanId, RevenuePolicy};
+use super::catalog::{FeatureId, PlanId, RevenuePolicy, UnitPrice};
 use super::credits::Credits;
 use super::ids::{AttachmentId, GrantId, PaymentId, WalletId};
 use super::money::Money;
@@ -202,6 +202,8 @@ pub enum Blocked {
     Frozen,
     /// Its wallet is closed.
     WalletClosed,
+    /// Its wallet owes as much.
+    Debt,
 }
 
 impl Grant {
@@ -270,6 +272,25 @@ pub struct Debt {
     pub feature: FeatureId,
     /// Credits still owed.
     pub outstanding: Credits,
-    /// Invoiced in money rather than repaid by the next grants?
-    pub invoiced: bool,
+    /// How it came to be.
+    pub cause: DebtCause,
+}
+
+/// How a debt came to be (rule 21).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DebtCause {
+    /// A reversal found the credits spent; the next grants repay it.
+    ClawBack,
+    /// Usage beyond the balance, where that is allowed.
+    Usage {
+        /// What a credit of it costs, for later invoicing; without a price the next grants repay it.
+        price: Option<UnitPrice>,
+    },
+}
+
+impl Debt {
+    /// Is it invoiced in money rather than repaid by the next grants?
+    pub const fn invoiced(&self) -> bool {
+        matches!(self.cause, DebtCause::Usage { price: Some(_) })
+    }
 }

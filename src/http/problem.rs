@@ -187,7 +187,23 @@ impl From<Rejection> for Problem {
             Rejection::EndsBeforeStart => bad("bad_request").about("expires_at"),
             Rejection::Amount(_) => bad("bad_request").about("quantity"),
             Rejection::Cost(_) => bad("bad_properties").about("properties"),
-            Rejection::Calendar(_) | Rejection::TooManyItems(_) => bad("bad_request"),
+            Rejection::SpendLimit { name, most, used, .. } => {
+                Self::new(StatusCode::PAYMENT_REQUIRED, "spend_limit", detail)
+                    .with("limit", name)
+                    .with("most", most.to_string())
+                    .with("used", used.to_string())
+            }
+            Rejection::NothingToReturn { .. } | Rejection::TooManyToReturn => {
+                bad("nothing_to_return").about("quantity")
+            }
+            Rejection::NotSettable(_) => bad("not_settable").about("set"),
+            Rejection::NotHoldable(_) => bad("not_holdable").about("hold"),
+            Rejection::NotLimitable(_) => bad("not_limitable").about("feature"),
+            Rejection::UnknownHold(_) => Self::new(StatusCode::NOT_FOUND, "unknown_hold", detail).about("hold"),
+            Rejection::HoldOfOther { .. } | Rejection::HoldOfReturn => conflict("hold_of_other").about("hold"),
+            Rejection::TooManyLimits => conflict("too_many_limits"),
+            Rejection::UnknownLimit(_) => Self::new(StatusCode::NOT_FOUND, "unknown_limit", detail),
+            Rejection::Limit(_) | Rejection::Calendar(_) | Rejection::TooManyItems(_) => bad("bad_request"),
             Rejection::Erased => Self::unknown_customer(),
             Rejection::NoTotal(_) | Rejection::TooManyViews | Rejection::Constraint(_) => bad("refused"),
         }

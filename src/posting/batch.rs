@@ -7,11 +7,12 @@ use sqlx::{Connection, PgConnection};
 
 use super::{CatalogCache, FreshIds, PostError};
 use crate::domain::account::{AccountLife, AccountState, Changes};
-use crate::domain::catalog::CatalogVersion;
+use crate::domain::catalog::{CatalogVersion, Feature};
 use crate::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejection};
 use crate::domain::decide::{Context, decide};
 use crate::domain::ids::AccountId;
 use crate::store::StoreError;
+use crate::store::usage_rows::{self, AskedReturn};
 use crate::store::ledger::{self, AppliedKey, Asked, Situation};
 
 /// A command with its key and whom it is for.
@@ -143,6 +144,7 @@ impl Group {
             let complete: Vec<AccountId> = complete.into_iter().collect();
             ledger::read_all(connection, &mut states, &complete, &asked_by(orders)).await?;
         }
+        read_for_usage(connection, &mut states, &catalog, orders, now).await?;
         Ok(Self { states, changes: BTreeMap::new(), situation, catalog, now, fresh: BTreeSet::new() })
     }
 
@@ -186,6 +188,34 @@ impl Group {
     }
 }
 
+/// What returns and limits look back at: tracks that may be taken back, and what was used in a running window.
+async fn read_for_usage(
+    connection: &mut PgConnection,
+    states: &mut BTreeMap<AccountId, AccountState>,
+    catalog: &CatalogVersion,
+    orders: &[Order],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut returns = Vec::new();
+    let mut limits = Vec::new();
+    for order in orders {
+        if let Command::Track(track) = &order.command
+            && track.quantity.is_negative()
+        {
+            let (feature, entity) = (track.feature.clone(), track.entity.clone());
+            returns.push(AskedReturn { account: order.account, feature, entity, quantity: track.quantity.negated() });
+        }
+        if let Command::SetLimit(limit) = &order.command {
+            let kind = catalog.catalog.features.get(&limit.feature);
+            limits.push((order.account, limit, matches!(kind, Some(Feature::CreditSystem { .. }))));
+        }
+    }
+    if !returns.is_empty() {
+        usage_rows::read_returnable(connection, states, &returns).await?;
+    }
+    usage_rows::read_used(connection, states, &limits, now).await
+}
+
 fn asked_by(orders: &[Order]) -> Asked {
     let mut asked = Asked::default();
     for order in orders {
@@ -202,6 +232,11 @@ fn asked_by(orders: &[Order]) -> Asked {
             }
             Command::Open
             | Command::Track(_)
+            | Command::Hold(_)
+            | Command::ExtendHold(_)
+            | Command::ReleaseHold(_)
+            | Command::SetLimit(_)
+            | Command::DropLimit(_)
             | Command::Grant(_)
             | Command::SubscriptionSeen(_)
             | Command::RenewalLost(_)

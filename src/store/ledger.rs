@@ -15,12 +15,13 @@ use super::ledger_rows::{
     AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, ShareRow, WalletRow, grant, grant_columns, head,
 };
 pub use super::ledger_write::{AppliedKey, STATEMENTS as WRITE_STATEMENTS, write};
-use super::{reversals, rows};
+use super::usage_rows::extras;
+use super::{reversals, rows, usage_rows};
 use crate::domain::account::AccountState;
 use crate::domain::catalog::FeatureId;
 use crate::domain::command::{IdempotencyKey, Outcome};
 use crate::domain::credits::Credits;
-use crate::domain::grant::Debt;
+use crate::domain::grant::{Debt, DebtCause};
 use crate::domain::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
 
 macro_rules! situation {
@@ -33,7 +34,8 @@ macro_rules! situation {
         JOIN idempotency k ON k.account_id = asked.account_id AND k.operation = asked.operation
             AND k.key_hash = asked.key_hash),
     (SELECT jsonb_agg(jsonb_build_object('account', d.account_id, 'debt', d.debt_id, 'wallet', d.wallet_id,
-            'feature', d.feature, 'outstanding', d.outstanding::text, 'invoiced', d.unit_price_minor IS NOT NULL))
+            'feature', d.feature, 'outstanding', d.outstanding::text, 'cause', d.cause, 'currency', d.currency,
+            'unit_price', trim_scale(d.unit_price_minor)::text))
         FROM debts d WHERE d.account_id = ANY($1) AND d.outstanding > 0)"
     };
 }
@@ -58,10 +60,12 @@ const READ_STATE: &str = concat!(
     NULL::boolean, NULL::numeric, NULL::numeric, NULL::numeric, NULL::boolean, NULL::timestamptz, NULL::timestamptz,
     NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz,",
     situation!(),
+    ",\n    ",
+    extras!(),
     "\nFROM instance i CROSS JOIN catalog_head h\nUNION ALL\n",
     "SELECT ",
     grant_columns!(),
-    ", NULL, NULL, NULL, NULL",
+    ", NULL, NULL, NULL, NULL, NULL",
     from_open_grants!()
 );
 
@@ -72,15 +76,17 @@ const READ_UNLOCKED: &str = concat!(
     NULL::boolean, NULL::numeric, NULL::numeric, NULL::numeric, NULL::boolean, NULL::timestamptz, NULL::timestamptz,
     NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz,",
     situation!(),
+    ",\n    ",
+    extras!(),
     ", NULL::text, NULL::bigint, NULL::bytea, NULL::timestamptz, NULL::timestamptz",
     "\nFROM instance i CROSS JOIN catalog_head h\nUNION ALL\n",
     "SELECT account_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, state, entry_seq, chain_head, last_entry_at, next_due_at
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, state, entry_seq, chain_head, last_entry_at, next_due_at
 FROM accounts WHERE account_id = ANY($1)",
     "\nUNION ALL\n",
     "SELECT ",
     grant_columns!(),
-    ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+    ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
     from_open_grants!()
 );
 
@@ -157,7 +163,9 @@ struct DebtJson {
     wallet: Uuid,
     feature: FeatureId,
     outstanding: Credits,
-    invoiced: bool,
+    cause: String,
+    currency: Option<String>,
+    unit_price: Option<String>,
 }
 
 /// Locks the accounts, in id order, and reads their heads. Accounts that do not exist are absent.
@@ -225,11 +233,14 @@ fn into_states(rows: &[PgRow], states: &mut BTreeMap<AccountId, AccountState>) -
             let used = keys.map(|json| json.0).unwrap_or_default().into_iter().map(used_key);
             let used = used.collect::<Result<_, StoreError>>()?;
             let catalog_version = row.try_get(SITUATION_COLUMN + 1)?;
-            for (account, debt) in debts.map(|json| json.0).unwrap_or_default().into_iter().map(debt) {
+            for row in debts.map(|json| json.0).unwrap_or_default() {
+                let (account, debt) = debt(row)?;
                 if let Some(state) = states.get_mut(&account) {
                     state.debts.push(debt);
                 }
             }
+            let extras: Option<Json<Vec<usage_rows::ExtrasJson>>> = row.try_get(SITUATION_COLUMN + 4)?;
+            usage_rows::into_states(extras.map(|json| json.0).unwrap_or_default(), states);
             situation = Some(Situation { now: now.to_jiff(), catalog_version, used });
         } else if row.try_get::<Option<Uuid>, _>(1)?.is_some() {
             let (account, grant) = grant(row)?;
@@ -252,15 +263,20 @@ fn used_key(row: KeyJson) -> Result<((AccountId, IdempotencyName), UsedKey), Sto
     Ok(((AccountId::from_uuid(row.account), name), used))
 }
 
-fn debt(row: DebtJson) -> (AccountId, Debt) {
+fn debt(row: DebtJson) -> Result<(AccountId, Debt), StoreError> {
+    let price = row.unit_price.zip(row.currency).map(|(minor, currency)| usage_rows::unit_price(&minor, currency));
+    let cause = match row.cause.as_str() {
+        "usage" => DebtCause::Usage { price: price.transpose()? },
+        _ => DebtCause::ClawBack,
+    };
     let debt = Debt {
         id: DebtId::from_uuid(row.debt),
         wallet: WalletId::from_uuid(row.wallet),
         feature: row.feature,
         outstanding: row.outstanding,
-        invoiced: row.invoiced,
+        cause,
     };
-    (AccountId::from_uuid(row.account), debt)
+    Ok((AccountId::from_uuid(row.account), debt))
 }
 
 /// What the commands of a batch name, so that what was done for it before is read.

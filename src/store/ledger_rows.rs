@@ -29,7 +29,7 @@ pub(super) use grant_columns;
 /// Column of the first fact of the situation, behind those of a grant.
 pub(super) const SITUATION_COLUMN: usize = 20;
 /// Column of the first fact of an account's head, behind those of the situation.
-pub(super) const HEAD_COLUMN: usize = SITUATION_COLUMN + 4;
+pub(super) const HEAD_COLUMN: usize = SITUATION_COLUMN + 5;
 
 /// An account as its head tells, its id in one column and the rest from another on. Read by place, not by name: these
 /// rows come with every request.
@@ -40,24 +40,12 @@ pub(super) fn head(columns: &PgRow, id: usize, rest: usize) -> Result<AccountSta
     let head: Option<[u8; 32]> = columns.try_get::<&[u8], _>(rest + 2)?.try_into().ok();
     let next_due_at: Option<jiff_sqlx::Timestamp> = columns.try_get(rest + 4)?;
     Ok(AccountState {
-        id: AccountId::from_uuid(account_id),
         life: word(AccountLife::from_word(state), "accounts", "state", &row)?,
         seq: columns.try_get(rest + 1)?,
         head: ChainHead(word(head, "accounts", "chain_head", &row)?),
         last_entry_at: columns.try_get::<jiff_sqlx::Timestamp, _>(rest + 3)?.to_jiff(),
         next_due_at: next_due_at.map(jiff_sqlx::Timestamp::to_jiff),
-        grants: Vec::new(),
-        debts: Vec::new(),
-        wallets: Vec::new(),
-        attachments: Vec::new(),
-        bought: std::collections::BTreeMap::new(),
-        renewed: std::collections::BTreeMap::new(),
-        given: std::collections::BTreeMap::new(),
-        bases: std::collections::BTreeMap::new(),
-        backs: std::collections::BTreeMap::new(),
-        closed: std::collections::BTreeSet::new(),
-        shares: Vec::new(),
-        complete: false,
+        ..AccountState::empty(AccountId::from_uuid(account_id))
     })
 }
 

@@ -9,46 +9,15 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::rows::{numeric, numeric_quantity, time};
-use super::{StoreError, reversals};
+use super::ledger_usual::write_usual;
+use super::rows::{numeric, time};
+use super::{StoreError, reversals, usage_rows};
 use crate::domain::account::{AccountState, Changes, GrantMade};
 use crate::domain::attachment::Attachment;
 use crate::domain::command::{IdempotencyKey, Outcome};
 use crate::domain::credits::Credits;
-use crate::domain::entry::{ChainHead, Entry};
 use crate::domain::grant::Grant;
 use crate::domain::ids::AccountId;
-
-/// What nearly every batch writes, in one statement: entries, grants, heads, keys. Only open grants are read under the
-/// lock, so only open ones change; saying so keeps the update off the closed ones, of which an old account has many.
-const WRITE_USUAL: &str = "-- write_usual
-WITH new_entries AS (
-    INSERT INTO entries (account_id, seq, at, event_at, kind, grant_id, wallet_id, debt_id, hold_id, feature, amount, command,
-        used_feature, quantity, shortfall, source, hash)
-    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::uuid[],
-        $7::uuid[], $8::uuid[], $9::uuid[], $10::text[], $11::numeric[], $12::bigint[], $13::text[], $14::numeric[],
-        $15::numeric[], $16::text[], $17::bytea[])
-), changed_grants AS (
-    UPDATE grants g SET remaining = n.remaining, held = n.held, is_open = g.unlimited OR n.remaining > 0,
-        grace_ends_at = n.grace_ends_at
-    FROM unnest($18::uuid[], $19::uuid[], $20::numeric[], $21::numeric[], $22::timestamptz[])
-        AS n (account_id, grant_id, remaining, held, grace_ends_at)
-    WHERE g.account_id = n.account_id AND g.grant_id = n.grant_id AND g.account_id = ANY($18) AND g.is_open
-    RETURNING 1
-), changed_accounts AS (
-    UPDATE accounts a SET entry_seq = n.entry_seq, chain_head = n.chain_head, last_entry_at = n.last_entry_at,
-        next_due_at = n.next_due_at, state = n.state
-    FROM unnest($23::uuid[], $24::bigint[], $25::bytea[], $26::timestamptz[], $27::timestamptz[], $28::text[])
-        AS n (account_id, entry_seq, chain_head, last_entry_at, next_due_at, state)
-    WHERE a.account_id = n.account_id AND a.account_id = ANY($23)
-    RETURNING 1
-), new_keys AS (
-    INSERT INTO idempotency (account_id, operation, key_hash, slot, request_hash, outcome)
-    SELECT account_id, operation, key_hash, $34, request_hash, outcome
-    FROM unnest($29::uuid[], $30::text[], $31::bytea[], $32::bytea[], $33::jsonb[])
-        AS n (account_id, operation, key_hash, request_hash, outcome)
-)
-SELECT (SELECT count(*) FROM changed_grants), (SELECT count(*) FROM changed_accounts)";
 
 const INSERT_WALLETS: &str = "-- insert_wallets
 INSERT INTO wallets (account_id, wallet_id, wallet_key, name, feature, is_default, priority, state, default_expiry_days,
@@ -123,8 +92,7 @@ DELETE FROM account_work w USING unnest($1::smallint[], $2::uuid[]) AS n (bucket
 WHERE w.bucket = n.bucket AND w.account_id = n.account_id";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 11] = [
-    WRITE_USUAL,
+pub const STATEMENTS: [&str; 10] = [
     INSERT_WALLETS,
     INSERT_WALLET_IDS,
     INSERT_GRANTS,
@@ -136,9 +104,6 @@ pub const STATEMENTS: [&str; 11] = [
     UPSERT_WORK,
     DELETE_WORK,
 ];
-
-/// Seconds of a day; a key's slot is its day modulo 10.
-const DAY_SECONDS: i64 = 86_400;
 
 /// A key applied in this batch, with what it did.
 #[derive(Clone, Debug)]
@@ -154,11 +119,6 @@ pub struct AppliedKey<'a> {
 /// Bucket of an account in the work queue and the outbox: the last 4 bits of its id.
 pub(crate) fn bucket(account: AccountId) -> i16 {
     i16::from(account.as_uuid().as_bytes()[15] & 0x0f)
-}
-
-/// Slot of the idempotency ring for a time.
-pub(crate) fn slot(now: Timestamp) -> i16 {
-    i16::try_from(now.as_second().div_euclid(DAY_SECONDS).rem_euclid(10)).unwrap_or(0)
 }
 
 /// Writes what a batch changed: at most one statement per table.
@@ -178,111 +138,7 @@ pub async fn write(
     update_rare(connection, states, changes).await
 }
 
-async fn write_usual(
-    connection: &mut PgConnection,
-    states: &BTreeMap<AccountId, AccountState>,
-    changes: &BTreeMap<AccountId, Changes>,
-    keys: &[AppliedKey<'_>],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let lines: Vec<Line<'_>> = lines(changes);
-    let grants = touched(states, changes);
-    let changed = changes.iter().filter(|(_, changes)| !changes.entries.is_empty() || changes.head_changed);
-    let heads: Vec<&AccountState> = changed.filter_map(|(account, _)| states.get(account)).collect();
-    if lines.is_empty() && grants.is_empty() && heads.is_empty() && keys.is_empty() {
-        return Ok(());
-    }
-    let query = sqlx::query_as::<_, (i64, i64)>(WRITE_USUAL);
-    let query = bind_keys(bind_heads(bind_grants(bind_lines(query, &lines), &grants), &heads), keys);
-    let (changed_grants, changed_accounts) = query.bind(slot(now)).fetch_one(connection).await?;
-    expect_rows(changed_grants, grants.len(), "grants")?;
-    expect_rows(changed_accounts, heads.len(), "accounts")
-}
-
-/// An entry of an account, and the chain's head after it.
-type Line<'a> = (&'a AccountId, &'a Entry, &'a ChainHead);
-type Usual<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, (i64, i64), sqlx::postgres::PgArguments>;
-
-fn lines(changes: &BTreeMap<AccountId, Changes>) -> Vec<Line<'_>> {
-    let mut lines = Vec::new();
-    for (account, changes) in changes {
-        lines.extend(changes.entries.iter().map(|(entry, head)| (account, entry, head)));
-    }
-    lines
-}
-
-/// Grants that were there before and changed.
-fn touched<'a>(
-    states: &'a BTreeMap<AccountId, AccountState>,
-    changes: &BTreeMap<AccountId, Changes>,
-) -> Vec<(AccountId, &'a Grant)> {
-    let mut touched = Vec::new();
-    for (account, changes) in changes {
-        let Some(state) = states.get(account) else { continue };
-        let made = |id| changes.grants.iter().any(|made| made.grant.id == id);
-        let changed = |grant: &&Grant| {
-            changes.touched_grants.contains(&grant.id) && !made(grant.id) && !state.closed.contains(&grant.id)
-        };
-        touched.extend(state.grants.iter().filter(changed).map(|grant| (*account, grant)));
-    }
-    touched
-}
-
-fn bind_lines<'q>(query: Usual<'q>, lines: &[Line<'_>]) -> Usual<'q> {
-    macro_rules! column {
-        ($entry:ident => $value:expr) => {
-            lines.iter().map(|(_, $entry, _)| $value).collect::<Vec<_>>()
-        };
-    }
-    query
-        .bind(lines.iter().map(|(account, _, _)| account.as_uuid()).collect::<Vec<Uuid>>())
-        .bind(column!(e => e.seq))
-        .bind(column!(e => time(e.at)))
-        .bind(column!(e => e.event_at.map(time)))
-        .bind(column!(e => e.kind.word()))
-        .bind(column!(e => e.grant.map(crate::domain::ids::GrantId::as_uuid)))
-        .bind(column!(e => e.wallet.map(crate::domain::ids::WalletId::as_uuid)))
-        .bind(column!(e => e.debt.map(crate::domain::ids::DebtId::as_uuid)))
-        .bind(column!(e => e.hold.map(crate::domain::ids::HoldId::as_uuid)))
-        .bind(column!(e => e.feature.as_str().to_owned()))
-        .bind(column!(e => numeric(e.amount)))
-        .bind(column!(e => e.command))
-        .bind(column!(e => e.used_feature.as_ref().map(|feature| feature.as_str().to_owned())))
-        .bind(column!(e => e.quantity.map(numeric_quantity)))
-        .bind(column!(e => e.shortfall.map(numeric)))
-        .bind(column!(e => e.source.word()))
-        .bind(lines.iter().map(|(_, _, head)| head.0.to_vec()).collect::<Vec<Vec<u8>>>())
-}
-
-fn bind_grants<'q>(query: Usual<'q>, grants: &[(AccountId, &Grant)]) -> Usual<'q> {
-    query
-        .bind(grants.iter().map(|(account, _)| account.as_uuid()).collect::<Vec<Uuid>>())
-        .bind(grants.iter().map(|(_, grant)| grant.id.as_uuid()).collect::<Vec<Uuid>>())
-        .bind(grants.iter().map(|(_, grant)| numeric(grant.remaining)).collect::<Vec<Decimal>>())
-        .bind(grants.iter().map(|(_, grant)| numeric(grant.held)).collect::<Vec<Decimal>>())
-        .bind(grants.iter().map(|(_, grant)| grant.grace_ends_at.map(time)).collect::<Vec<_>>())
-}
-
-fn bind_heads<'q>(query: Usual<'q>, heads: &[&AccountState]) -> Usual<'q> {
-    query
-        .bind(heads.iter().map(|state| state.id.as_uuid()).collect::<Vec<Uuid>>())
-        .bind(heads.iter().map(|state| state.seq).collect::<Vec<i64>>())
-        .bind(heads.iter().map(|state| state.head.0.to_vec()).collect::<Vec<Vec<u8>>>())
-        .bind(heads.iter().map(|state| time(state.last_entry_at)).collect::<Vec<_>>())
-        .bind(heads.iter().map(|state| state.next_due_at.map(time)).collect::<Vec<_>>())
-        .bind(heads.iter().map(|state| state.life.word()).collect::<Vec<&str>>())
-}
-
-fn bind_keys<'q>(query: Usual<'q>, keys: &[AppliedKey<'q>]) -> Usual<'q> {
-    query
-        .bind(keys.iter().map(|key| key.account.as_uuid()).collect::<Vec<Uuid>>())
-        .bind(keys.iter().map(|key| key.key.operation).collect::<Vec<&str>>())
-        .bind(keys.iter().map(|key| key.key.key.to_vec()).collect::<Vec<Vec<u8>>>())
-        .bind(keys.iter().map(|key| key.key.request.to_vec()).collect::<Vec<Vec<u8>>>())
-        .bind(keys.iter().map(|key| Json(key.outcome)).collect::<Vec<_>>())
-}
-
-fn expect_rows(found: i64, wanted: usize, table: &'static str) -> Result<(), StoreError> {
+pub(super) fn expect_rows(found: i64, wanted: usize, table: &'static str) -> Result<(), StoreError> {
     if usize::try_from(found) == Ok(wanted) { Ok(()) } else { Err(StoreError::LostLease(table)) }
 }
 
@@ -552,6 +408,7 @@ async fn update_rare(
             .await?;
     }
     reversals::write(connection, states, changes).await?;
+    usage_rows::write(connection, states, changes).await?;
     write_work(connection, states, changes).await
 }
 

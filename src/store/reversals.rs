@@ -7,14 +7,14 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{StoreError, usage_rows};
 use super::ledger_rows::{GrantRow, grant_columns};
 use super::rows::{credits, numeric, time, word};
 use crate::domain::account::{AccountState, Changes};
 use crate::domain::catalog::FeatureId;
 use crate::domain::command::Basis;
 use crate::domain::credits::Credits;
-use crate::domain::grant::{Debt, Grant};
+use crate::domain::grant::{Debt, DebtCause, Grant};
 use crate::domain::ids::{AccountId, DebtId, GrantId, PaymentId, WalletId};
 use crate::domain::money::Currency;
 use crate::domain::reversal::{BackAccount, BackDebt, BackLot, BackView, PaymentBack};
@@ -37,7 +37,7 @@ WHERE g.account_id = ANY($1) AND g.payment_id = ANY($2)
 ORDER BY g.starts_at, g.grant_id"
 );
 const READ_DEBTS: &str = "-- read_reversal_debts
-SELECT account_id, payment_id, debt_id, wallet_id, feature, outstanding, unit_price_minor IS NOT NULL
+SELECT account_id, payment_id, debt_id, wallet_id, feature, outstanding
 FROM debts WHERE account_id = ANY($1) AND payment_id = ANY($2) AND cause = 'claw_back'";
 const READ_REPAYMENTS: &str = "-- read_repayments
 SELECT account_id, debt_id, grant_id, -sum(amount) AS gave, max(seq) AS last
@@ -52,10 +52,12 @@ WHERE g.account_id = ANY($1) AND g.grant_id = ANY($2)"
 );
 
 const INSERT_DEBTS: &str = "-- insert_debts
-INSERT INTO debts (account_id, debt_id, wallet_id, feature, cause, payment_id, original, outstanding, created_at)
-SELECT account_id, debt_id, wallet_id, feature, 'claw_back', payment_id, outstanding, outstanding, $7
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::numeric[])
-    AS n (account_id, debt_id, wallet_id, feature, payment_id, outstanding)";
+INSERT INTO debts (account_id, debt_id, wallet_id, feature, cause, payment_id, original, outstanding, created_at,
+    unit_price_minor, currency)
+SELECT account_id, debt_id, wallet_id, feature, CASE WHEN payment_id IS NULL THEN 'usage' ELSE 'claw_back' END, payment_id,
+    outstanding, outstanding, $7, price * minor_per_major, currency
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::numeric[], $8::numeric[], $9::text[],
+    $10::numeric[]) AS n (account_id, debt_id, wallet_id, feature, payment_id, outstanding, price, currency, minor_per_major)";
 const UPSERT_VIEWS: &str = "-- upsert_reversals
 INSERT INTO reversals (account_id, payment_id, object_id, seen_at, document)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::jsonb[])
@@ -71,8 +73,10 @@ FROM unnest($1::uuid[], $2::uuid[], $3::boolean[]) AS n (account_id, grant_id, f
 WHERE g.account_id = n.account_id AND g.grant_id = n.grant_id AND g.account_id = ANY($1)";
 /// Grants that were closed when they were read; open ones are written with every batch.
 const UPDATE_CLOSED: &str = "-- reopen_grants
-UPDATE grants g SET remaining = n.remaining, held = n.held, is_open = g.unlimited OR n.remaining > 0
-FROM unnest($1::uuid[], $2::uuid[], $3::numeric[], $4::numeric[]) AS n (account_id, grant_id, remaining, held)
+UPDATE grants g SET remaining = n.remaining, held = n.held, is_open = g.unlimited OR n.remaining > 0,
+    grace_ends_at = n.grace_ends_at
+FROM unnest($1::uuid[], $2::uuid[], $3::numeric[], $4::numeric[], $5::timestamptz[])
+    AS n (account_id, grant_id, remaining, held, grace_ends_at)
 WHERE g.account_id = n.account_id AND g.grant_id = n.grant_id AND g.account_id = ANY($1)";
 
 /// Every statement of this file, for the test that prepares each.
@@ -178,7 +182,7 @@ async fn read_debts(
             wallet: WalletId::from_uuid(row.try_get(3)?),
             feature: word(FeatureId::new(&feature), "debts", "feature", &id.to_string())?,
             outstanding: credits(row.try_get(5)?, "debts", "outstanding")?,
-            invoiced: row.try_get(6)?,
+            cause: DebtCause::ClawBack,
         };
         debts.push(id);
         let (account, payment): (Uuid, Uuid) = (row.try_get(0)?, row.try_get(1)?);
@@ -212,10 +216,17 @@ async fn read_repayments(
             known.repaid.push((GrantId::from_uuid(grant), gave));
         }
     }
-    if payers.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<PayerRow> = sqlx::query_as(READ_PAYERS).bind(accounts).bind(payers).fetch_all(connection).await?;
+    if payers.is_empty() { Ok(()) } else { read_grants(connection, states, accounts, payers).await }
+}
+
+/// Reads grants by id, closed ones too.
+pub(super) async fn read_grants(
+    connection: &mut PgConnection,
+    states: &mut States,
+    accounts: &[Uuid],
+    grants: Vec<Uuid>,
+) -> Result<(), StoreError> {
+    let rows: Vec<PayerRow> = sqlx::query_as(READ_PAYERS).bind(accounts).bind(grants).fetch_all(connection).await?;
     for PayerRow(account, grant, is_open) in rows {
         add_grant(states, account, grant, is_open);
     }
@@ -272,7 +283,7 @@ pub(super) async fn insert_debts(
     changes: &BTreeMap<AccountId, Changes>,
     now: jiff::Timestamp,
 ) -> Result<(), StoreError> {
-    let made: Vec<(Uuid, &Debt, PaymentId, Credits)> = changes
+    let made: Vec<(Uuid, &Debt, Option<PaymentId>, Credits)> = changes
         .iter()
         .flat_map(|(account, changes)| changes.debts.iter().map(move |(debt, payment)| (account, debt, *payment)))
         .filter_map(|(account, debt, payment)| {
@@ -283,14 +294,18 @@ pub(super) async fn insert_debts(
     if made.is_empty() {
         return Ok(());
     }
+    let prices = made.iter().map(|(_, debt, ..)| usage_rows::price_columns(debt)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(INSERT_DEBTS)
         .bind(made.iter().map(|(account, ..)| *account).collect::<Vec<_>>())
         .bind(made.iter().map(|(_, debt, ..)| debt.id.as_uuid()).collect::<Vec<_>>())
         .bind(made.iter().map(|(_, debt, ..)| debt.wallet.as_uuid()).collect::<Vec<_>>())
         .bind(made.iter().map(|(_, debt, ..)| debt.feature.as_str()).collect::<Vec<_>>())
-        .bind(made.iter().map(|(_, _, payment, _)| payment.as_uuid()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, _, payment, _)| payment.map(PaymentId::as_uuid)).collect::<Vec<_>>())
         .bind(made.iter().map(|(_, _, _, outstanding)| numeric(*outstanding)).collect::<Vec<_>>())
         .bind(time(now))
+        .bind(prices.iter().map(|price| price.as_ref().map(|(amount, ..)| *amount)).collect::<Vec<_>>())
+        .bind(prices.iter().map(|price| price.as_ref().map(|(_, currency, _)| currency.as_str())).collect::<Vec<_>>())
+        .bind(prices.iter().map(|price| price.as_ref().map(|(.., factor)| *factor)).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     Ok(())
@@ -413,6 +428,7 @@ async fn write_closed(
         .bind(grants.iter().map(|(_, grant)| grant.id.as_uuid()).collect::<Vec<_>>())
         .bind(grants.iter().map(|(_, grant)| numeric(grant.remaining)).collect::<Vec<_>>())
         .bind(grants.iter().map(|(_, grant)| numeric(grant.held)).collect::<Vec<_>>())
+        .bind(grants.iter().map(|(_, grant)| grant.grace_ends_at.map(time)).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     Ok(())

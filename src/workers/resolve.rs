@@ -88,6 +88,18 @@ fn code_of(rejection: &Rejection) -> &'static str {
         | Rejection::EndsBeforeStart
         | Rejection::Amount(_)
         | Rejection::Cost(_)
+        | Rejection::SpendLimit { .. }
+        | Rejection::NothingToReturn { .. }
+        | Rejection::TooManyToReturn
+        | Rejection::NotSettable(_)
+        | Rejection::NotHoldable(_)
+        | Rejection::NotLimitable(_)
+        | Rejection::UnknownHold(_)
+        | Rejection::HoldOfOther { .. }
+        | Rejection::HoldOfReturn
+        | Rejection::TooManyLimits
+        | Rejection::UnknownLimit(_)
+        | Rejection::Limit(_)
         | Rejection::Calendar(_)
         | Rejection::TooManyItems(_)
         | Rejection::NoTotal(_)

@@ -14,7 +14,7 @@ use creditd::domain::command::{
 use creditd::domain::credits::{Credits, Quantity};
 use creditd::domain::decide::{Context, decide};
 use creditd::domain::entry::{ChainHead, EntryKind, Source};
-use creditd::domain::grant::{Category, Debt, Grant, GrantMoney};
+use creditd::domain::grant::{Category, Debt, DebtCause, Grant, GrantMoney};
 use creditd::domain::ids::{AccountId, DebtId, GrantId, PaymentId, WalletId};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -104,27 +104,7 @@ fn catalogue(items: Vec<Item>) -> CatalogVersion {
     }
 }
 
-pub(crate) fn new_account() -> AccountState {
-    AccountState {
-        id: AccountId::from_uuid(Uuid::from_u128(0xacc)),
-        life: AccountLife::New,
-        seq: 0,
-        head: ChainHead::EMPTY,
-        last_entry_at: time(START),
-        next_due_at: None,
-        grants: Vec::new(),
-        debts: Vec::new(),
-        wallets: Vec::new(),
-        attachments: Vec::new(),
-        bought: BTreeMap::new(),
-        renewed: BTreeMap::new(),
-        given: BTreeMap::new(),
-        complete: true,
-        bases: BTreeMap::new(),
-        backs: BTreeMap::new(),
-        closed: std::collections::BTreeSet::new(),
-        shares: Vec::new(),
-    }
+pub(crate) fn new_account() -> AccountState { last_entry_at: time(START), complete: true, ..AccountState::empty(AccountId::from_uuid(Uuid::from_u128(0xacc))) }
 }
 
 /// One account with a clock of its own.
@@ -438,7 +418,7 @@ proptest! {
             wallet: wallet(1),
             feature: feature("credits"),
             outstanding: Credits::whole(owed),
-            invoiced: false,
+            cause: DebtCause::ClawBack,
         }];
         let holdings = Holdings { grants: &grants, debts: &debts, entity: "", now };
         let pools = [Pool { feature: feature("credits"), rate: "1".parse().unwrap(), own: true }];
@@ -496,7 +476,7 @@ fn a_grant_repays_its_wallets_debt_first() {
     let wallet = world.state.wallets[0].id;
     let debt = DebtId::from_uuid(Uuid::from_u128(99));
     let outstanding = credits("4");
-    world.state.debts.push(Debt { id: debt, wallet, feature: feature("credits"), outstanding, invoiced: false });
+    world.state.debts.push(Debt { id: debt, wallet, feature: feature("credits"), outstanding, cause: DebtCause::ClawBack });
     world.applied(&Command::Grant(given("credits", "3")));
     assert_eq!((world.state.debts[0].outstanding, world.available("credits")), (credits("1"), Credits::ZERO));
     world.applied(&Command::Grant(given("credits", "3")));

@@ -93,26 +93,7 @@ impl World {
             terms: catalog.plans.iter().map(|(id, plan)| ((id.clone(), 1), plan.clone())).collect(),
             catalog,
         };
-        let state = AccountState {
-            id: AccountId::from_uuid(Uuid::from_u128(0xacc)),
-            life: AccountLife::New,
-            seq: 0,
-            head: ChainHead::EMPTY,
-            last_entry_at: day("01-01"),
-            next_due_at: None,
-            grants: Vec::new(),
-            debts: Vec::new(),
-            wallets: Vec::new(),
-            attachments: Vec::new(),
-            bought: BTreeMap::new(),
-            renewed: BTreeMap::new(),
-            given: BTreeMap::new(),
-            complete: true,
-            bases: BTreeMap::new(),
-            backs: BTreeMap::new(),
-            closed: std::collections::BTreeSet::new(),
-            shares: Vec::new(),
-        };
+        let state = AccountState { last_entry_at: day("01-01"), complete: true, ..AccountState::empty(AccountId::from_uuid(Uuid::from_u128(0xacc))) };
         let mut world = Self { state, changes: Changes::default(), catalog, ids: Counting(0), now: day("01-01") };
         let _: Decision = world.post(&Command::Open);
         world

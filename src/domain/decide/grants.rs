@@ -200,7 +200,7 @@ impl Draft<'_> {
             .state
             .debts
             .iter()
-            .filter(|debt| debt.wallet == wallet && !debt.invoiced && debt.outstanding.is_positive())
+            .filter(|debt| debt.wallet == wallet && !debt.invoiced() && debt.outstanding.is_positive())
             .map(|debt| (debt.id, debt.outstanding))
             .collect();
         for (debt, outstanding) in owed {

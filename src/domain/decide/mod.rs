@@ -9,11 +9,17 @@
 mod changes;
 mod grace;
 mod grants;
+mod holds;
+mod levels;
+mod limits;
 mod plans;
+mod returns;
 mod reversals;
 mod subscriptions;
 mod time;
 mod track;
+
+pub(super) use limits::room;
 
 use std::collections::BTreeSet;
 
@@ -28,6 +34,10 @@ use super::ids::{PaymentId, WalletId};
 
 /// Days a priced recurring grant stays spendable while its successor is awaited: 72 hours (rule 14).
 pub const RENEWAL_GRACE_HOURS: i64 = 72;
+
+/// Hours that an expired grant lives again for credits that came back to it, where its feature says `returned = "revive"`:
+/// 30 days.
+pub const REVIVED_HOURS: i64 = 720;
 
 /// What a decision knows besides the account.
 #[derive(Clone, Copy, Debug)]
@@ -63,11 +73,17 @@ pub fn decide(
         return Err(Rejection::Erased);
     }
     let mut draft = Draft::new(state, context, ids);
+    draft.release_over_holds()?;
     draft.book_what_time_made_due()?;
     draft.first = None;
     let decision = match command {
         Command::Open => draft.open(),
         Command::Track(track) => draft.track(track),
+        Command::Hold(hold) => draft.place_hold(hold),
+        Command::ExtendHold(extend) => draft.extend_hold(extend),
+        Command::ReleaseHold(hold) => draft.release_hold(*hold),
+        Command::SetLimit(limit) => draft.set_limit(limit),
+        Command::DropLimit(name) => draft.drop_limit(name),
         Command::Grant(grant) => draft.new_grant(grant),
         Command::Purchase(purchase) => draft.purchase(purchase),
         Command::PlanPaid(paid) => draft.plan_paid(paid),
@@ -90,6 +106,7 @@ pub fn decide(
 /// The state as it stands at a time, with everything due booked in memory and nothing written (rule 25).
 pub fn at_time(state: &AccountState, context: Context<'_>, ids: &mut dyn IdSource) -> Result<AccountState, Rejection> {
     let mut draft = Draft::new(state, context, ids);
+    draft.release_over_holds()?;
     draft.book_what_time_made_due()?;
     Ok(draft.state)
 }
@@ -129,7 +146,7 @@ impl<'a> Draft<'a> {
             grant: line.grant,
             wallet: line.wallet,
             debt: line.debt,
-            hold: None,
+            hold: line.hold,
             feature: line.feature,
             amount: line.amount,
             command: *self.first.get_or_insert(seq),

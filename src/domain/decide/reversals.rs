@@ -6,7 +6,7 @@ use super::super::account::{Line, Note};
 use super::super::command::{Decision, Outcome, Rejection};
 use super::super::credits::Credits;
 use super::super::entry::{EntryKind, Source};
-use super::super::grant::{Debt, Grant, Origin};
+use super::super::grant::{Debt, DebtCause, Grant, Origin};
 use super::super::ids::{DebtId, GrantId, PaymentId, WalletId};
 use super::super::reversal::{Aim, BackAccount, BackDebt, BackLot, Learned, MoneyBack, VIEWS_MAX};
 use super::Draft;
@@ -153,9 +153,9 @@ impl Draft<'_> {
         let known = self.state.backs.get(&payment).and_then(|back| back.debts.get(&wallet)).map(|debt| debt.id);
         let id = known.unwrap_or_else(|| DebtId::from_uuid(self.ids.fresh()));
         if known.is_none() {
-            let debt = Debt { id, wallet, feature: sum.feature.clone(), outstanding: Credits::ZERO, invoiced: false };
+            let debt = Debt { id, wallet, feature: sum.feature.clone(), outstanding: Credits::ZERO, cause: DebtCause::ClawBack };
             self.state.debts.push(debt.clone());
-            self.changes.debts.push((debt, payment));
+            self.changes.debts.push((debt, Some(payment)));
             let back = self.state.backs.entry(payment).or_default();
             back.debts.insert(wallet, BackDebt { id, repaid: Vec::new() });
         }
@@ -228,6 +228,7 @@ impl Owed {
             grant: None,
             wallet: Some(wallet),
             debt: Some(debt),
+            hold: None,
             feature: self.feature.clone(),
             amount,
             event_at: None,

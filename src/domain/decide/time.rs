@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::super::account::Line;
 use super::super::command::{Decision, Outcome, Rejection};
 use super::super::entry::{EntryKind, Source};
+use super::super::hold::HoldState;
 use super::super::ids::AttachmentId;
 use super::super::period;
 use super::Draft;
@@ -80,6 +81,16 @@ impl Draft<'_> {
         self.expire_ended_grants()
     }
 
+    /// Has the account looked at no later than when the first of its grants ends, after one was given a later end.
+    pub(super) fn wake_for_ends(&mut self) -> Result<(), Rejection> {
+        let end = self.state.earliest_end_after(self.context.now);
+        if end.is_some() && earlier(self.state.next_due_at, end) != self.state.next_due_at {
+            self.state.next_due_at = earlier(self.state.next_due_at, end);
+            self.changes.head_changed = true;
+        }
+        Ok(())
+    }
+
     /// When this account has to be looked at next.
     pub(super) fn reckon_next_due(&mut self) -> Result<(), Rejection> {
         if !self.state.complete {
@@ -101,6 +112,9 @@ impl Draft<'_> {
             }
         }
         // A grant whose free part is gone but whose held part is not stays behind `now`: the hold's own time wakes it.
+        for hold in self.state.holds.iter().filter(|hold| hold.state == HoldState::Open) {
+            due = earlier(due, Some(hold.expires_at));
+        }
         if due != self.state.next_due_at {
             self.state.next_due_at = due;
             self.changes.head_changed = true;

@@ -10,16 +10,18 @@ use super::super::{App, read};
 use crate::domain::catalog::FeatureId;
 use crate::domain::check::{self, CheckAnswer, Lot, Question, Reason};
 use crate::domain::credits::{Credits, Quantity};
+use crate::domain::usage::Usage;
 
 /// Answers a check.
 pub async fn check(State(app): State<App>, JsonBody(mut body): JsonBody) -> Result<Json<Checked>, Problem> {
     let customer = body.required("customer", read::external_id)?;
+    let explain = body.optional("explain", read::boolean)?.unwrap_or_default();
     let question = Question {
+        explain,
         feature: body.required("feature", read::feature)?,
         entity: body.optional("entity", read::external_id)?.unwrap_or_default(),
-        quantity: body.optional("quantity", read::quantity)?.unwrap_or_else(|| Quantity::whole(1)),
+        usage: Usage::of(body.optional("quantity", read::quantity)?.unwrap_or_else(|| Quantity::whole(1))),
     };
-    let explain = body.optional("explain", read::boolean)?.unwrap_or_default();
     body.done()?;
     let (_, reading) = app.reading(&customer, false).await?;
     let answer = check::check(&reading.state, &reading.catalog, &question, reading.now)?;
@@ -42,7 +44,7 @@ pub struct Checked {
 }
 
 fn render(answer: CheckAnswer, explain: bool) -> Checked {
-    let CheckAnswer { allowed, reason, feature, pool, required, available, held, unlimited, lots } = answer;
+    let CheckAnswer { allowed, reason, feature, pool, required, available, held, unlimited, lots, .. } = answer;
     let lots = explain.then_some(lots);
     Checked { allowed, available, feature, held, lots, pool, reason, required, unlimited }
 }

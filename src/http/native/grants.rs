@@ -60,6 +60,8 @@ pub async fn give(
         Outcome::Granted { grants } => grants.first().copied(),
         Outcome::Opened
         | Outcome::Tracked { .. }
+        | Outcome::Held(_)
+        | Outcome::Limited { .. }
         | Outcome::PlanPaid { .. }
         | Outcome::PlanChanged { .. }
         | Outcome::Followed { .. }

@@ -82,12 +82,14 @@ async fn read_usage(app: &App, mut body: Fields) -> Result<Usage, Problem> {
         key: body.required("key", read::external_id)?,
         customer: body.required("customer", read::external_id)?,
         track: Track {
-            feature: body.required("feature", read::feature)?,
             entity: body.optional("entity", read::external_id)?.unwrap_or_default(),
-            quantity: body.optional("quantity", used)?.unwrap_or_else(|| Quantity::whole(1)),
             when_short: body.optional("when_short", when_short)?.unwrap_or_default(),
             at: body.optional("at", read::time)?,
             metadata: body.optional("metadata", read::metadata)?.unwrap_or_default(),
+            ..Track::of(
+                body.required("feature", read::feature)?,
+                body.optional("quantity", used)?.unwrap_or_else(|| Quantity::whole(1)),
+            )
         },
     };
     if let Some(at) = usage.track.at {
@@ -152,10 +154,12 @@ pub struct Tracked {
 
 fn render(status: &'static str, key: String, outcome: Outcome) -> Result<Tracked, Problem> {
     match outcome {
-        Outcome::Tracked { cost, drawn, shortfall, available, unlimited, pool, draws } => {
+        Outcome::Tracked { cost, drawn, shortfall, available, unlimited, pool, draws, owed: _, hold: _ } => {
             Ok(Tracked { available, cost, drawn, draws, key, pool, shortfall, status, unlimited })
         }
         Outcome::Opened
+        | Outcome::Held(_)
+        | Outcome::Limited { .. }
         | Outcome::Granted { .. }
         | Outcome::PlanPaid { .. }
         | Outcome::PlanChanged { .. }
