@@ -61,9 +61,10 @@ impl Burn {
         }
         // Cannot overflow: below 10^45 times 10^28 is below 10^73 < 2^255.
         let unpaid = self.unpaid.0.wrapping_mul(I256::from(quantity.nanos())).wrapping_div(whole);
-        i128::try_from(unpaid).map_err(|_| AmountError::TooLarge).and_then(Quantity::from_nanos).and_then(|unpaid| {
-            quantity.checked_sub(unpaid.max(Quantity::ZERO))
-        })
+        i128::try_from(unpaid)
+            .map_err(|_| AmountError::TooLarge)
+            .and_then(Quantity::from_nanos)
+            .and_then(|unpaid| quantity.checked_sub(unpaid.max(Quantity::ZERO)))
     }
 }
 

@@ -176,9 +176,10 @@ fn in_use(state: &AccountState, question: &Question, now: Timestamp) -> Result<C
     let balance = level(holdings, &state.levels, &question.feature)?;
     let required = units(question.usage.quantity)?;
     let shortfall = required.checked_sub(balance.available)?.max(Credits::ZERO);
-    let frozen = state.grants.iter().any(|grant| {
-        grant.feature == question.feature && grant.blocked(now) == Some(Blocked::Frozen)
-    });
+    let frozen = state
+        .grants
+        .iter()
+        .any(|grant| grant.feature == question.feature && grant.blocked(now) == Some(Blocked::Frozen));
     let reason = match (balance.unlimited, balance.granted, shortfall.is_positive()) {
         (true, _, _) => Reason::Unlimited,
         (false, _, true) | (false, false, _) if frozen => Reason::Frozen,
@@ -273,8 +274,8 @@ fn lots(holdings: Holdings<'_>, pools: &[Pool], draws: &[Draw]) -> Vec<Lot> {
     for pool in pools {
         let spendable: BTreeMap<GrantId, Credits> = spendable(holdings, &pool.feature).collect();
         let of_it = |grant: &&Grant| {
-            grant.feature == pool.feature && (holdings.entity.is_empty() || grant.entity.is_empty()
-                || grant.entity == holdings.entity)
+            grant.feature == pool.feature
+                && (holdings.entity.is_empty() || grant.entity.is_empty() || grant.entity == holdings.entity)
         };
         let mut grants: Vec<&Grant> = holdings.grants.iter().filter(of_it).collect();
         grants.sort_by(|left, right| left.burns_before(right, holdings.entity));

@@ -15,9 +15,7 @@ use super::grant::{Category, GrantMoney};
 use super::ids::{AttachmentId, GrantId, HoldId, PaymentId, WalletId};
 use super::limit::Window;
 use super::reversal::MoneyBack;
-pub use metering::{
-    DrawOutcome, ExtendHold, HOLD_SECONDS_MAX, HeldOutcome, PlaceHold, SetLimit, Track, WhenShort,
-};
+pub use metering::{DrawOutcome, ExtendHold, HOLD_SECONDS_MAX, HeldOutcome, PlaceHold, SetLimit, Track, WhenShort};
 
 use super::subscription::{RenewalLost, SubscribedPlan, SubscriptionSeen};
 
@@ -431,7 +429,10 @@ pub enum Rejection {
         found: Quantity,
     },
     /// Taking it back would go through more tracks than are read at once.
-    #[error("the newest {} tracks do not hold that much; take it back in parts", super::usage_record::RETURNED_TRACKS_MAX)]
+    #[error(
+        "the newest {} tracks do not hold that much; take it back in parts",
+        super::usage_record::RETURNED_TRACKS_MAX
+    )]
     TooManyToReturn,
     /// Only what is set and freed can be set.
     #[error("feature `{0}` is consumable, its usage adds up; send `quantity`, or make it `consumable = false`")]

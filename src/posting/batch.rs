@@ -12,8 +12,8 @@ use crate::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejecti
 use crate::domain::decide::{Context, decide};
 use crate::domain::ids::AccountId;
 use crate::store::StoreError;
-use crate::store::usage_rows::{self, AskedReturn};
 use crate::store::ledger::{self, AppliedKey, Asked, Situation};
+use crate::store::usage_rows::{self, AskedReturn};
 
 /// A command with its key and whom it is for.
 #[derive(Clone, Debug)]

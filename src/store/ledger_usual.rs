@@ -203,4 +203,3 @@ fn bind_keys<'q>(query: Usual<'q>, keys: &[AppliedKey<'q>]) -> Usual<'q> {
         .bind(keys.iter().map(|key| key.key.request.to_vec()).collect::<Vec<Vec<u8>>>())
         .bind(keys.iter().map(|key| Json(key.outcome)).collect::<Vec<_>>())
 }
-

@@ -30,8 +30,8 @@ pub mod payments;
 pub mod reports;
 pub mod retention;
 pub mod reversals;
-pub mod usage_rows;
 mod rows;
+pub mod usage_rows;
 pub mod verify;
 pub mod work;
 

@@ -7,9 +7,9 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
-use super::{StoreError, usage_rows};
 use super::ledger_rows::{GrantRow, grant_columns};
 use super::rows::{credits, numeric, time, word};
+use super::{StoreError, usage_rows};
 use crate::domain::account::{AccountState, Changes};
 use crate::domain::catalog::FeatureId;
 use crate::domain::command::Basis;

@@ -394,11 +394,7 @@ async fn write_returned(
     Ok(())
 }
 
-async fn write_holds(
-    connection: &mut PgConnection,
-    state: &AccountState,
-    changes: &Changes,
-) -> Result<(), StoreError> {
+async fn write_holds(connection: &mut PgConnection, state: &AccountState, changes: &Changes) -> Result<(), StoreError> {
     let holds: Vec<&Hold> = state.holds.iter().filter(|hold| changes.holds.contains(&hold.id)).collect();
     let account = vec![state.id.as_uuid(); holds.len()];
     let ids: Vec<Uuid> = holds.iter().map(|hold| hold.id.as_uuid()).collect();

@@ -38,6 +38,9 @@ INSERT INTO grants (account_id, grant_id, wallet_id, feature, category, priority
 VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000c1', '00000000-0000-7000-8000-0000000000b1', 'usd_credits', 'plan', 10, 10, 10, 1, true,
     '2026-01-01Z', '2026-02-01Z', '2026-02-04Z', '00000000-0000-7000-8000-0000000000f1', 'pack', '00000000-0000-7000-8000-0000000000a1', 'usd_credits', '2026-01-01Z',
     'usd', 1000, 0, 0, 1000, 'credits', '2026-01-01Z');
+INSERT INTO spend_limits VALUES ('00000000-0000-7000-8000-00000000000a', 'monthly', 'usd_credits', '', 'month', 10, '2026-01-01Z', 1);
+INSERT INTO levels VALUES ('00000000-0000-7000-8000-00000000000a', 'seats', '', 2);
+INSERT INTO usage_records (account_id, seq, at, feature, quantity) VALUES ('00000000-0000-7000-8000-00000000000a', 1, '2026-01-01Z', 'messages', 2);
 INSERT INTO holds VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d1', 'usd_credits', '', 'open', 1, 'reject', '2026-01-01Z', '2026-01-02Z', NULL);
 INSERT INTO hold_slices VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d1', '00000000-0000-7000-8000-0000000000c1', 1);
 INSERT INTO debts VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d2', '00000000-0000-7000-8000-0000000000b1', 'usd_credits', 'usage',
@@ -246,6 +249,26 @@ fn grants() -> Vec<Attempt> {
     ]
 }
 
+fn usage() -> Vec<Attempt> {
+    vec![
+        attempt("usage_records_pkey", "usage_records", json!({})),
+        attempt("usage_records_quantity_range", "usage_records", json!({ "quantity": TOO_MUCH })),
+        attempt("usage_records_returned_range", "usage_records", json!({ "returned": "3" })),
+        attempt("usage_records_paid_is_list", "usage_records", json!({ "paid": {} })),
+        attempt("usage_records_properties_is_object", "usage_records", json!({ "properties": [] })),
+        attempt("spend_limits_pkey", "spend_limits", json!({})),
+        attempt("spend_limits_account_fkey", "spend_limits", json!({ "account_id": NOWHERE })),
+        attempt("spend_limits_name_length", "spend_limits", json!({ "name": "" })),
+        attempt("spend_limits_window_known", "spend_limits", json!({ "time_window": "moon" })),
+        attempt("spend_limits_window_has_start", "spend_limits", json!({ "window_start": null })),
+        attempt("spend_limits_most_range", "spend_limits", json!({ "most": "-1" })),
+        attempt("spend_limits_used_range", "spend_limits", json!({ "used": "-1" })),
+        attempt("levels_pkey", "levels", json!({})),
+        attempt("levels_account_fkey", "levels", json!({ "account_id": NOWHERE })),
+        attempt("levels_used_range", "levels", json!({ "used": "-1" })),
+    ]
+}
+
 fn holds_and_debts() -> Vec<Attempt> {
     vec![
         attempt("holds_pkey", "holds", json!({})),
@@ -255,6 +278,8 @@ fn holds_and_debts() -> Vec<Attempt> {
         attempt("holds_when_more_known", "holds", json!({ "when_more": "panic" })),
         attempt("holds_ended_has_time", "holds", json!({ "state": "settled" })),
         attempt("holds_lives_forward", "holds", json!({ "expires_at": "2026-01-01Z" })),
+        attempt("holds_quantity_range", "holds", json!({ "quantity": "-1" })),
+        attempt("hold_slices_place_not_negative", "hold_slices", json!({ "place": -1 })),
         attempt("hold_slices_pkey", "hold_slices", json!({})),
         attempt("hold_slices_hold_fkey", "hold_slices", json!({ "hold_id": NOWHERE })),
         attempt("hold_slices_grant_fkey", "hold_slices", json!({ "grant_id": NOWHERE })),
@@ -389,6 +414,7 @@ fn all_attempts() -> Vec<Attempt> {
         attachments(),
         grants(),
         holds_and_debts(),
+        usage(),
         reversals(),
         ledger(),
         events_and_queues(),

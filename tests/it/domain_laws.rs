@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use creditd::domain::account::{AccountLife, AccountState, Changes, IdSource};
+use creditd::domain::account::{AccountState, Changes, IdSource};
 use creditd::domain::burn::{Holdings, balance, burn};
 use creditd::domain::catalog::{
     Catalog, CatalogVersion, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, Pool,
@@ -104,7 +104,9 @@ fn catalogue(items: Vec<Item>) -> CatalogVersion {
     }
 }
 
-pub(crate) fn new_account() -> AccountState { last_entry_at: time(START), complete: true, ..AccountState::empty(AccountId::from_uuid(Uuid::from_u128(0xacc))) }
+pub(crate) fn new_account() -> AccountState {
+    let id = AccountId::from_uuid(Uuid::from_u128(0xacc));
+    AccountState { last_entry_at: time(START), complete: true, ..AccountState::empty(id) }
 }
 
 /// One account with a clock of its own.
@@ -174,14 +176,7 @@ impl World {
 }
 
 pub(crate) fn track(of: &str, units: &str) -> Track {
-    Track {
-        feature: feature(of),
-        entity: String::new(),
-        quantity: quantity(units),
-        when_short: WhenShort::Cap,
-        at: None,
-        metadata: BTreeMap::new(),
-    }
+    Track { when_short: WhenShort::Cap, ..Track::of(feature(of), quantity(units)) }
 }
 
 pub(crate) fn given(of: &str, amount: &str) -> NewGrant {
@@ -476,7 +471,13 @@ fn a_grant_repays_its_wallets_debt_first() {
     let wallet = world.state.wallets[0].id;
     let debt = DebtId::from_uuid(Uuid::from_u128(99));
     let outstanding = credits("4");
-    world.state.debts.push(Debt { id: debt, wallet, feature: feature("credits"), outstanding, cause: DebtCause::ClawBack });
+    world.state.debts.push(Debt {
+        id: debt,
+        wallet,
+        feature: feature("credits"),
+        outstanding,
+        cause: DebtCause::ClawBack,
+    });
     world.applied(&Command::Grant(given("credits", "3")));
     assert_eq!((world.state.debts[0].outstanding, world.available("credits")), (credits("1"), Credits::ZERO));
     world.applied(&Command::Grant(given("credits", "3")));

@@ -118,12 +118,8 @@ async fn spent_shares_of_a_period_are_not_given_again() {
     assert!(matches!(posting.post(account, None, up.clone()).await.unwrap(), Decision::Applied(_)));
     let use_up = |calls: &str| {
         Command::Track(Track {
-            feature: FeatureId::new("calls").unwrap(),
-            entity: String::new(),
-            quantity: calls.parse().unwrap(),
             when_short: WhenShort::Reject,
-            at: None,
-            metadata: BTreeMap::new(),
+            ..Track::of(FeatureId::new("calls").unwrap(), calls.parse().unwrap())
         })
     };
     let _: Decision = posting.post(account, None, use_up("9")).await.unwrap();

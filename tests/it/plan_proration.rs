@@ -9,6 +9,7 @@ use creditd::domain::grant::GrantMoney;
 use creditd::domain::ids::PaymentId;
 use creditd::domain::reversal::{BackView, MoneyBack, Says};
 use creditd::domain::subscription::{SubscribedPlan, SubscriptionLife, SubscriptionSeen};
+use creditd::domain::usage::Usage;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use rstest::rstest;
@@ -437,7 +438,12 @@ fn a_subscription_that_replaces_an_upgraded_one_ends_what_both_gave() {
 fn what_has_no_limit_comes_and_goes_with_its_plan() {
     let catalog = CATALOG.replace("included = \"20\"\nreset = \"month\"", "unlimited = true");
     let is_unlimited = |world: &World| {
-        let question = Question { feature: feature("calls"), entity: String::new(), quantity: quantity("1000") };
+        let question = Question {
+            feature: feature("calls"),
+            entity: String::new(),
+            usage: Usage::of(quantity("1000")),
+            explain: true,
+        };
         check(&world.state, &world.catalog, &question, world.now).unwrap().reason == Reason::Unlimited
     };
     let mut world = subscribed(&catalog, "pro", 1);
@@ -489,7 +495,12 @@ fn an_overdue_plan_keeps_its_flags_for_its_grace_and_its_credits_beyond() {
     let mut world = subscribed(CATALOG, "pro", 1);
     let _: Decision = world.post(&seen(&[("pro", 1)], day("01-10")));
     let flag = |world: &World| {
-        let question = Question { feature: feature("export"), entity: String::new(), quantity: quantity("1") };
+        let question = Question {
+            feature: feature("export"),
+            entity: String::new(),
+            usage: Usage::of(quantity("1")),
+            explain: true,
+        };
         check(&world.state, &world.catalog, &question, world.now).unwrap().reason
     };
     assert_eq!(flag(&world), Reason::Flag);

@@ -1,7 +1,5 @@
 //! Many at once, on one account, through two daemons: nothing twice, nothing below zero, nothing lost.
 
-use std::collections::BTreeMap;
-
 use creditd::domain::catalog::FeatureId;
 use creditd::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejection, Track, WhenShort};
 use creditd::domain::credits::Credits;
@@ -61,14 +59,7 @@ impl Race {
 }
 
 fn track(units: &str) -> Track {
-    Track {
-        feature: FeatureId::new("credits").unwrap(),
-        entity: String::new(),
-        quantity: units.parse().unwrap(),
-        when_short: WhenShort::Reject,
-        at: None,
-        metadata: BTreeMap::new(),
-    }
+    Track { when_short: WhenShort::Reject, ..Track::of(FeatureId::new("credits").unwrap(), units.parse().unwrap()) }
 }
 
 fn applied(answers: &[Result<Decision, PostError>]) -> usize {

@@ -11,12 +11,8 @@ const ROLES: &str = include_str!("../../deploy/roles.sql");
 
 fn track() -> Track {
     Track {
-        feature: creditd::domain::catalog::FeatureId::new("basic_messages").unwrap(),
-        entity: String::new(),
-        quantity: Quantity::whole(1),
         when_short: WhenShort::Cap,
-        at: None,
-        metadata: std::collections::BTreeMap::new(),
+        ..Track::of(creditd::domain::catalog::FeatureId::new("basic_messages").unwrap(), Quantity::whole(1))
     }
 }
 

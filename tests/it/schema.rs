@@ -2,7 +2,8 @@
 
 use creditd::store::{
     accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, event_waits, events,
-    instance, keys, leases, ledger, listings, payments, reports, retention, reversals, verify, work,
+    instance, keys, leases, ledger, ledger_usual, listings, payments, reports, retention, reversals, usage_rows,
+    verify, work,
 };
 use sqlx::{Executor, PgPool};
 
@@ -218,12 +219,14 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("keys", &keys::STATEMENTS),
         ("leases", &leases::STATEMENTS),
         ("ledger", &ledger::STATEMENTS),
+        ("ledger_usual", &ledger_usual::STATEMENTS),
         ("ledger_write", &ledger::WRITE_STATEMENTS),
         ("listings", &listings::STATEMENTS),
         ("payments", &payments::STATEMENTS),
         ("reports", &reports::STATEMENTS),
         ("reversals", &reversals::STATEMENTS),
         ("retention", &retention::STATEMENTS),
+        ("usage_rows", &usage_rows::STATEMENTS),
         ("verify", &verify::STATEMENTS),
         ("work", &work::STATEMENTS),
     ];

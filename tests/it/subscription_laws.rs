@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use creditd::domain::account::{AccountLife, AccountState, Changes, IdSource};
+use creditd::domain::account::{AccountState, Changes, IdSource};
 use creditd::domain::attachment::AttachmentState;
 use creditd::domain::burn::{Holdings, balance};
 use creditd::domain::catalog::{CatalogVersion, PlanId, file};
 use creditd::domain::command::{Command, Decision, PlanPaid, Track, WhenShort};
 use creditd::domain::credits::Credits;
 use creditd::domain::decide::{Context, at_time, decide};
-use creditd::domain::entry::{ChainHead, EntryKind};
+use creditd::domain::entry::EntryKind;
 use creditd::domain::grant::GrantMoney;
 use creditd::domain::ids::{AccountId, PaymentId};
 use creditd::domain::reversal::{BackView, MoneyBack, Says};
@@ -93,7 +93,11 @@ impl World {
             terms: catalog.plans.iter().map(|(id, plan)| ((id.clone(), 1), plan.clone())).collect(),
             catalog,
         };
-        let state = AccountState { last_entry_at: day("01-01"), complete: true, ..AccountState::empty(AccountId::from_uuid(Uuid::from_u128(0xacc))) };
+        let state = AccountState {
+            last_entry_at: day("01-01"),
+            complete: true,
+            ..AccountState::empty(AccountId::from_uuid(Uuid::from_u128(0xacc)))
+        };
         let mut world = Self { state, changes: Changes::default(), catalog, ids: Counting(0), now: day("01-01") };
         let _: Decision = world.post(&Command::Open);
         world
@@ -119,12 +123,8 @@ impl World {
 
     pub(crate) fn spend(&mut self, calls: &str) {
         let _: Decision = self.post(&Command::Track(Track {
-            feature: feature("calls"),
-            entity: String::new(),
-            quantity: quantity(calls),
             when_short: WhenShort::Reject,
-            at: None,
-            metadata: BTreeMap::new(),
+            ..Track::of(feature("calls"), quantity(calls))
         }));
     }
 

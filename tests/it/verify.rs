@@ -144,14 +144,8 @@ async fn live(store: &Store, posting: &Posting, account: AccountId, name: &str) 
 }
 
 async fn use_messages(posting: &Posting, account: AccountId, units: &str) {
-    let used = Track {
-        feature: feature("messages"),
-        entity: String::new(),
-        quantity: units.parse::<Quantity>().unwrap(),
-        when_short: WhenShort::Cap,
-        at: None,
-        metadata: BTreeMap::new(),
-    };
+    let used =
+        Track { when_short: WhenShort::Cap, ..Track::of(feature("messages"), units.parse::<Quantity>().unwrap()) };
     post(posting, account, Command::Track(used)).await;
 }
 

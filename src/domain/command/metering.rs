@@ -152,4 +152,3 @@ pub struct HeldOutcome {
     /// Over then, unless it is extended.
     pub expires_at: Timestamp,
 }
-

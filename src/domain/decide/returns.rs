@@ -38,11 +38,8 @@ impl Draft<'_> {
         self.priced_kind(&track.feature)?;
         let back = self.collect(track)?;
         let pool = back.parts.first().map_or(pool, |part| part.pool.clone());
-        let mut usage = Some(Usage {
-            feature: track.feature.clone(),
-            quantity: track.quantity,
-            shortfall: back.shortfall,
-        });
+        let mut usage =
+            Some(Usage { feature: track.feature.clone(), quantity: track.quantity, shortfall: back.shortfall });
         let mut drawn = Credits::ZERO;
         for draw in &back.draws {
             let Some(grant) = self.state.grant(draw.grant) else { continue };
@@ -85,8 +82,14 @@ impl Draft<'_> {
         let is_of_it = |record: &UsageRecord| {
             record.feature == track.feature && record.entity == track.entity && record.quantity.is_positive()
         };
-        let places: Vec<usize> =
-            self.state.usage.iter().enumerate().filter(|(_, record)| is_of_it(record)).map(|(place, _)| place).collect();
+        let places: Vec<usize> = self
+            .state
+            .usage
+            .iter()
+            .enumerate()
+            .filter(|(_, record)| is_of_it(record))
+            .map(|(place, _)| place)
+            .collect();
         for place in places {
             let Some(record) = self.state.usage.get(place).cloned() else { continue };
             let take = record.left()?.min(rest);

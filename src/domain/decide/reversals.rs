@@ -153,7 +153,13 @@ impl Draft<'_> {
         let known = self.state.backs.get(&payment).and_then(|back| back.debts.get(&wallet)).map(|debt| debt.id);
         let id = known.unwrap_or_else(|| DebtId::from_uuid(self.ids.fresh()));
         if known.is_none() {
-            let debt = Debt { id, wallet, feature: sum.feature.clone(), outstanding: Credits::ZERO, cause: DebtCause::ClawBack };
+            let debt = Debt {
+                id,
+                wallet,
+                feature: sum.feature.clone(),
+                outstanding: Credits::ZERO,
+                cause: DebtCause::ClawBack,
+            };
             self.state.debts.push(debt.clone());
             self.changes.debts.push((debt, Some(payment)));
             let back = self.state.backs.entry(payment).or_default();
