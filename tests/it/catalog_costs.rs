@@ -241,9 +241,8 @@ fn what_a_card_says_is_what_is_burnt_split_over_pools_by_the_share_each_pays() {
 /// A total may be far more than the largest rate of one unit that can be written.
 #[test]
 fn a_large_total_is_exact_and_too_large_a_one_is_refused() {
-    let listed = |tokens: &str| {
-        [("model", text("gpt-4")), ("input_tokens", number(tokens)), ("output_tokens", number("0"))]
-    };
+    let listed =
+        |tokens: &str| [("model", text("gpt-4")), ("input_tokens", number(tokens)), ("output_tokens", number("0"))];
     let large = usage("1000000000000000000", &listed("399999999999999999.999600000"));
     assert_eq!(told("gpt_call", &usage("1", &listed("399999999999999999.999600000")))[1].2, "999999999999.999999999");
     let total = catalog().priced(&feature("gpt_call"), &large).unwrap_err();
@@ -450,6 +449,35 @@ proptest! {
         let found = catalog.priced(&feature("calls"), &usage("1", &[("model", text(&asked))]));
         let found = found.ok().map(|priced| priced.pools[1].cost(priced.quantity).unwrap());
         prop_assert_eq!(found, expected);
+    }
+
+    /// A file with a part torn out, doubled or spoilt is read or refused, each mistake at a line it has; what is read has
+    /// rules that each say a cost.
+    #[test]
+    fn a_spoilt_file_is_read_or_refused(
+        from in 0_usize..1_000, length in 0_usize..40, put in "(|\\PC{0,3}|\"|\\{|\\}|\\[|\\]|,|=|\n|-1|\\*|when|each)"
+    ) {
+        let whole = include_str!("../fixtures/catalog/every_form.toml");
+        let letters: Vec<char> = whole.chars().collect();
+        let start = from.min(letters.len());
+        let end = (start + length).min(letters.len());
+        let spoilt: String = letters[..start].iter().copied().chain(put.chars()).chain(letters[end..].iter().copied()).collect();
+        match file::read(&spoilt) {
+            Err(mistakes) => {
+                let lines = spoilt.split('\n').count();
+                prop_assert!(!mistakes.is_empty() && mistakes.iter().all(|mistake| (1..=lines).contains(&mistake.line)));
+            }
+            Ok(catalog) => {
+                for kind in catalog.features.values() {
+                    let Feature::CreditSystem { costs, .. } = kind else { continue };
+                    for cost in costs.values() {
+                        let Cost::Card(rules) = cost else { continue };
+                        prop_assert!(!rules.is_empty());
+                        prop_assert!(rules.iter().all(|rule| rule.each.is_some() || !rule.properties.is_empty()));
+                    }
+                }
+            }
+        }
     }
 
     /// Cards survive being stored, as rates do.
