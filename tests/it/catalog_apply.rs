@@ -67,13 +67,12 @@ async fn a_changed_plan_is_a_new_version_and_the_old_terms_stay() {
 }
 
 #[tokio::test]
-async fn what_is_not_carried_out_yet_is_refused_by_key_and_not_ignored() {
+async fn every_form_is_applied_stored_and_read_back_the_same() {
     let store = fresh_store().await;
     store.ensure_instance(false, None).await.unwrap();
-    let text = "[features.seats]\ntype = \"metered\"\nconsumable = false\n[features.calls]\ntype = \"metered\"\n[plans.pro]\ntrial_days = 14\nrevenue = \"credits\"\nprices = [{ amount = \"10.00\", currency = \"usd\", every = \"month\" }]\n[[plans.pro.items]]\nfeature = \"calls\"\nincluded = \"5\"\nreset = \"month\"\nrollover = { max = \"20\", months = 1 }\n";
-    let refusal = apply(&store, text).await.unwrap_err();
-    for key in ["features.seats.consumable = false", "plans.pro.trial_days", "plans.pro.items.calls.rollover"] {
-        assert!(refusal.contains(key), "{refusal}");
-    }
-    assert_eq!(store.catalog().await.unwrap().version, 0);
+    let text = include_str!("../fixtures/catalog/every_form.toml");
+    apply(&store, text).await.unwrap();
+    let wanted = creditd::domain::catalog::file::read(text).unwrap();
+    assert_eq!(store.catalog().await.unwrap().catalog, wanted);
+    assert!(apply(&store, text).await.unwrap().ends_with("nothing to change: the catalogue is version 1\n"));
 }

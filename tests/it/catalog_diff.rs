@@ -86,6 +86,54 @@ fn each_changed_fact_has_its_path_and_both_texts() {
 }
 
 #[test]
+fn what_is_said_about_costs_and_usage_is_told() {
+    let old = r#"[features.calls]
+type = "metered"
+[features.credits]
+type = "credit_system"
+costs = { calls = "1" }
+[[plans.p.items]]
+feature = "credits"
+included = "5"
+reset = "month"
+rollover = {}
+"#;
+    let new = r#"[features.calls]
+type = "metered"
+events = ["api.call", "rest call"]
+sum = "weight"
+[features.credits]
+type = "credit_system"
+returned = "revive"
+costs = { calls = [{ each = "5", tokens = "0.1", when = { path = "/v1/*", region = "eu" } }, { each = "1" }] }
+[[plans.p.items]]
+feature = "credits"
+included = "5"
+reset = "month"
+rollover = { max_percent = 50, months = 2 }
+overage = { limit = "100", amount = "0.0020", currency = "usd" }
+"#;
+    assert_eq!(
+        lines(old, new),
+        [
+            "~ features.calls.events: none -> api.call, rest call",
+            "~ features.calls.sum: none -> weight",
+            "~ features.credits.costs.calls: 1 -> none",
+            "~ features.credits.costs.calls#1: none -> 5 each + 0.1 by tokens when path is /v1/* and region is eu",
+            "~ features.credits.costs.calls#2: none -> 1 each",
+            "~ features.credits.returned: none -> revive",
+            "~ plans.p.items.credits.overage: none -> up to 100 at 0.002 usd",
+            "~ plans.p.items.credits.rollover: all -> at most 50 % for 2 months",
+        ]
+    );
+    let repaid = new.replace(", amount = \"0.0020\", currency = \"usd\"", "");
+    assert_eq!(
+        lines(new, &repaid),
+        ["~ plans.p.items.credits.overage: up to 100 at 0.002 usd -> up to 100, repaid by grants"]
+    );
+}
+
+#[test]
 fn two_prices_of_one_name_are_both_told() {
     let twice = |second: &str| {
         format!(

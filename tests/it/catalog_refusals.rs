@@ -20,7 +20,7 @@ use crate::catalog_file::{FEATURES, plan, read, refused, with_features};
 )]
 #[case::key_far_off(
     "[features.a]\ntype = \"metered\"\nwindow = 1\n",
-    "line 3: features.a.window: is not a known key; known here are type, consumable, costs"
+    "line 3: features.a.window: is not a known key; known here are type, consumable, costs, events, sum, returned"
 )]
 #[case::top_key("[plan.a]\n", "line 1: plan: is not a known key; did you mean `plans`?")]
 #[case::name(
@@ -35,6 +35,50 @@ use crate::catalog_file::{FEATURES, plan, read, refused, with_features};
     "[features.a]\ntype = \"metered\"\ncosts = {}\n",
     "line 3: features.a.costs: only a credit_system has costs; take it out or change the type"
 )]
+#[case::events(
+    "[features.a]\ntype = \"credit_system\"\nevents = [\"e\"]\n",
+    "line 3: features.a.events: only the usage of a metered feature is counted by events; take it out"
+)]
+#[case::events_text(
+    "[features.a]\ntype = \"metered\"\nevents = \"e\"\n",
+    "line 3: features.a.events: has to be a list, not string"
+)]
+#[case::event_name(
+    "[features.a]\ntype = \"metered\"\nevents = [\"\"]\n",
+    "line 3: features.a.events[0]: has to be 1 to 128 bytes of text on one line"
+)]
+#[case::event_of_another(
+    "[features.a]\ntype = \"metered\"\nevents = [\"b\"]\n[features.b]\ntype = \"metered\"\n",
+    "line 3: features.a.events[0]: `b` is a feature itself, and its usage is its own; name the event otherwise"
+)]
+#[case::event_twice(
+    "[features.b]\ntype = \"metered\"\nevents = [\"e\"]\n[features.a]\ntype = \"metered\"\nevents = [\"d\", \"e\"]\n",
+    "line 6: features.a.events[1]: event `e` already stands at features.b.events[0] (line 3); an event counts for one feature"
+)]
+#[case::event_twice_in_one(
+    "[features.a]\ntype = \"metered\"\nevents = [\"e\", \"e\"]\n",
+    "line 3: features.a.events[1]: event `e` already stands at features.a.events[0] (line 3); an event counts for one feature"
+)]
+#[case::sum(
+    "[features.a]\ntype = \"boolean\"\nsum = \"credits\"\n",
+    "line 3: features.a.sum: only the usage of a metered feature is counted by events; take it out"
+)]
+#[case::sum_name(
+    "[features.a]\ntype = \"metered\"\nsum = \"$.credits\"\n",
+    "line 3: features.a.sum: a property's name has to be 1 to 128 letters, digits, `_`, `-` or `.`, and neither `when` nor `each`"
+)]
+#[case::returned(
+    "[features.a]\ntype = \"metered\"\nreturned = \"keep\"\n",
+    "line 3: features.a.returned: has to be \"expire\" or \"revive\""
+)]
+#[case::returned_boolean(
+    "[features.a]\ntype = \"boolean\"\nreturned = \"revive\"\n",
+    "line 3: features.a.returned: only credits that are spent can be returned; take it out"
+)]
+#[case::returned_seats(
+    "[features.a]\ntype = \"metered\"\nconsumable = false\nreturned = \"revive\"\n",
+    "line 4: features.a.returned: only credits that are spent can be returned; take it out"
+)]
 #[case::not_a_table("features = 3\n", "line 1: features: has to be a table, not integer")]
 fn a_feature_is_refused(#[case] text: &str, #[case] expected: &str) {
     assert_eq!(refused(text), [expected]);
@@ -47,61 +91,6 @@ fn names_end_at_128_bytes() {
     let found = refused(&format!("[features.{name}n]\ntype = \"metered\"\n[plans.{name}n]\n"));
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[1].ends_with("a plan's name has to be 1 to 128 letters, digits, `_`, `-`, `.` or `:`"));
-}
-
-#[rstest]
-#[case::unknown("mesages = \"1\"", "mesages: there is no feature `mesages`; did you mean `messages`?")]
-#[case::unknown_far("tokens = \"1\"", "tokens: there is no feature `tokens`; add it under [features] or mend the name")]
-#[case::itself(
-    "other = \"1\"",
-    "other: a credit system cannot cost itself; list the metered features that draw from it"
-)]
-#[case::cycle(
-    "credits = \"1\"",
-    "credits: `credits` is a credit system, and one cannot draw from another; list metered features only"
-)]
-#[case::boolean("sso = \"1\"", "sso: feature `sso` is boolean, its use costs nothing; list metered features only")]
-#[case::seats(
-    "seats = \"1\"",
-    "seats: feature `seats` is not consumable, its use is freed again; list consumable features only"
-)]
-#[case::negative("messages = \"-0.01\"", "messages: \"-0.01\" has to be zero or more")]
-#[case::number("messages = 1", "messages: write \"1\" in quotes: amounts are exact decimals, never floats")]
-#[case::float("messages = 0.01", "messages: write \"0.01\" in quotes: amounts are exact decimals, never floats")]
-#[case::text(
-    "messages = \"a cent\"",
-    "messages: \"a cent\" has to be a decimal number such as \"12.5\", without exponent, signs other than a leading minus, or spaces"
-)]
-#[case::precise(
-    "messages = \"0.0000000000000000001\"",
-    "messages: \"0.0000000000000000001\" has more than 18 digits behind the point; amounts are exact and never rounded"
-)]
-#[case::large(
-    "messages = \"1000000000.1\"",
-    "messages: \"1000000000.1\" is larger than the largest cost of one unit, 10^9 credits"
-)]
-#[case::by_property(
-    "messages = { input_tokens = \"1\", when = { model = \"x\" } }",
-    "messages: costs by property are not supported yet; write one cost for one unit, such as \"0.01\""
-)]
-fn a_cost_is_refused(#[case] cost: &str, #[case] expected: &str) {
-    let found = refused(&with_features(&format!("[features.other]\ntype = \"credit_system\"\ncosts = {{ {cost} }}\n")));
-    assert_eq!(found, [format!("line 13: features.other.costs.{expected}")]);
-}
-
-#[test]
-fn two_credit_systems_that_cost_each_other_are_both_refused() {
-    let found = refused(
-        "[features.a]\ntype = \"credit_system\"\ncosts = { b = \"1\" }\n\
-         [features.b]\ntype = \"credit_system\"\ncosts = { a = \"1\" }\n",
-    );
-    assert_eq!(
-        found,
-        [
-            "line 3: features.a.costs.b: `b` is a credit system, and one cannot draw from another; list metered features only",
-            "line 6: features.b.costs.a: `a` is a credit system, and one cannot draw from another; list metered features only",
-        ]
-    );
 }
 
 #[rstest]
@@ -255,11 +244,11 @@ fn a_pack_is_refused(#[case] pack: &str, #[case] expected: &str) {
 #[case::negative("feature = \"credits\"\nincluded = \"-5\"", "13: plans.p.items[0].included: has to be zero or more")]
 #[case::nothing(
     "feature = \"credits\"",
-    "11: plans.p.items[0].included: the item gives nothing; write `included`, `unlimited = true` or `packs`"
+    "11: plans.p.items[0].included: the item gives nothing; write `included`, `unlimited = true`, `packs` or `overage`"
 )]
 #[case::not_unlimited(
     "feature = \"credits\"\nunlimited = false",
-    "11: plans.p.items[0].included: the item gives nothing; write `included`, `unlimited = true` or `packs`"
+    "11: plans.p.items[0].included: the item gives nothing; write `included`, `unlimited = true`, `packs` or `overage`"
 )]
 #[case::both(
     "feature = \"credits\"\nincluded = \"1\"\nunlimited = true",
@@ -298,8 +287,72 @@ fn a_pack_is_refused(#[case] pack: &str, #[case] expected: &str) {
     "15: plans.p.items[0].rollover: only what renews can roll over; write `reset`, or take `rollover` out"
 )]
 #[case::rollover_percent(
-    "feature = \"credits\"\nincluded = \"5\"\nreset = \"month\"\nrollover = { max_percent = 50 }",
-    "15: plans.p.items[0].rollover.max_percent: a share is not supported yet; write the most credits carried over, such as max = \"20\""
+    "feature = \"credits\"\nincluded = \"5\"\nreset = \"month\"\nrollover = { max_percent = \"1001\" }",
+    "15: plans.p.items[0].rollover.max_percent: has to be whole percent from 1 to 1000, such as \"50\""
+)]
+#[case::rollover_percent_signed(
+    "feature = \"credits\"\nincluded = \"5\"\nreset = \"month\"\nrollover = { max_percent = \"+5\" }",
+    "15: plans.p.items[0].rollover.max_percent: has to be whole percent from 1 to 1000, such as \"50\""
+)]
+#[case::rollover_percent_number(
+    "feature = \"credits\"\nincluded = \"5\"\nreset = \"month\"\nrollover = { max_percent = 0 }",
+    "15: plans.p.items[0].rollover.max_percent: has to be a whole number from 1 to 1000"
+)]
+#[case::rollover_two_caps(
+    "feature = \"credits\"\nincluded = \"5\"\nreset = \"month\"\nrollover = { max = \"1\", max_percent = 50 }",
+    "15: plans.p.items[0].rollover.max_percent: there is a cap already; keep either `max` or `max_percent`"
+)]
+#[case::rollover_seats(
+    "feature = \"seats\"\nincluded = \"5\"\nrollover = { max = \"1\" }",
+    "14: plans.p.items[0].rollover: the feature is not consumable: its use is freed, not spent; take `rollover` out"
+)]
+#[case::overage_seats(
+    "feature = \"seats\"\nincluded = \"5\"\noverage = { limit = \"1\" }",
+    "14: plans.p.items[0].overage: the feature is not consumable: its use is freed, not spent; take `overage` out"
+)]
+#[case::overage_unlimited(
+    "feature = \"credits\"\nunlimited = true\noverage = { limit = \"1\" }",
+    "14: plans.p.items[0].overage: an unlimited item is never spent, so nothing can be owed; keep either `overage` or `unlimited`"
+)]
+#[case::overage_boolean(
+    "feature = \"sso\"\noverage = { limit = \"1\" }",
+    "13: plans.p.items[0].overage: feature `sso` is boolean: the item turns it on and has no amounts; take it out"
+)]
+#[case::overage_limit(
+    "feature = \"credits\"\noverage = { amount = \"1\", currency = \"usd\" }",
+    "13: plans.p.items[0].overage.limit: is missing; write the most credits that may be owed, such as limit = \"100\""
+)]
+#[case::overage_limit_zero(
+    "feature = \"credits\"\noverage = { limit = \"0\" }",
+    "13: plans.p.items[0].overage.limit: has to be more than zero: take `overage` out to let nothing be owed"
+)]
+#[case::overage_limit_number(
+    "feature = \"credits\"\noverage = { limit = 100 }",
+    "13: plans.p.items[0].overage.limit: write \"100\" in quotes: amounts are exact decimals, never floats"
+)]
+#[case::overage_currency(
+    "feature = \"credits\"\noverage = { limit = \"1\", amount = \"0.01\" }",
+    "13: plans.p.items[0].overage.currency: is missing; write three letters such as currency = \"usd\""
+)]
+#[case::overage_amount(
+    "feature = \"credits\"\noverage = { limit = \"1\", currency = \"usd\" }",
+    "13: plans.p.items[0].overage.amount: is missing; write what one credit costs, such as amount = \"0.01\", or take `currency` out"
+)]
+#[case::overage_amount_zero(
+    "feature = \"credits\"\noverage = { limit = \"1\", amount = \"0\", currency = \"usd\" }",
+    "13: plans.p.items[0].overage.amount: has to be more than zero: take `amount` and `currency` out to let grants repay what is owed"
+)]
+#[case::overage_amount_negative(
+    "feature = \"credits\"\noverage = { limit = \"1\", amount = \"-0.01\", currency = \"usd\" }",
+    "13: plans.p.items[0].overage.amount: \"-0.01\" has to be zero or more"
+)]
+#[case::overage_amount_large(
+    "feature = \"credits\"\noverage = { limit = \"1\", amount = \"1000000001\", currency = \"usd\" }",
+    "13: plans.p.items[0].overage.amount: \"1000000001\" is larger than the largest price of one credit, 10^9"
+)]
+#[case::overage_key(
+    "feature = \"credits\"\noverage = { limits = \"1\", limit = \"1\" }",
+    "13: plans.p.items[0].overage.limits: is not a known key; did you mean `limit`?"
 )]
 #[case::rollover_zero(
     "feature = \"credits\"\nincluded = \"5\"\nreset = \"month\"\nrollover = { max = \"0\" }",
@@ -361,11 +414,11 @@ fn an_item_is_refused(#[case] item: &str, #[case] expected: &str) {
 )]
 #[case::rhythm(
     "id = \"more\"\nreset = \"week\"\n",
-    "19: plans.p.items[1].reset: item `credits` renews `credits` in another rhythm; one pool has one reset in a plan, so make them equal"
+    "19: plans.p.items[1].reset: item `credits` (line 14) renews `credits` in another rhythm; one pool has one reset in a plan, so make them equal"
 )]
 #[case::calendar(
     "id = \"more\"\nreset = \"month\"\ncalendar = \"UTC\"\n",
-    "19: plans.p.items[1].reset: item `credits` renews `credits` in another rhythm; one pool has one reset in a plan, so make them equal"
+    "19: plans.p.items[1].reset: item `credits` (line 14) renews `credits` in another rhythm; one pool has one reset in a plan, so make them equal"
 )]
 fn a_second_item_is_refused(#[case] second: &str, #[case] expected: &str) {
     let found = refused(&with_features(&format!(
@@ -373,6 +426,25 @@ fn a_second_item_is_refused(#[case] second: &str, #[case] expected: &str) {
          [[plans.p.items]]\nfeature = \"credits\"\nincluded = \"5\"\n{second}"
     )));
     assert_eq!(found, [format!("line {expected}")]);
+}
+
+#[test]
+fn a_pool_has_one_overage_in_a_plan_and_in_a_currency_of_its_fee() {
+    let item = |more: &str| format!("[[plans.p.items]]\n{more}feature = \"credits\"\noverage = {{ limit = \"5\" }}\n");
+    assert_eq!(
+        refused(&with_features(&(item("") + &item("id = \"more\"\n")))),
+        [
+            "line 17: plans.p.items[1].overage: item `credits` (line 13) says already what of `credits` may be owed; one \
+             pool has one overage in a plan"
+        ]
+    );
+    let foreign = "[plans.p]\nprices = [{ amount = \"1\", currency = \"usd\", every = \"month\" }]\n\
+                   [[plans.p.items]]\nfeature = \"credits\"\n\
+                   overage = { limit = \"5\", amount = \"0.001\", currency = \"eur\" }\n";
+    assert_eq!(
+        refused(&with_features(foreign)),
+        ["line 15: plans.p.items[0].overage: the plan has no price in eur, and an invoice has one currency"]
+    );
 }
 
 #[test]

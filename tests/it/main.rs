@@ -12,6 +12,8 @@ mod backlog;
 mod bench;
 mod burn_order;
 mod catalog_apply;
+mod catalog_cost_refusals;
+mod catalog_costs;
 mod catalog_diff;
 mod catalog_file;
 mod catalog_meaning;

@@ -438,6 +438,7 @@ fn the_codes_are_those_the_code_says() {
         "required",
         "available",
         "stripe_customer",
+        "properties",
         // Words of headers.
         "bearer",
         "identity",

@@ -24,12 +24,6 @@ pub enum Cost {
     Card(Vec<CostRule>),
 }
 
-impl From<Rate> for Cost {
-    fn from(rate: Rate) -> Self {
-        Self::Each(rate)
-    }
-}
-
 /// One rule of a card: when it fits, and what usage costs then. The parts add up.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CostRule {

@@ -25,7 +25,7 @@ pub fn check() -> Operation {
         parameters: Vec::new(),
         body: Some("CheckRequest"),
         answers: vec![Answer::json(200, "The answer.", "CheckAnswer")],
-        refusals: &[(400, &["bad_request"]), (404, &["unknown_customer"]), (429, &["busy"])],
+        refusals: &[(400, &["bad_request", "bad_properties"]), (404, &["unknown_customer"]), (429, &["busy"])],
     }
 }
 

@@ -107,17 +107,14 @@ fn read_when(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> BTreeMap<Str
             mistakes.add(&place, property_message());
         }
         let Some(text) = field.text(mistakes) else { continue };
-        match Pattern::new(text) {
-            Some(pattern) => {
-                when.insert(name.to_owned(), pattern);
-            }
-            None => {
-                let message = format!(
-                    "has to be 1 to {NAME_MAX} bytes of text on one line, with `*` at its end at most: \"/v1/premium/*\""
-                );
-                mistakes.add(field.place(), message);
-            }
+        if let Some(pattern) = Pattern::new(text) {
+            when.insert(name.to_owned(), pattern);
+            continue;
         }
+        let message = format!(
+            "has to be 1 to {NAME_MAX} bytes of text on one line, with `*` at its end at most: \"/v1/premium/*\""
+        );
+        mistakes.add(field.place(), message);
     }
     if section.len() == 0 {
         mistakes.add(section.place(), "names no property; write one, or take it out so that the cost always fits");

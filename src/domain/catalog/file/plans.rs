@@ -54,7 +54,7 @@ fn read_plan(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Plan> {
     let before = reading.mistakes.count();
     section.refuse_unknown(&KEYS, &mut reading.mistakes);
     let prices = read_prices(section, reading);
-    let items = read_items(section, reading);
+    let items = read_items(section, &prices, reading);
     let mistakes = &mut reading.mistakes;
     let name = section.field("name").and_then(|field| field.label(mistakes));
     let auto_enable = section.field("auto_enable").and_then(|field| field.flag(mistakes)).unwrap_or(false);
@@ -131,7 +131,7 @@ fn read_prices(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Price> {
     entries.iter().filter_map(|entry| prices::read_price(entry, &target, reading)).collect()
 }
 
-fn read_items(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Item> {
+fn read_items(section: &Section<'_>, prices: &[Price], reading: &mut Reading<'_>) -> Vec<Item> {
     let Some(field) = section.field("items") else { return Vec::new() };
     let mut first_of: BTreeMap<String, String> = BTreeMap::new();
     let mut read: Vec<(Item, Section<'_>)> = Vec::new();
@@ -152,6 +152,7 @@ fn read_items(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Item> {
         let Some(item) = items::read(id, &entry, reading) else { continue };
         refuse_second_reset(&item, &read, &entry, &mut reading.mistakes);
         refuse_second_overage(&item, &read, &entry, &mut reading.mistakes);
+        refuse_foreign_overage(&item, prices, &entry, &mut reading.mistakes);
         read.push((item, entry));
     }
     read.into_iter().map(|(item, _)| item).collect()
@@ -194,6 +195,15 @@ fn refuse_second_overage(
             mistakes.line_of(place.key("overage").at),
             item.feature
         );
+        mistakes.add(&entry.key("overage"), message);
+    }
+}
+
+/// What is owed is invoiced with the plan's fee, and an invoice has one currency.
+fn refuse_foreign_overage(item: &Item, prices: &[Price], entry: &Section<'_>, mistakes: &mut Mistakes<'_>) {
+    let Some(price) = item.overage.as_ref().and_then(|overage| overage.price.as_ref()) else { return };
+    if !prices.is_empty() && prices.iter().all(|fee| fee.amount.currency != price.currency) {
+        let message = format!("the plan has no price in {}, and an invoice has one currency", price.currency);
         mistakes.add(&entry.key("overage"), message);
     }
 }

@@ -94,7 +94,8 @@ fn ways_out() -> &'static str {
 /// `credits` defers the whole fee on the credits, so there have to be some and nothing else.
 fn refuse_credits(items: &[Item], kinds: &BTreeMap<String, Kind>, section: &Section<'_>, mistakes: &mut Mistakes<'_>) {
     let any_credits = items.iter().any(|item| gives_credits(item, kinds));
-    let other = items.iter().find(|item| !gives_credits(item, kinds) && item.packs.is_empty());
+    let other =
+        items.iter().find(|item| !gives_credits(item, kinds) && item.packs.is_empty() && item.overage.is_none());
     let message = match other {
         Some(item) => format!(
             "\"credits\" is for plans that sell nothing but credits, but item `{}` gives more; write \"allocate\" with \
