@@ -71,6 +71,7 @@ mod test_clock;
 mod tidy;
 mod trains;
 mod transport;
+mod usage_core;
 mod verify;
 mod webhook;
 mod webhook_sdk;
