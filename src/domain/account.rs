@@ -142,6 +142,8 @@ pub struct Changes {
     pub frozen: BTreeSet<GrantId>,
     /// The account's life or due time changed.
     pub head_changed: bool,
+    /// Wallets that were there and changed.
+    pub touched_wallets: BTreeSet<WalletId>,
 }
 
 /// The parts of an entry that a decision chooses; number, chain and time are added by the state.
@@ -201,6 +203,7 @@ impl Changes {
         self.reversed.extend(more.reversed);
         self.frozen.extend(more.frozen);
         self.head_changed |= more.head_changed;
+        self.touched_wallets.extend(more.touched_wallets);
     }
 
     /// Is there anything to write?
@@ -215,6 +218,7 @@ impl Changes {
             && self.reversed.is_empty()
             && self.frozen.is_empty()
             && !self.head_changed
+            && self.touched_wallets.is_empty()
     }
 }
 

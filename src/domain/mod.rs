@@ -34,3 +34,4 @@ pub mod period;
 pub mod proration;
 pub mod reversal;
 pub mod subscription;
+pub mod wallet;

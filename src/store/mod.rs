@@ -25,12 +25,15 @@ pub mod ledger;
 mod ledger_rows;
 mod ledger_write;
 pub mod listings;
+pub mod past;
 pub mod payments;
 pub mod reports;
 pub mod retention;
 pub mod reversals;
 mod rows;
 pub mod verify;
+pub mod wallet_rows;
+pub mod wallets;
 pub mod work;
 
 use std::str::FromStr;
