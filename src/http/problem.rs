@@ -193,7 +193,9 @@ impl From<Rejection> for Problem {
             Rejection::UnknownGrant(_) => Self::new(StatusCode::NOT_FOUND, "unknown_grant", detail).about("grant"),
             Rejection::WalletExists(_) => conflict("wallet_exists").about("id"),
             Rejection::TooManyWallets => conflict("too_many_wallets"),
-            Rejection::WalletHeld { held, .. } => conflict("wallet_held").about("wallet").with("held", held.to_string()),
+            Rejection::WalletHeld { held, .. } => {
+                conflict("wallet_held").about("wallet").with("held", held.to_string())
+            }
             Rejection::MoreThanFree { asked, free, held, .. } => {
                 let problem = conflict("more_than_free").about("quantity").with("asked", asked.to_string());
                 problem.with("free", free.to_string()).with("held", held.to_string())

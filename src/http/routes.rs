@@ -6,9 +6,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, patch, post, put};
 
-use super::native::{
-    adjustments, balance, check, customers, entries, grants, replay, stripe_events, track, wallets,
-};
+use super::native::{adjustments, balance, check, customers, entries, grants, replay, stripe_events, track, wallets};
 use super::openapi::{self, Operation};
 use super::problem::Problem;
 use super::{App, auth, health, scrape, test_clock, webhook};

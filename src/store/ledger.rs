@@ -11,9 +11,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::ledger_rows::{
-    AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, ShareRow, grant, grant_columns, head,
-};
+use super::ledger_rows::{AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, ShareRow, grant, grant_columns, head};
 pub use super::ledger_write::{AppliedKey, STATEMENTS as WRITE_STATEMENTS, write};
 use super::{reversals, rows, wallet_rows};
 use crate::domain::account::AccountState;

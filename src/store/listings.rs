@@ -134,19 +134,24 @@ pub struct EntryLine {
 
 #[derive(sqlx::FromRow)]
 struct ContractRow {
-    contract_number: Option<String>,
-    contract_currency: Option<String>,
-    contract_minimum_minor: Option<i64>,
-    contract_starts_at: Option<jiff_sqlx::Timestamp>,
-    contract_ends_at: Option<jiff_sqlx::Timestamp>,
+    #[sqlx(rename = "contract_number")]
+    number: Option<String>,
+    #[sqlx(rename = "contract_currency")]
+    currency: Option<String>,
+    #[sqlx(rename = "contract_minimum_minor")]
+    minimum_minor: Option<i64>,
+    #[sqlx(rename = "contract_starts_at")]
+    starts_at: Option<jiff_sqlx::Timestamp>,
+    #[sqlx(rename = "contract_ends_at")]
+    ends_at: Option<jiff_sqlx::Timestamp>,
 }
 
 impl ContractRow {
     fn into_contract(self, row: &str) -> Result<Option<Contract>, StoreError> {
-        let Some(reference) = self.contract_number else { return Ok(None) };
-        let least = money(self.contract_currency, self.contract_minimum_minor, "contract_minimum_minor", row)?;
+        let Some(reference) = self.number else { return Ok(None) };
+        let least = money(self.currency, self.minimum_minor, "contract_minimum_minor", row)?;
         let at = |time: Option<jiff_sqlx::Timestamp>| time.map(jiff_sqlx::Timestamp::to_jiff);
-        let (starts_at, ends_at) = (at(self.contract_starts_at), at(self.contract_ends_at));
+        let (starts_at, ends_at) = (at(self.starts_at), at(self.ends_at));
         Ok(Some(Contract { reference, minimum_spend: least, starts_at, ends_at }))
     }
 }

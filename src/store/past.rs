@@ -106,11 +106,8 @@ impl<'row> FromRow<'row, PgRow> for PastGrant {
 impl Store {
     /// Did something fall due by a time that is not booked yet?
     pub async fn has_due(&self, account: AccountId, at: Timestamp) -> Result<bool, StoreError> {
-        let due: Option<bool> = sqlx::query_scalar(HAS_DUE)
-            .bind(account.as_uuid())
-            .bind(time(at))
-            .fetch_optional(self.pool())
-            .await?;
+        let due: Option<bool> =
+            sqlx::query_scalar(HAS_DUE).bind(account.as_uuid()).bind(time(at)).fetch_optional(self.pool()).await?;
         Ok(due.unwrap_or(false))
     }
 

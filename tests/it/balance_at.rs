@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use creditd::domain::command::Command;
 use creditd::domain::ids::AccountId;
+use creditd::simulator::Outcome;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::http_api::Api;
+use crate::support::app::TestApp;
 
 /// What was shown of each pool, by name.
 type Shown = BTreeMap<String, Vec<Value>>;
@@ -108,14 +110,14 @@ impl Life {
     async fn change_a_wallet(&mut self, key: &str) {
         let wallets = self.api.get("/wallets?customer=ada").await.ok();
         let wallets = wallets["data"].as_array().unwrap();
-        let wallet = wallets[usize::try_from(self.dice.roll(wallets.len() as u64)).unwrap()]["wallet"].as_str().unwrap();
+        let wallet =
+            wallets[usize::try_from(self.dice.roll(wallets.len() as u64)).unwrap()]["wallet"].as_str().unwrap();
         let path = format!("/wallets/{}", wallet.replace(' ', "%20"));
-        let answer = match self.dice.roll(4) {
-            0 => self.api.post(&format!("{path}/terminate"), &json!({ "key": key, "reason": "r" })).await,
-            _ => {
-                let priority = i64::try_from(self.dice.roll(9)).unwrap() - 4;
-                self.api.patch(&path, &json!({ "priority": priority, "default_expiry_days": 20 })).await
-            }
+        let answer = if self.dice.roll(4) == 0 {
+            self.api.post(&format!("{path}/terminate"), &json!({ "key": key, "reason": "r" })).await
+        } else {
+            let priority = i64::try_from(self.dice.roll(9)).unwrap() - 4;
+            self.api.patch(&path, &json!({ "priority": priority, "default_expiry_days": 20 })).await
         };
         assert!([200, 409].contains(&answer.status.as_u16()), "{}", answer.body);
     }
@@ -162,7 +164,10 @@ async fn what_was_shown_is_told_again() {
         for _ in 0..60 {
             life.step().await;
         }
-        assert!(life.seen.last().unwrap().0 - life.seen[0].0 > SignedDuration::from_hours(24 * 60), "time went on");
+        assert!(
+            life.seen.last().unwrap().0.duration_since(life.seen[0].0) > SignedDuration::from_hours(24 * 60),
+            "time went on"
+        );
         life.must_be_remembered().await;
     }
 }
@@ -184,6 +189,48 @@ async fn what_fell_due_counts_from_then_however_late_it_is_booked() {
     let renewed = life.seen[0].0 + SignedDuration::from_hours(24 * 31);
     assert_eq!(life.then(renewed).await["credits"][0], json!("100"));
     assert_eq!(life.then(life.seen[0].0 + SignedDuration::from_hours(24 * 27)).await["credits"][0], json!("70"));
+}
+
+/// Debts are history too: what a refund left owing, and what a later purchase repaid.
+#[tokio::test]
+async fn what_was_owed_is_told_again() {
+    let app = TestApp::start().await;
+    app.customer("ada").await;
+    let buy = async || {
+        let form = [
+            ("mode", "payment"),
+            ("line_items[0][price]", "price_usd_credit"),
+            ("line_items[0][quantity]", "20"),
+            ("metadata[customer_id]", "ada"),
+        ];
+        let session = app.checkout(&form).await;
+        let paid = app.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap();
+        let path = format!("/v1/payment_intents/{}", paid["payment_intent"].as_str().unwrap());
+        app.deliver_newest("checkout.session.completed").await;
+        app.settle().await;
+        app.stripe("GET", &path, &[]).await["latest_charge"].as_str().unwrap().to_owned()
+    };
+    let look = async || app.call("GET", "/api/v1/customers/ada", None).await.1;
+    let charge = buy().await;
+    assert_eq!(app.track("t1", "ada", "premium_messages", "230").await.0, 200);
+    let mut seen = vec![look().await];
+    app.stripe("POST", "/v1/refunds", &[("charge", charge.as_str()), ("amount", "2000")]).await;
+    app.deliver_newest("charge.refunded").await;
+    app.settle().await;
+    seen.push(look().await);
+    let wallet = seen[1]["wallets"][0]["wallet"].as_str().unwrap().to_owned();
+    let wallet = app.call("GET", &format!("/api/v1/wallets/{wallet}"), None).await.1;
+    assert_eq!(wallet["debts"][0]["owed"], seen[1]["balances"][0]["owed"]);
+    assert_ne!(wallet["debts"][0]["owed"], "0");
+    buy().await;
+    seen.push(look().await);
+    assert_eq!(seen[2]["wallets"][0]["debts"], json!([]));
+    for now in &seen {
+        let path = format!("/api/v1/customers/ada/balance?at={}", now["at"].as_str().unwrap());
+        let (status, then) = app.call("GET", &path, None).await;
+        assert_eq!((status, shown(&then)), (200, shown(now)), "{then}");
+    }
+    app.finish().await;
 }
 
 /// Freezing has no time: what is frozen now is told apart, for a past time too. A seat sees what it could spend.

@@ -37,7 +37,8 @@ fn wallet(number: usize) -> WalletId {
 }
 
 fn wallets() -> impl Strategy<Value = Vec<(i32, WalletState, i64)>> {
-    let state = prop_oneof![6 => Just(WalletState::Open), 1 => Just(WalletState::Frozen), 1 => Just(WalletState::Closed)];
+    let state =
+        prop_oneof![6 => Just(WalletState::Open), 1 => Just(WalletState::Frozen), 1 => Just(WalletState::Closed)];
     let owed = prop_oneof![3 => Just(0_i64), 1 => 1_i64..2_000_000_000];
     proptest::collection::vec((-2_i32..3, state, owed), 3)
 }

@@ -188,7 +188,8 @@ impl Checked<'_> {
             other["key"] = json!(key);
             self.call(status, "POST", wallets, Some(other)).await;
         }
-        self.call(200, "PATCH", "/api/v1/wallets/promo", Some(json!({ "frozen": true, "name": null, "limit": null }))).await;
+        self.call(200, "PATCH", "/api/v1/wallets/promo", Some(json!({ "frozen": true, "name": null, "limit": null })))
+            .await;
         self.call(200, "PATCH", "/api/v1/wallets/promo", Some(json!({ "frozen": false, "priority": null }))).await;
         self.call(400, "PATCH", "/api/v1/wallets/promo", Some(json!({ "frozen": "no" }))).await;
         self.call(404, "PATCH", "/api/v1/wallets/none", Some(json!({}))).await;

@@ -7,12 +7,14 @@ use creditd::domain::credits::{Credits, Quantity};
 use creditd::domain::entry::{ChainHead, EntryKind, Source};
 use creditd::domain::grant::{Debt, WalletState};
 use creditd::domain::ids::{DebtId, GrantId, WalletId};
+use creditd::domain::reversal::DisputeState;
 use creditd::domain::wallet::{Adjustment, NewWallet, Terminate, Void, WALLETS_MAX, WalletChange, WalletOrder};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::domain_laws::{World, credits, feature, given, item, track};
+use crate::reversal_laws::{self, CHARGED, PAYMENT, back, disputed, refunded, sums, two_packs};
 
 fn new_wallet(id: u128, priority: i32) -> NewWallet {
     NewWallet {
@@ -181,6 +183,41 @@ fn an_ended_wallet_pays_what_it_owes_first() {
     assert_eq!(kinds, [EntryKind::Grant, EntryKind::Repay, EntryKind::Void]);
 }
 
+/// What was voided was not spent: it is not owed when its payment goes back. What was added by hand was not bought.
+#[test]
+fn corrections_are_told_from_use_when_money_goes_back() {
+    let bought = |world: &mut World| {
+        world.applied(&Command::Purchase(two_packs()));
+        world.state.grants.iter().find(|grant| grant.original == credits("300")).unwrap().id
+    };
+    let mut world = reversal_laws::world(&[(PAYMENT, CHARGED)]);
+    let lot = bought(&mut world);
+    world.applied(&void(lot, Some("120")));
+    world.applied(&back(&[refunded(1, CHARGED)]));
+    assert_eq!(sums(&world), [credits("230"), Credits::ZERO, credits("120")], "taken, owed, waived");
+    let mut world = reversal_laws::world(&[(PAYMENT, CHARGED)]);
+    let lot = bought(&mut world);
+    world.applied(&adjust(lot, "40"));
+    world.applied(&back(&[refunded(1, CHARGED)]));
+    assert_eq!(sums(&world), [credits("350"), Credits::ZERO, Credits::ZERO]);
+    assert_eq!(world.available("credits"), credits("40"));
+}
+
+#[test]
+fn what_comes_back_into_an_ended_wallet_is_void_too() {
+    let mut world = reversal_laws::world(&[(PAYMENT, CHARGED)]);
+    world.applied(&Command::Purchase(two_packs()));
+    world.applied(&back(&[disputed(1, DisputeState::Lost, CHARGED)]));
+    let wallet = world.state.grants[0].wallet;
+    world.applied(&end(wallet));
+    world.applied(&back(&[disputed(2, DisputeState::Won, 0)]));
+    assert_eq!(sums(&world), [Credits::ZERO; 3], "the dispute took nothing in the end");
+    assert!(world.state.grants.iter().all(|grant| grant.remaining.is_zero()), "and the wallet holds nothing");
+    must_fold(&world);
+    world.applied(&back(&[disputed(3, DisputeState::Lost, CHARGED)]));
+    assert!(world.state.debts.iter().all(|debt| debt.outstanding.is_zero()), "what is void was not spent");
+}
+
 #[test]
 fn a_wallet_with_held_credits_is_not_ended() {
     let mut world = World::new(Vec::new());
@@ -244,7 +281,8 @@ fn wallets_are_made_once_and_not_without_end() {
     let wallet = make(&mut world, 900, 0);
     let again = Command::Wallet(WalletOrder::Make(new_wallet(900, 0)));
     assert_eq!(world.decide(&again), Err(Rejection::WalletExists(wallet)));
-    let of = |name: &str| Command::Wallet(WalletOrder::Make(NewWallet { feature: feature(name), ..new_wallet(901, 0) }));
+    let of =
+        |name: &str| Command::Wallet(WalletOrder::Make(NewWallet { feature: feature(name), ..new_wallet(901, 0) }));
     assert_eq!(world.decide(&of("export")), Err(Rejection::NotMetered(feature("export"))));
     assert_eq!(world.decide(&of("nothing")), Err(Rejection::UnknownFeature(feature("nothing"))));
     let nobody = WalletId::from_uuid(Uuid::from_u128(7));
@@ -299,7 +337,8 @@ fn command_of(step: &Step, world: &World) -> Option<Command> {
     Some(match step {
         Step::Wait(_) => return None,
         Step::Give { wallet: number, nanos, lives, priority } => {
-            let place = if *number < 3 { WalletRef::Named { id: wallet(*number), key: None } } else { WalletRef::Default };
+            let place =
+                if *number < 3 { WalletRef::Named { id: wallet(*number), key: None } } else { WalletRef::Default };
             let expires_at = lives.map(|seconds| world.now + SignedDuration::from_secs(i64::from(seconds)));
             let (wallet, quantity, priority) = (place, exact(*nanos), Some(*priority));
             Command::Grant(NewGrant { wallet, quantity, expires_at, priority, ..given("credits", "0") })
@@ -342,7 +381,11 @@ fn run(history: &[Step]) -> World {
         }
         for grant in &world.state.grants {
             let of = world.state.wallet(grant.wallet).unwrap();
-            assert_eq!((grant.wallet_priority, grant.wallet_state), (of.priority, of.state), "grants know their wallet");
+            assert_eq!(
+                (grant.wallet_priority, grant.wallet_state),
+                (of.priority, of.state),
+                "grants know their wallet"
+            );
             assert!(of.state != WalletState::Closed || grant.free().is_zero(), "a closed wallet holds nothing");
         }
     }

@@ -44,7 +44,7 @@ async fn wallets_burn_by_priority_and_the_next_check_knows() {
     }
     let question = json!({ "customer": "ada", "feature": "audio-minutes", "quantity": "10", "explain": true });
     let first = |answer: Value| answer["lots"][0]["grant"].clone();
-    let grants = |wallet: &'static str| async {
+    let grants = async |wallet: &'static str| {
         let listed = api.get(&format!("/customers/ada/grants?wallet={wallet}")).await.ok();
         listed["data"][0]["id"].clone()
     };
@@ -53,7 +53,10 @@ async fn wallets_burn_by_priority_and_the_next_check_knows() {
     assert_eq!((available(&api, "promo").await, available(&api, "paid").await), (json!("70"), json!("100")));
     // The other way round, from the next check on.
     let changed = api.patch("/wallets/paid", &json!({ "priority": -20, "name": "Paid" })).await.ok();
-    assert_eq!((&changed["priority"], &changed["name"], &changed["state"]), (&json!(-20), &json!("Paid"), &json!("open")));
+    assert_eq!(
+        (&changed["priority"], &changed["name"], &changed["state"]),
+        (&json!(-20), &json!("Paid"), &json!("open"))
+    );
     assert_eq!(first(api.post("/check", &question).await.ok()), grants("paid").await);
     // Frozen, it gives nothing, and a check says why.
     api.patch("/wallets/paid", &json!({ "frozen": true })).await.ok();
@@ -193,6 +196,28 @@ async fn an_ended_wallet_is_void_in_the_ledger_and_closed() {
     must_balance(&api).await;
 }
 
+/// Usage and the end of a wallet at once: every credit is either drawn or void.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn usage_and_the_end_of_a_wallet_share_no_credit() {
+    let api = Api::start().await;
+    api.customer("ada").await;
+    given(&api, "g1", "purse", "90").await;
+    let use_one = async |number: u32| {
+        let mut usage = usage(&format!("t{number}"), "1");
+        usage["when_short"] = json!("reject");
+        api.post("/track", &usage).await.status.as_u16()
+    };
+    let end = async {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        api.post("/wallets/purse/terminate", &json!({ "key": "e", "reason": "r" })).await.ok()["voided"].clone()
+    };
+    let (used, voided) = tokio::join!(join_all((0..20).map(use_one)), end);
+    let drawn = used.iter().filter(|status| **status == 200).count() * 3;
+    assert!(used.iter().all(|status| [200, 402].contains(status)), "{used:?}");
+    assert_eq!(voided, json!((90 - drawn).to_string()));
+    must_balance(&api).await;
+}
+
 /// A plan goes on giving when the wallet it gave into is ended.
 #[tokio::test]
 async fn a_default_wallet_that_is_ended_makes_room_for_a_new_one() {
@@ -229,7 +254,10 @@ async fn a_grant_is_voided_at_most_as_far_as_it_is_free() {
     // A refusal leaves its key free.
     let some = json!({ "key": "v1", "quantity": "1.5", "reason": "wrong" });
     let done = api.post(&void, &some).await.ok();
-    assert_eq!((&done["status"], &done["quantity"], &done["remaining"]), (&json!("applied"), &json!("-1.5"), &json!("2.5")));
+    assert_eq!(
+        (&done["status"], &done["quantity"], &done["remaining"]),
+        (&json!("applied"), &json!("-1.5"), &json!("2.5"))
+    );
     let line = &done["entries"][0];
     assert_eq!((&line["kind"], &line["amount"], &line["grant"]), (&json!("void"), &json!("-1.5"), &json!(id)));
     assert_eq!((&line["reason"], done["entries"].as_array().unwrap().len()), (&json!("wrong"), 1));
@@ -280,7 +308,10 @@ async fn a_grant_is_corrected_up_and_down_while_it_is_not_over() {
     // All of it is used: the row is closed, and an adjustment opens it again.
     assert_eq!(available(&api, "purse").await, "0");
     let up = adjust("a2", "9").await.ok();
-    assert_eq!((&up["quantity"], &up["remaining"], &up["entries"][0]["kind"]), (&json!("9"), &json!("9"), &json!("adjust")));
+    assert_eq!(
+        (&up["quantity"], &up["remaining"], &up["entries"][0]["kind"]),
+        (&json!("9"), &json!("9"), &json!("adjust"))
+    );
     assert_eq!(available(&api, "purse").await, "9");
     assert_eq!(api.post("/track", &usage("t2", "1")).await.ok()["drawn"], "3");
     assert_eq!(adjust("a3", "1000000000000000000").await.problem(), (400, "bad_request", "quantity"));

@@ -84,6 +84,7 @@ pub fn decide(
     }?;
     if command.needs_all() {
         draft.reverse_what_came_late()?;
+        draft.void_what_came_back_too_late()?;
         draft.expire_what_came_late()?;
         draft.reckon_next_due()?;
     }

@@ -130,6 +130,17 @@ impl Draft<'_> {
         Ok(Decision::Applied(Outcome::Terminated { wallet: id, voided, repaid, grants: count }))
     }
 
+    /// What a won dispute or a return brought back into a wallet that was ended meanwhile is void like the rest of it.
+    pub(super) fn void_what_came_back_too_late(&mut self) -> Result<(), Rejection> {
+        let late = |grant: &&Grant| grant.wallet_state == WalletState::Closed && grant.free().is_positive();
+        let late = self.state.grants.iter().filter(late);
+        let lines: Vec<Line> = late.map(|grant| Line::of(grant, EntryKind::Void, grant.free().negated())).collect();
+        for line in lines {
+            self.book(line)?;
+        }
+        Ok(())
+    }
+
     /// Takes credits back from a grant, a plan's period included; at most what is free.
     pub(super) fn void(&mut self, order: &Void) -> Result<Decision, Rejection> {
         let grant = self.counted_grant(order.grant)?;

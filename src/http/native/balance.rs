@@ -48,8 +48,7 @@ pub async fn get(
         of.filter(|pool| feature.as_ref().is_none_or(|feature| feature == *pool)).collect();
     let entity = entity.as_deref();
     let (at, seat) = (at.unwrap_or(now), entity.unwrap_or_default());
-    let balances: Vec<Value> =
-        pools.into_iter().map(|pool| row(&past.grants, &past.debts, pool, seat, at)).collect();
+    let balances: Vec<Value> = pools.into_iter().map(|pool| row(&past.grants, &past.debts, pool, seat, at)).collect();
     Ok(Json(json!({ "customer": customer, "at": at, "entity": entity, "balances": balances })))
 }
 

@@ -42,10 +42,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WalletPath {
 }
 
 /// Makes a wallet, once per key.
-pub async fn make(
-    State(app): State<App>,
-    JsonBody(mut body): JsonBody,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+pub async fn make(State(app): State<App>, JsonBody(mut body): JsonBody) -> Result<(StatusCode, Json<Value>), Problem> {
     let key = body.required("key", read::external_id)?;
     let customer = body.required("customer", read::external_id)?;
     let id = body.optional("id", read::external_id)?;

@@ -175,9 +175,7 @@ pub fn get_balance() -> Operation {
 }
 
 fn settings() -> Value {
-    let range = |most: i32, least: i32, what: &str| {
-        json!({ "type": ["integer", "null"], "minimum": least, "maximum": most, "description": what })
-    };
+    let range = |most: i32, least: i32, what: &str| json!({ "type": ["integer", "null"], "minimum": least, "maximum": most, "description": what });
     json!({
         "name": text_or_null(PROFILE_TEXT_MAX, "Name for people; null: none."),
         "priority": range(PRIORITY_MAX, -PRIORITY_MAX, "Wallets of lower priority are drawn first; null: 0."),
