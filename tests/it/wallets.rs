@@ -347,6 +347,45 @@ async fn committed_credits_carry_their_contract() {
     assert_eq!(paid["contract"]["minimum_spend"], json!(null));
 }
 
+/// The credit guide's wallets: one for promotions and one for what was paid, promotions first without any setting, and of
+/// equal ones what ends soonest; 50,000 prepaid credits that expire.
+#[tokio::test]
+async fn the_guides_wallets_burn_as_it_says() {
+    let api = Api::start().await;
+    api.customer("ada").await;
+    for (key, name) in [("w1", "Primary Credit Wallet"), ("w2", "Promotional Wallet")] {
+        let mut new = wallet(key, name, 0);
+        new["name"] = json!(name);
+        assert_eq!(api.post("/wallets", &new).await.status, 201);
+    }
+    let now: Timestamp = api.get("/customers/ada").await.ok()["at"].as_str().unwrap().parse().unwrap();
+    let ends = |days: i64| json!(now + SignedDuration::from_hours(24 * days));
+    for (key, wallet, quantity, category, expires_at) in [
+        ("paid", "Primary Credit Wallet", "50000", "prepaid", ends(90)),
+        ("late", "Promotional Wallet", "10000", "promotional", ends(60)),
+        ("soon", "Promotional Wallet", "500", "promotional", ends(30)),
+    ] {
+        let mut new = grant(key, wallet, quantity);
+        (new["category"], new["expires_at"]) = (json!(category), expires_at);
+        api.post("/grants", &new).await.ok();
+    }
+    let left = async || {
+        let listed = api.get("/customers/ada/grants?feature=transcription-credits").await.ok();
+        let all = listed["data"].as_array().unwrap().iter();
+        let mut left: Vec<String> = all.map(|grant| grant["remaining"].as_str().unwrap().to_owned()).collect();
+        left.reverse();
+        left
+    };
+    api.post("/track", &usage("t1", "200")).await.ok();
+    assert_eq!(left().await, ["50000", "9900", "0"], "promotions first, and of these what ends soonest");
+    api.post("/track", &usage("t2", "3301")).await.ok();
+    assert_eq!(left().await, ["49997", "0", "0"], "then what was paid");
+    api.post("/test-clock/advance", &json!({ "to": ends(90) })).await.ok();
+    let balance = api.get("/customers/ada/balance?feature=transcription-credits").await.ok();
+    assert_eq!(balance["balances"][0]["available"], "0", "expired credits are not available");
+    must_balance(&api).await;
+}
+
 /// A customer's key sees wallets and balances; only admins make and correct.
 #[tokio::test]
 async fn every_scope_may_look() {
