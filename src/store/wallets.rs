@@ -8,13 +8,14 @@ use super::{Store, StoreError};
 use crate::domain::grant::Wallet;
 use crate::domain::ids::{AccountId, GrantId, WalletId};
 
-/// A wallet with how many grants ever went into it.
+/// A wallet with how many grants ever went into it; the account's grants are counted once, whatever the page's size.
 macro_rules! whole_wallets {
     () => {
         "SELECT w.account_id, w.wallet_id, w.wallet_key, w.name, w.feature, w.is_default, w.priority, w.state,
-    w.default_expiry_days, w.debt_limit, w.metadata, w.closed_at, w.created_at,
-    (SELECT count(*) FROM grants g WHERE g.account_id = w.account_id AND g.wallet_id = w.wallet_id) AS grants
-FROM wallets w"
+    w.default_expiry_days, w.debt_limit, w.metadata, w.closed_at, w.created_at, coalesce(c.grants, 0) AS grants
+FROM wallets w
+    LEFT JOIN (SELECT g.wallet_id, count(*) AS grants FROM grants g WHERE g.account_id = $1 GROUP BY g.wallet_id) c
+        ON c.wallet_id = w.wallet_id"
     };
 }
 
