@@ -173,6 +173,8 @@ pub struct Changes {
     pub levels: BTreeSet<(FeatureId, String)>,
     /// The account's life or due time changed.
     pub head_changed: bool,
+    /// Wallets that were there and changed.
+    pub touched_wallets: BTreeSet<WalletId>,
 }
 
 /// The parts of an entry that a decision chooses; number, chain and time are added by the state.
@@ -240,6 +242,7 @@ impl Changes {
         self.limits.extend(more.limits);
         self.levels.extend(more.levels);
         self.head_changed |= more.head_changed;
+        self.touched_wallets.extend(more.touched_wallets);
     }
 
     /// Is there anything to write?
@@ -259,6 +262,7 @@ impl Changes {
             && self.limits.is_empty()
             && self.levels.is_empty()
             && !self.head_changed
+            && self.touched_wallets.is_empty()
     }
 }
 

@@ -11,13 +11,14 @@ use sha2::{Digest, Sha256};
 use super::catalog::{FeatureId, PlanId};
 use super::credits::{Credits, Quantity};
 use super::entry::Source;
-use super::grant::{Category, GrantMoney};
+use super::grant::{Category, Contract, GrantMoney};
 use super::ids::{AttachmentId, GrantId, HoldId, PaymentId, WalletId};
 use super::limit::Window;
 use super::reversal::MoneyBack;
 pub use metering::{DrawOutcome, ExtendHold, HOLD_SECONDS_MAX, HeldOutcome, PlaceHold, SetLimit, Track, WhenShort};
 
 use super::subscription::{RenewalLost, SubscribedPlan, SubscriptionSeen};
+use super::wallet::{Adjustment, Terminate, Void, WalletOrder};
 
 /// Largest batch of purchased grants in one payment: Stripe's own limit of lines is 100 a session.
 pub const PAYMENT_GRANTS_MAX: usize = 200;
@@ -55,6 +56,14 @@ pub enum Command {
     MoneyBack(MoneyBack),
     /// Books what time made due, and nothing else.
     Settle,
+    /// A wallet made or changed.
+    Wallet(WalletOrder),
+    /// A wallet ended.
+    Terminate(Terminate),
+    /// Credits taken back from a grant by hand.
+    Void(Void),
+    /// A grant's amount corrected by hand.
+    Adjust(Adjustment),
 }
 
 impl Command {
@@ -74,7 +83,11 @@ impl Command {
             | Self::SubscriptionSeen(_)
             | Self::RenewalLost(_)
             | Self::MoneyBack(_)
-            | Self::Settle => true,
+            | Self::Settle
+            | Self::Wallet(_)
+            | Self::Terminate(_)
+            | Self::Void(_)
+            | Self::Adjust(_) => true,
         }
     }
 }
@@ -118,8 +131,12 @@ pub struct NewGrant {
     /// What was paid for it outside Stripe.
     #[serde(skip)]
     pub money: GrantMoney,
-    /// Reference of that payment.
+    /// Reference of that payment, else of the contract.
     pub contract: Option<String>,
+    /// The contract that promises committed credits. Left out of the hash when absent: keys from before it was known
+    /// keep theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Contract>,
     /// Free keys.
     pub metadata: BTreeMap<String, String>,
     /// API or command line.
@@ -363,6 +380,33 @@ pub enum Outcome {
     },
     /// What was due is booked.
     Settled,
+    /// A wallet is made or changed.
+    Wallet {
+        /// The wallet.
+        wallet: WalletId,
+    },
+    /// A wallet is closed.
+    Terminated {
+        /// The wallet.
+        wallet: WalletId,
+        /// Credits that were free in it and are void.
+        voided: Credits,
+        /// Credits that repaid what it owed.
+        repaid: Credits,
+        /// Grants that had something to void.
+        grants: u64,
+    },
+    /// A grant's amount is changed by hand.
+    Corrected {
+        /// The grant.
+        grant: GrantId,
+        /// By how much, signed.
+        amount: Credits,
+        /// What remains of it, held credits included.
+        remaining: Credits,
+        /// Number of the line that says so.
+        entry: i64,
+    },
 }
 
 /// How a command ended, when it was not refused.
@@ -514,6 +558,57 @@ pub enum Rejection {
     /// The database refused what was decided: a constraint that decisions should have kept. Nothing was written.
     #[error("refused by constraint {0}")]
     Constraint(String),
+    /// No such wallet of this account.
+    #[error("there is no wallet {0}")]
+    UnknownWallet(WalletId),
+    /// No such grant of this account.
+    #[error("there is no grant {0}")]
+    UnknownGrant(GrantId),
+    /// The id names a wallet that was made by another request.
+    #[error("wallet {0} is there already; change it instead, or take another id")]
+    WalletExists(WalletId),
+    /// More wallets than one customer can have.
+    #[error("a customer has at most {} wallets", super::wallet::WALLETS_MAX)]
+    TooManyWallets,
+    /// Credits of the wallet are set aside.
+    #[error("{held} credits of wallet {wallet} are held; settle or release those holds first")]
+    WalletHeld {
+        /// The wallet.
+        wallet: WalletId,
+        /// Credits set aside.
+        held: Credits,
+    },
+    /// More credits than are free in the grant.
+    #[error("{asked} asked for, {free} free in {grant} ({held} more are held)")]
+    MoreThanFree {
+        /// The grant.
+        grant: GrantId,
+        /// Credits that were to go.
+        asked: Credits,
+        /// Credits neither spent nor held.
+        free: Credits,
+        /// Credits set aside.
+        held: Credits,
+    },
+    /// All of the grant is spent, gone or held.
+    #[error("nothing is free in {grant} ({held} are held)")]
+    NothingToVoid {
+        /// The grant.
+        grant: GrantId,
+        /// Credits set aside.
+        held: Credits,
+    },
+    /// The grant counts nothing down.
+    #[error("{0} has no limit and no amount: it ends with its plan")]
+    GrantUnlimited(GrantId),
+    /// The grant is over.
+    #[error("{grant} ended at {at}: give a new grant instead")]
+    GrantEnded {
+        /// The grant.
+        grant: GrantId,
+        /// When it ended.
+        at: Timestamp,
+    },
 }
 
 fn entity_words(entity: &str) -> String {

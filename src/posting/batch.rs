@@ -240,7 +240,12 @@ fn asked_by(orders: &[Order]) -> Asked {
             | Command::Grant(_)
             | Command::SubscriptionSeen(_)
             | Command::RenewalLost(_)
-            | Command::Settle => {}
+            | Command::Settle
+            | Command::Wallet(_)
+            | Command::Terminate(_) => {}
+            // Used up or not: what is corrected need not be open.
+            Command::Void(order) => asked.grants.push(order.grant),
+            Command::Adjust(order) => asked.grants.push(order.grant),
         }
     }
     asked

@@ -12,7 +12,7 @@ use crate::domain::attachment::{Attachment, AttachmentOrigin, AttachmentState};
 use crate::domain::catalog::{FeatureId, PlanId};
 use crate::domain::credits::Credits;
 use crate::domain::entry::ChainHead;
-use crate::domain::grant::{Category, Grant, Period, Wallet, WalletState};
+use crate::domain::grant::{Category, Grant, Period, WalletState};
 use crate::domain::ids::{AccountId, AttachmentId, GrantId, PaymentId, WalletId};
 use crate::domain::proration::{Share, Step};
 
@@ -101,37 +101,6 @@ impl GrantRow {
 impl<'row> sqlx::FromRow<'row, PgRow> for GrantRow {
     fn from_row(row: &'row PgRow) -> Result<Self, sqlx::Error> {
         grant(row).map(|(account, grant)| Self(account, grant)).map_err(|error| sqlx::Error::Decode(error.into()))
-    }
-}
-
-#[derive(sqlx::FromRow)]
-pub(super) struct WalletRow {
-    account_id: Uuid,
-    wallet_id: Uuid,
-    wallet_key: Option<String>,
-    name: Option<String>,
-    feature: String,
-    is_default: bool,
-    priority: i32,
-    state: String,
-    default_expiry_days: Option<i32>,
-}
-
-impl WalletRow {
-    pub(super) fn into_wallet(self) -> Result<(AccountId, Wallet), StoreError> {
-        let row = self.wallet_id.to_string();
-        let days = self.default_expiry_days.map(u32::try_from).transpose();
-        let wallet = Wallet {
-            id: WalletId::from_uuid(self.wallet_id),
-            key: self.wallet_key,
-            name: self.name,
-            feature: word(FeatureId::new(&self.feature), "wallets", "feature", &row)?,
-            is_default: self.is_default,
-            priority: self.priority,
-            state: word(WalletState::from_word(&self.state), "wallets", "state", &row)?,
-            default_expiry_days: word(days.ok(), "wallets", "default_expiry_days", &row)?,
-        };
-        Ok((AccountId::from_uuid(self.account_id), wallet))
     }
 }
 

@@ -26,6 +26,7 @@ mod ledger_rows;
 pub mod ledger_usual;
 mod ledger_write;
 pub mod listings;
+pub mod past;
 pub mod payments;
 pub mod reports;
 pub mod retention;
@@ -33,6 +34,8 @@ pub mod reversals;
 mod rows;
 pub mod usage_rows;
 pub mod verify;
+pub mod wallet_rows;
+pub mod wallets;
 pub mod work;
 
 use std::str::FromStr;

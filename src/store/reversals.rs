@@ -216,16 +216,21 @@ async fn read_repayments(
             known.repaid.push((GrantId::from_uuid(grant), gave));
         }
     }
-    if payers.is_empty() { Ok(()) } else { read_grants(connection, states, accounts, payers).await }
+    let payers: Vec<GrantId> = payers.into_iter().map(GrantId::from_uuid).collect();
+    read_grants(connection, states, accounts, &payers).await
 }
 
-/// Reads grants by id, closed ones too.
+/// Reads grants by id, those of which nothing is left too.
 pub(super) async fn read_grants(
     connection: &mut PgConnection,
     states: &mut States,
     accounts: &[Uuid],
-    grants: Vec<Uuid>,
+    grants: &[GrantId],
 ) -> Result<(), StoreError> {
+    if grants.is_empty() {
+        return Ok(());
+    }
+    let grants: Vec<Uuid> = grants.iter().map(|grant| grant.as_uuid()).collect();
     let rows: Vec<PayerRow> = sqlx::query_as(READ_PAYERS).bind(accounts).bind(grants).fetch_all(connection).await?;
     for PayerRow(account, grant, is_open) in rows {
         add_grant(states, account, grant, is_open);

@@ -406,6 +406,35 @@ fn events_and_queues() -> Vec<Attempt> {
     ]
 }
 
+fn wallets_and_contracts() -> Vec<Attempt> {
+    let committed = "UPDATE grants SET category = 'committed', contract_number = 'C-7'";
+    let broken = |constraint, patch| Attempt(constraint, "grants", committed, patch);
+    vec![
+        attempt("wallets_closed_has_time", "wallets", json!({ "state": "closed", "is_default": false })),
+        attempt("wallets_closed_has_time", "wallets", json!({ "closed_at": "2026-01-01Z" })),
+        attempt("wallets_closed_is_no_default", "wallets", json!({ "state": "closed", "closed_at": "2026-01-01Z" })),
+        attempt("wallets_name_length", "wallets", json!({ "name": "" })),
+        attempt("wallets_name_length", "wallets", json!({ "name": long(1025) })),
+        attempt("wallets_metadata_is_object", "wallets", json!({ "metadata": [] })),
+        attempt("grants_contract_is_committed", "grants", json!({ "contract_number": "C-7" })),
+        attempt("grants_contract_has_number", "grants", json!({ "contract_starts_at": "2026-01-01Z" })),
+        attempt("grants_contract_has_number", "grants", json!({ "contract_ends_at": "2026-01-01Z" })),
+        broken("grants_contract_number_length", json!({ "contract_number": "" })),
+        broken("grants_contract_number_length", json!({ "contract_number": long(256) })),
+        broken("grants_contract_minimum_has_currency", json!({ "contract_minimum_minor": 1 })),
+        broken("grants_contract_minimum_has_currency", json!({ "contract_currency": "usd" })),
+        broken(
+            "grants_contract_minimum_not_negative",
+            json!({ "contract_minimum_minor": -1, "contract_currency": "usd" }),
+        ),
+        broken("grants_contract_currency_is_code", json!({ "contract_minimum_minor": 1, "contract_currency": "USD" })),
+        broken(
+            "grants_contract_lives_forward",
+            json!({ "contract_starts_at": "2026-01-01Z", "contract_ends_at": "2026-01-01Z" }),
+        ),
+    ]
+}
+
 fn all_attempts() -> Vec<Attempt> {
     [
         accounts_and_look_ups(),
@@ -418,6 +447,7 @@ fn all_attempts() -> Vec<Attempt> {
         reversals(),
         ledger(),
         events_and_queues(),
+        wallets_and_contracts(),
     ]
     .into_iter()
     .flatten()

@@ -192,6 +192,7 @@ pub(crate) fn given(of: &str, amount: &str) -> NewGrant {
         reason: "goodwill".to_owned(),
         money: GrantMoney::default(),
         contract: None,
+        terms: None,
         metadata: BTreeMap::new(),
         source: Source::Api,
         actor: None,

@@ -103,6 +103,7 @@ async fn live(store: &Store, posting: &Posting, account: AccountId, name: &str) 
         reason: "=HYPERLINK(\"x\"),\r\n\"goodwill\"".to_owned(),
         money: GrantMoney::default(),
         contract: None,
+        terms: None,
         metadata: BTreeMap::new(),
         source: Source::Api,
         actor: None,

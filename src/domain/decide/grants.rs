@@ -57,6 +57,7 @@ impl Draft<'_> {
         let origin = Origin {
             money: new.money.clone(),
             contract: new.contract.clone(),
+            terms: new.terms.clone(),
             reason: Some(new.reason.clone()),
             metadata: new.metadata.clone(),
             ..Origin::default()
@@ -194,7 +195,7 @@ impl Draft<'_> {
         Ok(id)
     }
 
-    fn repay_debts(&mut self, grant: GrantId) -> Result<(), Rejection> {
+    pub(super) fn repay_debts(&mut self, grant: GrantId) -> Result<(), Rejection> {
         let Some(wallet) = self.state.grant(grant).map(|grant| grant.wallet) else { return Ok(()) };
         let owed: Vec<(DebtId, Credits)> = self
             .state
@@ -245,6 +246,9 @@ impl Draft<'_> {
             priority: 0,
             state: WalletState::Open,
             default_expiry_days: None,
+            debt_limit: None,
+            metadata: std::collections::BTreeMap::new(),
+            closed_at: None,
         }))
     }
 
@@ -253,7 +257,7 @@ impl Draft<'_> {
         Ok(period::expiry(from, days.map_or(Expiry::Never, Expiry::Days))?)
     }
 
-    fn must_hold_credits(&self, feature: &FeatureId) -> Result<(), Rejection> {
+    pub(super) fn must_hold_credits(&self, feature: &FeatureId) -> Result<(), Rejection> {
         match self.context.catalog.catalog.features.get(feature) {
             None => Err(Rejection::UnknownFeature(feature.clone())),
             Some(Feature::Boolean) => Err(Rejection::NotMetered(feature.clone())),

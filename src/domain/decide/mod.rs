@@ -18,6 +18,7 @@ mod reversals;
 mod subscriptions;
 mod time;
 mod track;
+mod wallets;
 
 pub(super) use limits::room;
 
@@ -92,9 +93,14 @@ pub fn decide(
         Command::RenewalLost(lost) => draft.renewal_lost(lost),
         Command::MoneyBack(back) => draft.money_back(back),
         Command::Settle => Ok(draft.settle()),
+        Command::Wallet(order) => draft.wallet(order),
+        Command::Terminate(order) => draft.terminate(order),
+        Command::Void(order) => draft.void(order),
+        Command::Adjust(order) => draft.adjust(order),
     }?;
     if command.needs_all() {
         draft.reverse_what_came_late()?;
+        draft.void_what_came_back_too_late()?;
         draft.expire_what_came_late()?;
         draft.reckon_next_due()?;
     }

@@ -6,7 +6,7 @@ use super::super::catalog::{Feature, FeatureId, Overage, Pool, Priced};
 use super::super::command::{Decision, DrawOutcome, HeldOutcome, Outcome, Rejection, Track, WalletRef, WhenShort};
 use super::super::credits::{Credits, Quantity};
 use super::super::entry::{EntryKind, Source};
-use super::super::grant::{Debt, DebtCause};
+use super::super::grant::{Debt, DebtCause, Wallet};
 use super::super::hold::{Hold, WhenMore};
 use super::super::ids::{DebtId, WalletId};
 use super::super::usage::Usage as Used;
@@ -180,13 +180,19 @@ impl Draft<'_> {
         Err(Rejection::Insufficient { required, available, pool: paid.pool.clone() })
     }
 
-    /// What may be owed of a pool: what the items of the plans in force allow, the most of them, or the default wallet.
+    /// What may be owed of a pool: what its default wallet says, else the most that an item of the plans in force allows.
     fn overage_of(&self, pool: &FeatureId) -> Option<Overage> {
         let now = self.context.now;
         let live = self.state.attachments.iter().filter(|known| known.is_live() && known.started_at <= now);
         let items = live.filter_map(|known| self.terms_of(known)).flat_map(|plan| &plan.items);
         let allowed = items.filter(|item| item.feature == *pool).filter_map(|item| item.overage.clone());
-        allowed.max_by_key(|overage| overage.limit)
+        let by_plan = allowed.max_by_key(|overage| overage.limit);
+        let of_pool = |wallet: &&Wallet| wallet.is_default && wallet.feature == *pool;
+        let by_wallet = self.state.wallets.iter().find(of_pool).and_then(|wallet| wallet.debt_limit);
+        match by_wallet {
+            Some(limit) => Some(Overage { limit, price: by_plan.and_then(|overage| overage.price) }),
+            None => by_plan,
+        }
     }
 
     fn owe_usage(&mut self, owing: Owing, track: &Track) -> Result<DebtId, Rejection> {
