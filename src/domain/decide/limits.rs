@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ethnum::I256;
+
 use super::super::burn::Burn;
 use super::super::catalog::{Feature, FeatureId, Priced};
 use super::super::command::{Decision, Outcome, Rejection, SetLimit, Track};
@@ -81,6 +83,7 @@ impl Draft<'_> {
             (Ok(then), Ok(now)) => then == now,
             (Err(_), _) | (_, Err(_)) => false,
         };
+        let units = paid_part(units, parts)?;
         self.count(&record.feature, &record.entity, units.negated(), parts, is_same)
     }
 
@@ -155,6 +158,22 @@ impl Draft<'_> {
         self.changes.limits.insert(limit.name);
         Ok(Decision::Applied(Outcome::Limited { used: limit.used }))
     }
+}
+
+/// Units of a return that had been paid: what had not been was not counted. Rounded down: a limit is a limit.
+fn paid_part(units: Quantity, parts: &[PaidPart]) -> Result<Quantity, AmountError> {
+    let sum = |parts: &mut dyn Iterator<Item = &PaidPart>| {
+        parts.try_fold(Credits::ZERO, |sum, part| sum.checked_add(part.amount))
+    };
+    let all = sum(&mut parts.iter())?;
+    let paid = sum(&mut parts.iter().filter(|part| part.grant.is_some() || part.debt.is_some()))?;
+    if all == paid {
+        return Ok(units);
+    }
+    // Cannot overflow: both factors are below 10^28, in 256 bits.
+    let product = I256::from(units.nanos()).wrapping_mul(I256::from(paid.nanos()));
+    let nanos = product.wrapping_div(I256::from(all.nanos()));
+    i128::try_from(nanos).map_err(|_| AmountError::TooLarge).and_then(Quantity::from_nanos)
 }
 
 const fn is_pool(kind: Option<&Feature>) -> bool {
