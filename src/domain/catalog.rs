@@ -137,6 +137,9 @@ pub enum Expiry {
 pub struct Rollover {
     /// Most credits carried over all living rollover grants of the item.
     pub max: Option<Credits>,
+    /// The same as a share of the included amount, in percent; with both, the smaller one counts.
+    #[serde(default)]
+    pub max_percent: Option<u32>,
     /// Months a carried grant lives; absent: until it is spent.
     pub months: Option<u32>,
 }

@@ -56,7 +56,7 @@ const READ_STATE: &str = concat!(
     "-- read_state\n",
     "SELECT NULL::uuid, NULL::uuid, NULL::uuid, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer,
     NULL::boolean, NULL::numeric, NULL::numeric, NULL::numeric, NULL::boolean, NULL::timestamptz, NULL::timestamptz,
-    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz,",
+    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz, NULL::uuid, NULL::uuid, NULL::uuid, NULL::text,",
     situation!(),
     "\nFROM instance i CROSS JOIN catalog_head h\nUNION ALL\n",
     "SELECT ",
@@ -70,12 +70,12 @@ const READ_UNLOCKED: &str = concat!(
     "-- read_unlocked\n",
     "SELECT NULL::uuid, NULL::uuid, NULL::uuid, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer,
     NULL::boolean, NULL::numeric, NULL::numeric, NULL::numeric, NULL::boolean, NULL::timestamptz, NULL::timestamptz,
-    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz,",
+    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz, NULL::uuid, NULL::uuid, NULL::uuid, NULL::text,",
     situation!(),
     ", NULL::text, NULL::bigint, NULL::bytea, NULL::timestamptz, NULL::timestamptz",
     "\nFROM instance i CROSS JOIN catalog_head h\nUNION ALL\n",
     "SELECT account_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, state, entry_seq, chain_head, last_entry_at, next_due_at
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, state, entry_seq, chain_head, last_entry_at, next_due_at
 FROM accounts WHERE account_id = ANY($1)",
     "\nUNION ALL\n",
     "SELECT ",

@@ -66,18 +66,20 @@ const INSERT_GRANTS: &str = "-- insert_grants
 INSERT INTO grants (account_id, grant_id, wallet_id, feature, entity, category, priority, unlimited, original, remaining,
     held, frozen, is_open, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version, attachment_id, item,
     period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor, revenue_policy,
-    stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, created_at)
+    stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, rolled_from, rolled_attachment_id,
+    rolled_item, created_at)
 SELECT account_id, grant_id, wallet_id, feature, entity, category, priority, unlimited, original, remaining,
     held, frozen, unlimited OR remaining > 0, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version,
     attachment_id, item, period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor,
-    revenue_policy, stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, $2
+    revenue_policy, stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, rolled_from,
+    rolled_attachment_id, rolled_item, $2
 FROM jsonb_to_recordset($1) AS n (account_id uuid, grant_id uuid, wallet_id uuid, feature text, entity text,
     category text, priority integer, unlimited boolean, original numeric, remaining numeric, held numeric,
     frozen boolean, starts_at timestamptz, expires_at timestamptz, grace_ends_at timestamptz, payment_id uuid, item_key text, plan_id text,
     plan_version integer, attachment_id uuid, item text, period_start timestamptz, contract_ref text, currency text,
     amount_paid_minor bigint, tax_minor bigint, discount_minor bigint, basis_minor bigint, revenue_policy text,
     stripe_price text, stripe_line text, reason text, metadata jsonb, changed_at timestamptz, level_from numeric,
-    level_to numeric)";
+    level_to numeric, rolled_from uuid, rolled_attachment_id uuid, rolled_item text)";
 
 const INSERT_GRANT_IDS: &str = "-- insert_grant_ids
 INSERT INTO grant_ids (grant_id, account_id)
@@ -368,6 +370,9 @@ struct GrantJson<'a> {
     changed_at: Option<Timestamp>,
     level_from: Option<Credits>,
     level_to: Option<Credits>,
+    rolled_from: Option<Uuid>,
+    rolled_attachment_id: Option<Uuid>,
+    rolled_item: Option<&'a str>,
 }
 
 /// A new grant's row. `now` is the grant as the batch left it: it may have been drawn on already.
@@ -413,6 +418,9 @@ fn grant_json<'a>(account: AccountId, made: &'a GrantMade, now: &'a Grant) -> Gr
         changed_at: origin.step.and_then(|step| step.changed_at),
         level_from: origin.step.map(|step| step.above),
         level_to: origin.step.map(|step| step.up_to),
+        rolled_from: now.rolled.as_ref().map(|rolled| rolled.from.as_uuid()),
+        rolled_attachment_id: now.rolled.as_ref().map(|rolled| rolled.attachment.as_uuid()),
+        rolled_item: now.rolled.as_ref().map(|rolled| rolled.item.as_str()),
     }
 }
 

@@ -168,6 +168,8 @@ impl Draft<'_> {
             expires_at: plan.expires_at,
             grace_ends_at,
             period: plan.period,
+            payment: origin.payment,
+            rolled: None,
         };
         if let Some(period) = &grant.period {
             let whole = Step { changed_at: None, above: Credits::ZERO, up_to: plan.quantity };

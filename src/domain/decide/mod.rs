@@ -9,8 +9,10 @@
 mod changes;
 mod grace;
 mod grants;
+mod idle;
 mod plans;
 mod reversals;
+mod rollover;
 mod subscriptions;
 mod time;
 mod track;
@@ -24,7 +26,7 @@ use super::catalog::CatalogVersion;
 use super::command::{Command, Decision, Rejection};
 use super::entry::{Entry, Source};
 use super::grant::Wallet;
-use super::ids::{PaymentId, WalletId};
+use super::ids::{AttachmentId, PaymentId, WalletId};
 
 /// Days a priced recurring grant stays spendable while its successor is awaited: 72 hours (rule 14).
 pub const RENEWAL_GRACE_HOURS: i64 = 72;
@@ -49,6 +51,10 @@ struct Draft<'a> {
     first: Option<i64>,
     /// Payments that got grants, of which money may have gone back already.
     bought_for: BTreeSet<PaymentId>,
+    /// Time of the account's newest entry before this command: what had ended by then was settled then.
+    booked_up_to: Timestamp,
+    /// Items of attachments whose successors are about to be given: what is left of them rolls over, not expires.
+    rolling: BTreeSet<(AttachmentId, String)>,
 }
 
 /// Decides one command; on success state and changes hold what it did, on rejection they are untouched.
@@ -106,6 +112,8 @@ impl<'a> Draft<'a> {
             source: Source::Time,
             first: None,
             bought_for: BTreeSet::new(),
+            booked_up_to: state.last_entry_at,
+            rolling: BTreeSet::new(),
         }
     }
 

@@ -188,7 +188,7 @@ impl Draft<'_> {
 
     /// Grants what each item of an attachment has due now, each period once (rule 13).
     pub(super) fn renew(&mut self, id: AttachmentId) -> Result<Vec<GrantId>, Rejection> {
-        self.give(id, self.context.now, None)
+        self.renew_all(&[id])
     }
 
     /// Grants each item's period that contains `moment`: by the clock while it is covered, or because it was paid, late
@@ -239,6 +239,7 @@ impl Draft<'_> {
         let is_newest = newest.is_none_or(|newest| newest < start);
         let wallet = self.wallet_for(&WalletRef::Default, &item.feature)?;
         if is_newest {
+            self.roll_before(attachment, plan, item, start)?;
             self.succeed(attachment.id, &item.feature, start)?;
         }
         let count = paid.map_or(attachment.quantity, |paid| paid.quantity);

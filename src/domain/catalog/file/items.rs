@@ -173,5 +173,5 @@ fn read_rollover(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<R
     let max = rollover.field("max");
     let max = max.and_then(|field| prices::read_positive(&field, "take `rollover` out to carry nothing", mistakes));
     let months = rollover.field("months").and_then(|field| field.whole(&(1..=ROLLOVER_MONTHS_MAX), mistakes));
-    Some(Rollover { max, months })
+    Some(Rollover { max, max_percent: None, months })
 }
