@@ -106,7 +106,10 @@ ORDER BY account_id, attachment_id, item, period_start DESC";
 const READ_GIVEN: &str = "-- read_given_periods
 SELECT g.account_id, g.attachment_id, g.item, g.period_start, g.grant_id, g.feature, g.original, g.changed_at,
     g.level_from, g.level_to, g.payment_id, g.stripe_price, g.expires_at,
-    g.original > 0 AND coalesce(r.taken >= g.original, false) AS gone
+    g.original > 0 AND coalesce(r.taken >= g.original, false) AS gone,
+    coalesce(r.taken, 0) - coalesce((SELECT sum(e.amount) FROM entries e
+        WHERE e.account_id = g.account_id AND e.grant_id = g.grant_id
+            AND e.kind IN ('expire', 'end', 'void', 'adjust', 'rollover_out')), 0) AS lost
 FROM grants g LEFT JOIN reversed_grants r ON r.account_id = g.account_id AND r.grant_id = g.grant_id
 WHERE g.account_id = ANY($1) AND g.attachment_id IS NOT NULL AND (g.expires_at IS NULL OR g.expires_at > $2)";
 

@@ -234,6 +234,7 @@ pub(super) struct ShareRow {
     stripe_price: Option<String>,
     expires_at: Option<jiff_sqlx::Timestamp>,
     gone: bool,
+    lost: Decimal,
 }
 
 impl ShareRow {
@@ -257,6 +258,7 @@ impl ShareRow {
             stripe_price: self.stripe_price,
             ends_at: self.expires_at.map(jiff_sqlx::Timestamp::to_jiff),
             gone: self.gone,
+            lost: credits(self.lost, "entries", "sum(amount)")?,
         };
         Ok((AccountId::from_uuid(self.account_id), share))
     }

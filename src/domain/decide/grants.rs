@@ -185,6 +185,7 @@ impl Draft<'_> {
                 stripe_price: origin.stripe_price.clone(),
                 ends_at: plan.expires_at,
                 gone: false,
+                lost: Credits::ZERO,
             });
         }
         let line = Line::of(&grant, EntryKind::Grant, plan.quantity).at(plan.starts_at);

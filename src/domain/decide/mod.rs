@@ -6,6 +6,7 @@
 //! Always true afterwards: every change of a grant is an entry; entries are numbered without gaps and chained; no grant
 //! is below zero; no once-only key is used twice.
 
+mod carry;
 mod changes;
 mod grace;
 mod grants;

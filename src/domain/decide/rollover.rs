@@ -116,10 +116,13 @@ impl Draft<'_> {
             // It would be over by now: only what survives is booked.
             return Ok(false);
         }
-        let cap = cap(rollover, item, of.quantity)?;
-        let moved = cap.map_or(from.free(), |cap| cap.min(from.free()));
         let lots = self.living_lots(of.id, &item.id, boundary);
-        let moved = moved.checked_sub(self.cut_oldest(&lots, moved, cap)?)?.max(Credits::ZERO);
+        let cap = cap(rollover, item, of.quantity)?.map(|cap| self.room_beside_newer(&lots, boundary, cap)).transpose()?;
+        let moved = cap.map_or(from.free(), |cap| cap.min(from.free()));
+        let older: Vec<GrantId> = lots.iter().filter(|(starts, _)| *starts <= boundary).map(|(_, id)| *id).collect();
+        let newer = lots.len().saturating_sub(older.len());
+        let moved = if newer < LOTS_MAX { moved } else { Credits::ZERO };
+        let moved = moved.checked_sub(self.cut_oldest(&older, newer, moved, cap)?)?.max(Credits::ZERO);
         let left = from.free().checked_sub(moved)?;
         if moved.is_positive() {
             self.book(Line::of(&from, EntryKind::RolloverOut, moved.negated()).at(boundary))?;
@@ -132,7 +135,7 @@ impl Draft<'_> {
     }
 
     /// Rollover grants of an item that live at a boundary, oldest first.
-    fn living_lots(&self, attachment: AttachmentId, item: &str, boundary: Timestamp) -> Vec<GrantId> {
+    fn living_lots(&self, attachment: AttachmentId, item: &str, boundary: Timestamp) -> Vec<(Timestamp, GrantId)> {
         let is_of = |grant: &&Grant| {
             grant.rolled.as_ref().is_some_and(|rolled| rolled.attachment == attachment && rolled.item == item)
                 && grant.remaining.is_positive()
@@ -141,12 +144,33 @@ impl Draft<'_> {
         let mut lots: Vec<(Timestamp, GrantId)> =
             self.state.grants.iter().filter(is_of).map(|grant| (grant.starts_at, grant.id)).collect();
         lots.sort_unstable();
-        lots.into_iter().map(|(_, id)| id).collect()
+        lots
+    }
+
+    /// What of a cap is left beside rollover grants of later boundaries: in idle periods the rest of an older one may be
+    /// looked at after them, and is cut before them all the same.
+    fn room_beside_newer(
+        &self,
+        lots: &[(Timestamp, GrantId)],
+        boundary: Timestamp,
+        cap: Credits,
+    ) -> Result<Credits, Rejection> {
+        let mut room = cap;
+        for (_, lot) in lots.iter().filter(|(starts, _)| *starts > boundary) {
+            room = room.checked_sub(self.state.grant(*lot).map_or(Credits::ZERO, |lot| lot.remaining))?;
+        }
+        Ok(room.max(Credits::ZERO))
     }
 
     /// Makes room for `coming` under the cap: the oldest expire first. What holds pin cannot be cut; answers what is above
     /// the cap all the same.
-    fn cut_oldest(&mut self, lots: &[GrantId], coming: Credits, cap: Option<Credits>) -> Result<Credits, Rejection> {
+    fn cut_oldest(
+        &mut self,
+        lots: &[GrantId],
+        newer: usize,
+        coming: Credits,
+        cap: Option<Credits>,
+    ) -> Result<Credits, Rejection> {
         let mut sum = coming;
         for lot in lots {
             sum = sum.checked_add(self.state.grant(*lot).map_or(Credits::ZERO, |lot| lot.remaining))?;
@@ -155,7 +179,7 @@ impl Draft<'_> {
             Some(cap) => sum.checked_sub(cap)?.max(Credits::ZERO),
             None => Credits::ZERO,
         };
-        let mut too_many = lots.len().saturating_add(1).saturating_sub(LOTS_MAX);
+        let mut too_many = lots.len().saturating_add(newer).saturating_add(1).saturating_sub(LOTS_MAX);
         for lot in lots {
             if !above.is_positive() && too_many == 0 {
                 break;
