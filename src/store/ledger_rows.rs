@@ -78,11 +78,9 @@ pub(super) fn grant(columns: &PgRow) -> Result<(AccountId, Grant), StoreError> {
     };
     let payment: Option<Uuid> = columns.try_get(20)?;
     let rolled = match (columns.try_get(21)?, columns.try_get(22)?, columns.try_get(23)?) {
-        (Some(from), Some(attachment), Some(item)) => Some(Rolled {
-            from: GrantId::from_uuid(from),
-            attachment: AttachmentId::from_uuid(attachment),
-            item,
-        }),
+        (Some(from), Some(attachment), Some(item)) => {
+            Some(Rolled { from: GrantId::from_uuid(from), attachment: AttachmentId::from_uuid(attachment), item })
+        }
         _ => None,
     };
     let wallet_state = WalletState::from_word(columns.try_get(4)?);

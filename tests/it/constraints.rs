@@ -266,7 +266,11 @@ fn rollovers() -> Vec<Attempt> {
     let period = json!({ "attachment_id": ATTACHMENT, "item": "usd_credits", "period_start": "2026-03-01Z" });
     vec![
         Attempt("grants_rolled_once", "grants", another, rollover(&json!({}))),
-        attempt("grants_rolled_from_fkey", "grants", rollover(&json!({ "rolled_from": "00000000-0000-7000-8000-eeeeeeeeeeee" }))),
+        attempt(
+            "grants_rolled_from_fkey",
+            "grants",
+            rollover(&json!({ "rolled_from": "00000000-0000-7000-8000-eeeeeeeeeeee" })),
+        ),
         attempt("grants_rolled_attachment_fkey", "grants", rollover(&json!({ "rolled_attachment_id": NOWHERE }))),
         attempt("grants_rolled_is_whole", "grants", rollover(&json!({ "rolled_from": null }))),
         attempt("grants_rolled_is_whole", "grants", rollover(&json!({ "rolled_item": null }))),

@@ -131,7 +131,7 @@ fn any_bounds() -> impl Strategy<Value = Bounds> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The law, over any plan and any life of sleeps and uses: what can be spent of each feature, until when, and what is
     /// owed are the same; and both ledgers keep their laws.

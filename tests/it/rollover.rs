@@ -169,7 +169,11 @@ fn the_cap_cuts_the_oldest_first_and_months_end_the_rest() {
     settled(&mut world, "03-01");
     assert_eq!(lots(&world.state, world.now), vec![lot("2", "2026-04-01"), lot("5", "2026-05-01")]);
     settled(&mut world, "04-01");
-    assert_eq!(lots(&world.state, world.now), vec![lot("3", "2026-05-01"), lot("5", "2026-06-01")], "the oldest is cut");
+    assert_eq!(
+        lots(&world.state, world.now),
+        vec![lot("3", "2026-05-01"), lot("5", "2026-06-01")],
+        "the oldest is cut"
+    );
     assert_eq!(world.available(), credits("13"));
     settled(&mut world, "05-01");
     assert_eq!(lots(&world.state, world.now), vec![lot("3", "2026-06-01"), lot("5", "2026-07-01")]);

@@ -40,7 +40,7 @@ struct Counting(u128);
 
 impl IdSource for Counting {
     fn fresh(&mut self) -> Uuid {
-        self.0 += 1;
+        self.0 = self.0.wrapping_add(1);
         Uuid::from_u128(self.0)
     }
 }
@@ -124,12 +124,7 @@ fn large(draft: &mut Draft<'_>, at: Timestamp) -> AttachmentId {
 #[case::both(CarryOver { balances: true, usage: true }, "4", "0", "55")]
 #[case::what_was_lost_is_not_used(CarryOver { balances: false, usage: true }, "4", "5", "49")]
 #[case::used_up_and_closed(CarryOver { balances: false, usage: true }, "10", "0", "43")]
-fn a_plan_takes_anothers_place(
-    #[case] carry: CarryOver,
-    #[case] used: &str,
-    #[case] lost: &str,
-    #[case] left: &str,
-) {
+fn a_plan_takes_anothers_place(#[case] carry: CarryOver, #[case] used: &str, #[case] lost: &str, #[case] left: &str) {
     let catalog = catalog();
     let mut ids = Counting(0);
     let state = opened(Context { catalog: &catalog, now: time("2026-01-01T00:00:00Z") }, &mut ids);

@@ -125,7 +125,8 @@ impl Draft<'_> {
     }
 
     fn is_spendable_still(&self, attachment: &Attachment, last: PeriodSpan) -> Result<bool, Rejection> {
-        let grace = SignedDuration::from_hours(if attachment.awaits_renewal(last.end) { RENEWAL_GRACE_HOURS } else { 0 });
+        let grace =
+            SignedDuration::from_hours(if attachment.awaits_renewal(last.end) { RENEWAL_GRACE_HOURS } else { 0 });
         let end = last.end.checked_add(grace).map_err(|_| period::OutOfCalendar)?;
         Ok(end > self.context.now)
     }
@@ -161,7 +162,7 @@ impl Draft<'_> {
             return Ok(());
         };
         for _ in 0..REPAYING_MAX {
-            if !owed.is_positive() || span.start >= last.start {
+            if !owed.is_positive() || span.start > last.start {
                 break;
             }
             if of.is_skipped(span.start) {

@@ -3,6 +3,9 @@
 //! [`decide`] works on a copy: a rejection leaves state and changes as they were, so one bad command never fails its
 //! neighbours in a batch. First what time alone made due is booked (expired grants, renewed items), then the command.
 //!
+//! What time made due is the same however late it is looked at: skipped periods leave the traces that they would have left
+//! on time (`idle`), and what was unspent of a period moves on with its successor (`rollover`).
+//!
 //! Always true afterwards: every change of a grant is an entry; entries are numbered without gaps and chained; no grant
 //! is below zero; no once-only key is used twice.
 

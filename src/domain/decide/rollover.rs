@@ -117,7 +117,8 @@ impl Draft<'_> {
             return Ok(false);
         }
         let lots = self.living_lots(of.id, &item.id, boundary);
-        let cap = cap(rollover, item, of.quantity)?.map(|cap| self.room_beside_newer(&lots, boundary, cap)).transpose()?;
+        let cap =
+            cap(rollover, item, of.quantity)?.map(|cap| self.room_beside_newer(&lots, boundary, cap)).transpose()?;
         let moved = cap.map_or(from.free(), |cap| cap.min(from.free()));
         let older: Vec<GrantId> = lots.iter().filter(|(starts, _)| *starts <= boundary).map(|(_, id)| *id).collect();
         let newer = lots.len().saturating_sub(older.len());

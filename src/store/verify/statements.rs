@@ -98,7 +98,7 @@ const ROLLOVERS: &str = check!(
     FULL JOIN (SELECT account_id, grant_id, -sum(amount) AS went FROM entries
         WHERE kind = 'rollover_out' GROUP BY account_id, grant_id) AS s
         ON s.account_id = g.account_id AND s.grant_id = g.rolled_from
-    WHERE g.grant_id IS NULL OR coalesce(m.came, 0) <> coalesce(s.went, 0)"
+    WHERE g.grant_id IS NULL OR m.grant_id IS NULL OR m.came <> coalesce(s.went, 0)"
 );
 
 /// The key makes numbers unique, so count, least and greatest say that none is missing.
