@@ -175,6 +175,24 @@ proptest! {
     }
 }
 
+/// Seen by the law above: of two items of one feature the one's last period is over, and ended the other's grace.
+#[test]
+fn a_period_that_is_over_ended_the_grace_of_others() {
+    let every = |unit, count| Some(Interval { unit, count });
+    let long = Item {
+        included: Some(credits("1")),
+        reset: every(IntervalUnit::Month, 2),
+        ..item("long", "calls", None, false)
+    };
+    let short = Item { reset: every(IntervalUnit::Week, 1), id: "short".to_owned(), ..long.clone() };
+    let bounds = Bounds { paid_for: Some(68_342_401), seats: 1, ..Bounds::default() };
+    let (mut awake, mut asleep) = (world(&[long.clone(), short.clone()], &bounds), world(&[long, short], &bounds));
+    let until = "2028-03-12T00:04:19Z".parse().unwrap();
+    stay_awake(&mut awake, until);
+    sleep(&mut asleep, until);
+    assert_eq!(spendable(&asleep), spendable(&awake));
+}
+
 fn every_minute(rollover: Option<Rollover>) -> Item {
     let reset = Some(Interval { unit: IntervalUnit::Minute, count: 1 });
     Item { included: Some(credits("1")), reset, rollover, ..item("first", "calls", None, false) }

@@ -15,9 +15,9 @@ use super::super::credits::Credits;
 use super::super::grant::{Debt, Grant};
 use super::super::ids::{AttachmentId, GrantId};
 use super::super::period::{self, PeriodSpan};
+use super::Draft;
 use super::plans::times;
 use super::rollover::{LOTS_MAX, cap, lot_end};
-use super::{Draft, RENEWAL_GRACE_HOURS};
 
 /// Most skipped periods whose grants repay a debt, of one item in one decision: more than a year of days. A debt that
 /// outlives so many is repaid by the periods that come.
@@ -116,19 +116,13 @@ impl Draft<'_> {
             return Ok(Vec::new());
         }
         let mut chosen = Chosen::new();
-        if item.rollover.is_some() || self.is_spendable_still(attachment, last)? {
+        // Where renewals are awaited a successor also ends the grace of others, which stays when it is over itself.
+        if item.rollover.is_some() || last.end > now || attachment.awaits_renewal(last.end) {
             chosen.insert(last.start, last);
         }
         self.add_rolling(&sleeper, last, &mut chosen)?;
         self.add_repaying(&sleeper, last, &mut chosen)?;
         Ok(chosen.into_keys().collect())
-    }
-
-    fn is_spendable_still(&self, attachment: &Attachment, last: PeriodSpan) -> Result<bool, Rejection> {
-        let grace =
-            SignedDuration::from_hours(if attachment.awaits_renewal(last.end) { RENEWAL_GRACE_HOURS } else { 0 });
-        let end = last.end.checked_add(grace).map_err(|_| period::OutOfCalendar)?;
-        Ok(end > self.context.now)
     }
 
     /// Skipped periods, newest first, whose rest lives in a rollover grant: until those would be over by now, or the cap is
