@@ -179,6 +179,23 @@ fn the_cap_cuts_the_oldest_first_and_months_end_the_rest() {
     assert_eq!(lots(&world.state, world.now), vec![lot("3", "2026-06-01"), lot("5", "2026-07-01")]);
 }
 
+/// Of several old ones the oldest goes first, wholly before the next is touched.
+#[test]
+fn of_several_the_oldest_is_cut_first() {
+    let mut world = World::with(&free("rollover = { max = \"12\", months = 12 }"));
+    for (month, left) in [("04-01", ["2", "5", "5"]), ("05-01", ["2", "5", "5"])] {
+        for day in ["02-01", "03-01"] {
+            if world.now < crate::subscription_laws::day(day) {
+                settled(&mut world, day);
+            }
+        }
+        settled(&mut world, month);
+        let amounts: Vec<String> = lots(&world.state, world.now).into_iter().map(|(amount, _)| amount).collect();
+        assert_eq!(amounts, left, "{month}");
+    }
+    assert_eq!(lots(&world.state, world.now)[0], lot("2", "2027-03-01"), "February's is gone, of March's 2 are left");
+}
+
 /// What does not fit at all expires where it lies, as one booking with what moves.
 #[test]
 fn what_is_above_the_cap_expires_in_the_same_booking() {
