@@ -351,8 +351,13 @@ impl AccountState {
         Ok(())
     }
 
-    /// Credits gone without being used are not owed when their payment is reversed.
+    /// Credits gone without being used are not owed when their payment is reversed, nor carried over as used.
     fn count_lost(&mut self, entry: &Entry) -> Result<(), AmountError> {
+        if entry.kind.is_loss() || matches!(entry.kind, EntryKind::ClawBack | EntryKind::Reinstate) {
+            for share in self.shares.iter_mut().filter(|share| Some(share.grant) == entry.grant) {
+                share.lost = share.lost.checked_sub(entry.amount)?;
+            }
+        }
         if !entry.kind.is_loss() {
             return Ok(());
         }

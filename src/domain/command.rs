@@ -614,3 +614,12 @@ pub enum Rejection {
 fn entity_words(entity: &str) -> String {
     if entity.is_empty() { String::new() } else { format!(" of entity `{entity}`") }
 }
+
+/// What of a plan goes along when another takes its place at once; by default its period grants end (rule 16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CarryOver {
+    /// Its unspent period grants stay until their own ends.
+    pub balances: bool,
+    /// What was used of its running periods is taken from the new plan's first grants.
+    pub usage: bool,
+}

@@ -173,6 +173,20 @@ pub struct Period {
     pub start: Timestamp,
 }
 
+/// What a rollover grant carries on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rolled {
+    /// The grant whose rest it is.
+    pub from: GrantId,
+    /// The attachment that gave it.
+    pub attachment: AttachmentId,
+    /// The plan's item.
+    pub item: String,
+}
+
+/// Burn priority of a rollover grant whose item names none (rule 20).
+pub const ROLLOVER_PRIORITY: i32 = 5;
+
 /// An amount of one feature's credits given to one customer for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -210,6 +224,10 @@ pub struct Grant {
     pub grace_ends_at: Option<Timestamp>,
     /// The plan period it is for.
     pub period: Option<Period>,
+    /// The payment that bought it, or paid for its period.
+    pub payment: Option<PaymentId>,
+    /// What it carries on, when it is a rollover grant; then it is of no period.
+    pub rolled: Option<Rolled>,
 }
 
 /// Why a grant cannot be spent now.

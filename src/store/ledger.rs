@@ -56,7 +56,7 @@ const READ_STATE: &str = concat!(
     "-- read_state\n",
     "SELECT NULL::uuid, NULL::uuid, NULL::uuid, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer,
     NULL::boolean, NULL::numeric, NULL::numeric, NULL::numeric, NULL::boolean, NULL::timestamptz, NULL::timestamptz,
-    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz,",
+    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz, NULL::uuid, NULL::uuid, NULL::uuid, NULL::text,",
     situation!(),
     ",\n    ",
     extras!(),
@@ -72,14 +72,14 @@ const READ_UNLOCKED: &str = concat!(
     "-- read_unlocked\n",
     "SELECT NULL::uuid, NULL::uuid, NULL::uuid, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer,
     NULL::boolean, NULL::numeric, NULL::numeric, NULL::numeric, NULL::boolean, NULL::timestamptz, NULL::timestamptz,
-    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz,",
+    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz, NULL::uuid, NULL::uuid, NULL::uuid, NULL::text,",
     situation!(),
     ",\n    ",
     extras!(),
     ", NULL::text, NULL::bigint, NULL::bytea, NULL::timestamptz, NULL::timestamptz",
     "\nFROM instance i CROSS JOIN catalog_head h\nUNION ALL\n",
     "SELECT account_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, state, entry_seq, chain_head, last_entry_at, next_due_at
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, state, entry_seq, chain_head, last_entry_at, next_due_at
 FROM accounts WHERE account_id = ANY($1)",
     "\nUNION ALL\n",
     "SELECT ",
@@ -106,7 +106,10 @@ ORDER BY account_id, attachment_id, item, period_start DESC";
 const READ_GIVEN: &str = "-- read_given_periods
 SELECT g.account_id, g.attachment_id, g.item, g.period_start, g.grant_id, g.feature, g.original, g.changed_at,
     g.level_from, g.level_to, g.payment_id, g.stripe_price, g.expires_at,
-    g.original > 0 AND coalesce(r.taken >= g.original, false) AS gone
+    g.original > 0 AND coalesce(r.taken >= g.original, false) AS gone,
+    coalesce(r.taken, 0) - coalesce((SELECT sum(e.amount) FROM entries e
+        WHERE e.account_id = g.account_id AND e.grant_id = g.grant_id
+            AND e.kind IN ('expire', 'end', 'void', 'adjust', 'rollover_out')), 0) AS lost
 FROM grants g LEFT JOIN reversed_grants r ON r.account_id = g.account_id AND r.grant_id = g.grant_id
 WHERE g.account_id = ANY($1) AND g.attachment_id IS NOT NULL AND (g.expires_at IS NULL OR g.expires_at > $2)";
 

@@ -24,12 +24,13 @@ INSERT INTO grants (account_id, grant_id, wallet_id, feature, entity, category, 
     held, frozen, is_open, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version, attachment_id, item,
     period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor, revenue_policy,
     stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, contract_number, contract_currency,
-    contract_minimum_minor, contract_starts_at, contract_ends_at, created_at)
+    contract_minimum_minor, contract_starts_at, contract_ends_at, rolled_from, rolled_attachment_id, rolled_item, created_at)
 SELECT account_id, grant_id, wallet_id, feature, entity, category, priority, unlimited, original, remaining,
     held, frozen, unlimited OR remaining > 0, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version,
     attachment_id, item, period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor,
     revenue_policy, stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, contract_number,
-    contract_currency, contract_minimum_minor, contract_starts_at, contract_ends_at, $2
+    contract_currency, contract_minimum_minor, contract_starts_at, contract_ends_at, rolled_from, rolled_attachment_id,
+    rolled_item, $2
 FROM jsonb_to_recordset($1) AS n (account_id uuid, grant_id uuid, wallet_id uuid, feature text, entity text,
     category text, priority integer, unlimited boolean, original numeric, remaining numeric, held numeric,
     frozen boolean, starts_at timestamptz, expires_at timestamptz, grace_ends_at timestamptz, payment_id uuid, item_key text, plan_id text,
@@ -37,7 +38,8 @@ FROM jsonb_to_recordset($1) AS n (account_id uuid, grant_id uuid, wallet_id uuid
     amount_paid_minor bigint, tax_minor bigint, discount_minor bigint, basis_minor bigint, revenue_policy text,
     stripe_price text, stripe_line text, reason text, metadata jsonb, changed_at timestamptz, level_from numeric,
     level_to numeric, contract_number text, contract_currency text, contract_minimum_minor bigint,
-    contract_starts_at timestamptz, contract_ends_at timestamptz)";
+    contract_starts_at timestamptz, contract_ends_at timestamptz, rolled_from uuid, rolled_attachment_id uuid,
+    rolled_item text)";
 
 const INSERT_GRANT_IDS: &str = "-- insert_grant_ids
 INSERT INTO grant_ids (grant_id, account_id)
@@ -174,6 +176,9 @@ struct GrantJson<'a> {
     contract_minimum_minor: Option<i64>,
     contract_starts_at: Option<Timestamp>,
     contract_ends_at: Option<Timestamp>,
+    rolled_from: Option<Uuid>,
+    rolled_attachment_id: Option<Uuid>,
+    rolled_item: Option<&'a str>,
 }
 
 /// A new grant's row. `now` is the grant as the batch left it: it may have been drawn on already.
@@ -226,6 +231,9 @@ fn grant_json<'a>(account: AccountId, made: &'a GrantMade, now: &'a Grant) -> Gr
         contract_minimum_minor: minimum.map(crate::domain::money::Money::minor),
         contract_starts_at: terms.and_then(|terms| terms.starts_at),
         contract_ends_at: terms.and_then(|terms| terms.ends_at),
+        rolled_from: now.rolled.as_ref().map(|rolled| rolled.from.as_uuid()),
+        rolled_attachment_id: now.rolled.as_ref().map(|rolled| rolled.attachment.as_uuid()),
+        rolled_item: now.rolled.as_ref().map(|rolled| rolled.item.as_str()),
     }
 }
 

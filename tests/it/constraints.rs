@@ -62,6 +62,9 @@ INSERT INTO catch_up_streams VALUES ('checkout', NULL, '2026-01-01Z', '2026-01-0
 INSERT INTO leases VALUES ('catch_up', '00000000-0000-7000-8000-0000000000d3', 1, '2026-01-02Z');
 ";
 
+/// The grant and the attachment there are.
+const GRANT: &str = "00000000-0000-7000-8000-0000000000c1";
+const ATTACHMENT: &str = "00000000-0000-7000-8000-0000000000a1";
 /// An id that is nowhere.
 const NOWHERE: &str = "00000000-0000-7000-8000-ffffffffffff";
 /// One nano above the largest amount.
@@ -269,6 +272,37 @@ fn usage() -> Vec<Attempt> {
     ]
 }
 
+/// A rollover grant that carries the rest of the one there is, with some values changed.
+fn rollover(change: &Value) -> Value {
+    let mut patch = json!({ "grant_id": NOWHERE, "item_key": null, "attachment_id": null, "item": null,
+        "period_start": null, "rolled_from": GRANT, "rolled_attachment_id": ATTACHMENT, "rolled_item": "usd_credits" });
+    let changes = change.as_object().into_iter().flatten();
+    patch.as_object_mut().unwrap().extend(changes.map(|(key, value)| (key.clone(), value.clone())));
+    patch
+}
+
+fn rollovers() -> Vec<Attempt> {
+    let another = "INSERT INTO grants (account_id, grant_id, wallet_id, feature, category, priority, original, remaining,
+        is_open, starts_at, created_at, rolled_from, rolled_attachment_id, rolled_item)
+        SELECT account_id, '00000000-0000-7000-8000-0000000000c2', wallet_id, feature, category, 5, 1, 1, true, starts_at,
+        created_at, grant_id, attachment_id, item FROM grants";
+    let period = json!({ "attachment_id": ATTACHMENT, "item": "usd_credits", "period_start": "2026-03-01Z" });
+    vec![
+        Attempt("grants_rolled_once", "grants", another, rollover(&json!({}))),
+        attempt(
+            "grants_rolled_from_fkey",
+            "grants",
+            rollover(&json!({ "rolled_from": "00000000-0000-7000-8000-eeeeeeeeeeee" })),
+        ),
+        attempt("grants_rolled_attachment_fkey", "grants", rollover(&json!({ "rolled_attachment_id": NOWHERE }))),
+        attempt("grants_rolled_is_whole", "grants", rollover(&json!({ "rolled_from": null }))),
+        attempt("grants_rolled_is_whole", "grants", rollover(&json!({ "rolled_item": null }))),
+        attempt("grants_rolled_is_whole", "grants", rollover(&json!({ "rolled_attachment_id": null }))),
+        attempt("grants_rolled_is_of_no_period", "grants", rollover(&period)),
+        attempt("grants_rolled_from_another", "grants", rollover(&json!({ "rolled_from": NOWHERE }))),
+    ]
+}
+
 fn holds_and_debts() -> Vec<Attempt> {
     vec![
         attempt("holds_pkey", "holds", json!({})),
@@ -442,6 +476,7 @@ fn all_attempts() -> Vec<Attempt> {
         payments_and_wallets(),
         attachments(),
         grants(),
+        rollovers(),
         holds_and_debts(),
         usage(),
         reversals(),

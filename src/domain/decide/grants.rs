@@ -169,6 +169,8 @@ impl Draft<'_> {
             expires_at: plan.expires_at,
             grace_ends_at,
             period: plan.period,
+            payment: origin.payment,
+            rolled: None,
         };
         if let Some(period) = &grant.period {
             let whole = Step { changed_at: None, above: Credits::ZERO, up_to: plan.quantity };
@@ -184,6 +186,7 @@ impl Draft<'_> {
                 stripe_price: origin.stripe_price.clone(),
                 ends_at: plan.expires_at,
                 gone: false,
+                lost: Credits::ZERO,
             });
         }
         let line = Line::of(&grant, EntryKind::Grant, plan.quantity).at(plan.starts_at);

@@ -162,11 +162,12 @@ impl Draft<'_> {
 
 /// Units of a return that had been paid: what had not been was not counted. Rounded down: a limit is a limit.
 fn paid_part(units: Quantity, parts: &[PaidPart]) -> Result<Quantity, AmountError> {
-    let sum = |parts: &mut dyn Iterator<Item = &PaidPart>| {
-        parts.try_fold(Credits::ZERO, |sum, part| sum.checked_add(part.amount))
+    let sum = |counts: fn(&PaidPart) -> bool| {
+        let counted = parts.iter().filter(|part| counts(part));
+        counted.map(|part| part.amount).try_fold(Credits::ZERO, Credits::checked_add)
     };
-    let all = sum(&mut parts.iter())?;
-    let paid = sum(&mut parts.iter().filter(|part| part.grant.is_some() || part.debt.is_some()))?;
+    let all = sum(|_| true)?;
+    let paid = sum(|part| part.grant.is_some() || part.debt.is_some())?;
     if all == paid {
         return Ok(units);
     }

@@ -48,6 +48,8 @@ impl Draft<'_> {
             Some(id) => (id, self.extend(id, paid)?),
             None => (self.attach_paid(paid)?, true),
         };
+        // Paid late, its period may be followed by others already: what is left of it rolls over into those.
+        self.await_successors(attachment);
         let mut grants = self.give(attachment, paid.period_start, Some(paid))?;
         changed |= self.hand_on(attachment, paid, !grants.is_empty());
         grants.extend(self.renew(attachment)?);
