@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::attachment::CarryOver;
 use super::catalog::{FeatureId, PlanId};
 use super::credits::{Credits, Quantity};
 use super::entry::Source;
@@ -40,6 +41,12 @@ pub enum Command {
     MoneyBack(MoneyBack),
     /// Books what time made due, and nothing else.
     Settle,
+    /// A plan without a price is attached.
+    Attach(Attach),
+    /// A plan without a price ends.
+    Cancel(Cancel),
+    /// A plan without a price goes on after all.
+    Uncancel(Uncancel),
 }
 
 impl Command {
@@ -55,7 +62,10 @@ impl Command {
             | Self::SubscriptionSeen(_)
             | Self::RenewalLost(_)
             | Self::MoneyBack(_)
-            | Self::Settle => true,
+            | Self::Settle
+            | Self::Attach(_)
+            | Self::Cancel(_)
+            | Self::Uncancel(_) => true,
         }
     }
 }
@@ -272,6 +282,49 @@ pub struct PlanChanged {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// A plan without a price, to be attached. Plans with a price are Stripe's, and come by its events (rule 12).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attach {
+    /// The plan.
+    pub plan: PlanId,
+    /// Seat or workspace; empty: the customer.
+    pub entity: String,
+    /// Seats.
+    pub quantity: i64,
+    /// What it keeps of the plan whose place it takes.
+    pub carry_over: CarryOver,
+}
+
+/// When a plan ends that is cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelWhen {
+    /// At once, and what is unspent of its periods with it.
+    Now,
+    /// With its running period.
+    PeriodEnd,
+}
+
+/// A plan without a price, to be ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cancel {
+    /// The plan.
+    pub plan: PlanId,
+    /// Seat or workspace; empty: the customer.
+    pub entity: String,
+    /// When.
+    pub when: CancelWhen,
+}
+
+/// A plan without a price that was set to end, to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Uncancel {
+    /// The plan.
+    pub plan: PlanId,
+    /// Seat or workspace; empty: the customer.
+    pub entity: String,
+}
+
 /// A caller's key, and what it was sent with (rule 26).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdempotencyKey {
@@ -372,6 +425,20 @@ pub enum Outcome {
     },
     /// What was due is booked.
     Settled,
+    /// A plan is attached, or will be when the one before it ends.
+    Attached {
+        /// The attachment.
+        attachment: AttachmentId,
+        /// Grants of its first periods.
+        grants: Vec<GrantId>,
+    },
+    /// A plan ends, or goes on.
+    EndSet {
+        /// The attachment.
+        attachment: AttachmentId,
+        /// It ends or ended then; `None`: it goes on.
+        ends_at: Option<Timestamp>,
+    },
 }
 
 /// How a command ended, when it was not refused.
@@ -455,6 +522,18 @@ pub enum Rejection {
     /// More refunded or disputed objects than a payment can have.
     #[error("more than {} disputes, warnings and credit notes on one payment", super::reversal::VIEWS_MAX)]
     TooManyViews,
+    /// The customer has the plan.
+    #[error("plan `{0}` is attached already")]
+    AlreadyAttached(PlanId),
+    /// The customer does not have the plan.
+    #[error("plan `{0}` is not attached")]
+    NotAttached(PlanId),
+    /// The plan is Stripe's.
+    #[error("plan `{0}` has a price: Stripe's events attach it and end it")]
+    PlanHasPrice(PlanId),
+    /// Something that was asked to be carried over is not.
+    #[error("{0} cannot be carried over here")]
+    NotCarriedOver(&'static str),
     /// The database refused what was decided: a constraint that decisions should have kept. Nothing was written.
     #[error("refused by constraint {0}")]
     Constraint(String),

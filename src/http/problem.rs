@@ -189,6 +189,10 @@ impl From<Rejection> for Problem {
             Rejection::Calendar(_) | Rejection::TooManyItems(_) => bad("bad_request"),
             Rejection::Erased => Self::unknown_customer(),
             Rejection::NoTotal(_) | Rejection::TooManyViews | Rejection::Constraint(_) => bad("refused"),
+            Rejection::AlreadyAttached(_) => conflict("already_attached").about("plan"),
+            Rejection::NotAttached(_) => Self::new(StatusCode::NOT_FOUND, "not_attached", detail).about("plan"),
+            Rejection::PlanHasPrice(_) => bad("plan_has_price").about("plan"),
+            Rejection::NotCarriedOver(_) => bad("not_supported").about("carry_over"),
         }
     }
 }

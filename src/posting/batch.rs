@@ -205,7 +205,10 @@ fn asked_by(orders: &[Order]) -> Asked {
             | Command::Grant(_)
             | Command::SubscriptionSeen(_)
             | Command::RenewalLost(_)
-            | Command::Settle => {}
+            | Command::Settle
+            | Command::Attach(_)
+            | Command::Cancel(_)
+            | Command::Uncancel(_) => {}
         }
     }
     asked

@@ -26,6 +26,9 @@ impl Posted {
             Command::RenewalLost(_) => "renewal_lost",
             Command::MoneyBack(_) => "money_back",
             Command::Settle => "settle",
+            Command::Attach(_) => "attach",
+            Command::Cancel(_) => "cancel",
+            Command::Uncancel(_) => "uncancel",
         };
         Self { command, _waiting: COMMANDS_WAITING.enter() }
     }
@@ -77,6 +80,10 @@ const fn code_of(rejection: &Rejection) -> &'static str {
         Rejection::NoTotal(_) => "no_total",
         Rejection::TooManyViews => "too_many_views",
         Rejection::Constraint(_) => "constraint",
+        Rejection::AlreadyAttached(_) => "already_attached",
+        Rejection::NotAttached(_) => "not_attached",
+        Rejection::PlanHasPrice(_) => "plan_has_price",
+        Rejection::NotCarriedOver(_) => "not_carried_over",
     }
 }
 

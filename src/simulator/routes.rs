@@ -6,8 +6,8 @@ use super::expand::expand;
 use super::form::Pair;
 use super::lists::{self, CREATED, PAGING};
 use super::objects::{
-    balance, charge, collection, credit_note, customer, dispute, event, invoice, invoice_item, payment_intent,
-    payment_link, payment_method, plan_change, portal, price, product, refund, schedule, session, session_payment,
+    balance, charge, collection, credit_note, customer, dispute, event, invoice, invoice_by_hand, invoice_item,
+    payment_intent, payment_link, payment_method, plan_change, portal, price, product, refund, schedule, session, session_payment,
     subscription,
 };
 use super::params::Params;
@@ -91,6 +91,11 @@ fn read(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value, Refu
     match segments {
         ["customers"] => listed(Kind::Customer, customer::FILTERS),
         ["customers", id] => one(Kind::Customer, id),
+        ["customers", id, "payment_methods"] => {
+            state.found(Kind::Customer, id)?;
+            let params = call.params(&[PAGING, &["type"]])?;
+            lists::list(state, Kind::PaymentMethod, call.path, &params.with("customer", id))
+        }
         ["products"] => listed(Kind::Product, product::FILTERS),
         ["products", id] => one(Kind::Product, id),
         ["prices"] => listed(Kind::Price, price::FILTERS),
@@ -182,6 +187,8 @@ fn write(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<Value,
         ["payment_intents"] => {
             payment_intent::create(state, &call.params(&[payment_intent::ACCEPTED, call.methods()])?)
         }
+        ["invoices"] => invoice_by_hand::create(state, &call.params(&[invoice_by_hand::ACCEPTED])?),
+        ["invoiceitems"] => invoice_by_hand::add_item(state, &call.params(&[invoice_by_hand::ITEM])?),
         ["invoices", id, "finalize"] => collection::finalize_now(state, id, &call.params(&[collection::FINALIZE])?),
         ["invoices", id, "pay"] => collection::pay_now(state, id, &call.params(&[collection::PAY])?),
         ["invoices", id, "void"] => {

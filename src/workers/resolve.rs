@@ -91,7 +91,11 @@ fn code_of(rejection: &Rejection) -> &'static str {
         | Rejection::TooManyItems(_)
         | Rejection::NoTotal(_)
         | Rejection::TooManyViews
-        | Rejection::Constraint(_) => "rejected",
+        | Rejection::Constraint(_)
+        | Rejection::AlreadyAttached(_)
+        | Rejection::NotAttached(_)
+        | Rejection::PlanHasPrice(_)
+        | Rejection::NotCarriedOver(_) => "rejected",
     }
 }
 

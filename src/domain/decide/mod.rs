@@ -6,6 +6,7 @@
 //! Always true afterwards: every change of a grant is an entry; entries are numbered without gaps and chained; no grant
 //! is below zero; no once-only key is used twice.
 
+mod attach;
 mod changes;
 mod grace;
 mod grants;
@@ -76,6 +77,9 @@ pub fn decide(
         Command::RenewalLost(lost) => draft.renewal_lost(lost),
         Command::MoneyBack(back) => draft.money_back(back),
         Command::Settle => Ok(draft.settle()),
+        Command::Attach(wish) => draft.attach_own(wish),
+        Command::Cancel(wish) => draft.cancel_own(wish),
+        Command::Uncancel(wish) => draft.uncancel_own(wish),
     }?;
     if command.needs_all() {
         draft.reverse_what_came_late()?;

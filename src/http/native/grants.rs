@@ -64,7 +64,9 @@ pub async fn give(
         | Outcome::PlanChanged { .. }
         | Outcome::Followed { .. }
         | Outcome::Reversed { .. }
-        | Outcome::Settled => None,
+        | Outcome::Settled
+        | Outcome::Attached { .. }
+        | Outcome::EndSet { .. } => None,
     };
     let id = id.ok_or_else(|| Problem::internal("a grant command gave no grant"))?;
     let line = app.store.grant(account, id).await?;

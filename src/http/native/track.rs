@@ -161,6 +161,8 @@ fn render(status: &'static str, key: String, outcome: Outcome) -> Result<Tracked
         | Outcome::PlanChanged { .. }
         | Outcome::Followed { .. }
         | Outcome::Reversed { .. }
-        | Outcome::Settled => Err(Problem::internal("a track was answered with another command's outcome")),
+        | Outcome::Settled
+        | Outcome::Attached { .. }
+        | Outcome::EndSet { .. } => Err(Problem::internal("a track was answered with another command's outcome")),
     }
 }

@@ -10,7 +10,9 @@ use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, number, text, with_nulls};
 use super::invoice::{self, Draft, DraftLine};
 use super::terms::{Terms, Trial, read_cancellation};
-use super::{collection, customer, embedded_list, invoice_item, plan_change, price, subscription_life, tax};
+use super::{
+    collection, customer, embedded_list, invoice_item, payment_method, plan_change, price, subscription_life, tax,
+};
 
 /// Parameters of a creation.
 pub const ACCEPTED: &[&str] = &[
@@ -19,6 +21,8 @@ pub const ACCEPTED: &[&str] = &[
     "items[][quantity]",
     "cancel_at",
     "cancel_at_period_end",
+    "default_payment_method",
+    "payment_behavior",
     "description",
     "trial_end",
     "trial_period_days",
@@ -127,6 +131,17 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let (cancel_at, at_end) = read_cancellation(params, state.now)?;
     let coupon = tax::read_coupon(params)?;
     let taxed = params.boolean("automatic_tax[enabled]")? == Some(true);
+    let method = params.string("default_payment_method")?;
+    if let Some(method) = method.as_deref().filter(|method| !payment_method::usable(state, method, Some(&customer))) {
+        return Err(Refusal::no_such("PaymentMethod", method, "default_payment_method"));
+    }
+    let behavior = params.one_of("payment_behavior", &["allow_incomplete", "error_if_incomplete"])?;
+    if behavior.as_deref() == Some("error_if_incomplete")
+        && trial.is_none()
+        && let Some(decline) = customer::next_decline(state, &customer)
+    {
+        return Err(Refusal::card(&decline.code, decline.reason.as_deref(), &decline.message));
+    }
     // From here it must succeed.
     let terms = Terms {
         trial_end: trial.and_then(|trial| trial.end(state.now)),
@@ -136,6 +151,7 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     };
     let id = open(state, &customer, &seats, &metadata, description.as_deref(), terms);
     ask_for(state, &id, coupon.as_deref(), taxed);
+    state.set(Kind::Subscription, &id, json!({ "default_payment_method": method }));
     if let Some(invoice) = draft(state, &id, "subscription_create", Some(state.now)) {
         collection::finalize(state, &invoice);
         if terms.incomplete {
