@@ -379,9 +379,6 @@ impl Catalog {
             }
         }
         for (id, plan) in &self.plans {
-            if plan.trial_days > 0 {
-                found.push(format!("plans.{id}.trial_days"));
-            }
             let rolling = plan.items.iter().filter(|item| item.rollover.is_some());
             found.extend(rolling.map(|item| format!("plans.{id}.items.{}.rollover", item.id)));
         }

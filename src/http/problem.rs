@@ -70,13 +70,13 @@ impl Problem {
     }
 
     /// The same, with what the log is to say.
-    fn because(mut self, cause: impl Into<String>) -> Self {
+    pub(super) fn because(mut self, cause: impl Into<String>) -> Self {
         self.0.cause = Some(cause.into());
         self
     }
 
     /// The same, with a time to come back.
-    fn after(mut self, wait: Duration) -> Self {
+    pub(super) fn after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
     }

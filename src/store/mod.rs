@@ -30,6 +30,7 @@ pub mod reports;
 pub mod retention;
 pub mod reversals;
 mod rows;
+pub mod sales;
 pub mod verify;
 pub mod work;
 

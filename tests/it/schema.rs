@@ -2,7 +2,7 @@
 
 use creditd::store::{
     accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, event_waits, events,
-    instance, keys, leases, ledger, listings, payments, reports, retention, reversals, verify, work,
+    instance, keys, leases, ledger, listings, payments, reports, retention, reversals, sales, verify, work,
 };
 use sqlx::{Executor, PgPool};
 
@@ -223,6 +223,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("payments", &payments::STATEMENTS),
         ("reports", &reports::STATEMENTS),
         ("reversals", &reversals::STATEMENTS),
+        ("sales", &sales::STATEMENTS),
         ("retention", &retention::STATEMENTS),
         ("verify", &verify::STATEMENTS),
         ("work", &work::STATEMENTS),

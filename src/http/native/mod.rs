@@ -1,6 +1,7 @@
 //! The native API: a file for each family of endpoints. Shared here: customers named in paths, and how wallets, times
 //! and money look in answers.
 
+pub mod attach;
 pub mod check;
 pub mod customers;
 pub mod entries;

@@ -168,6 +168,7 @@ pub(super) fn problem(codes: &[&str]) -> Value {
             "pool": a("Feature", "With `insufficient_credits`: the pool that would have paid."),
             "required": amount("With `insufficient_credits`: what was needed."),
             "available": amount("With `insufficient_credits`: what there is."),
+            "decline_code": shown_or_null("string", "With `payment_failed`: why the card was declined, in its issuer's word."),
         },
     })
 }
