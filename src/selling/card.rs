@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Selling;
-use super::answers::{id_at, text_at};
+use super::answers::{id_at, kept, text_at};
 use super::error::SellError;
 use super::offer::Bill;
 use super::order::{Attached, RequiredAction, What};
@@ -36,22 +36,7 @@ impl Selling {
     pub(super) async fn start(&self, asked: &Asked, sale: &Sale, bill: &Bill) -> Result<Next, SellError> {
         let terms = Terms::read(sale)?;
         let was_there = self.was_answered(sale, "subscription").await?;
-        if sale.is_stale && !was_there {
-            // Its key may be forgotten: what it did is looked for, not done again.
-            self.find_lost(sale, &terms).await?;
-            self.end(sale, SaleState::Dropped).await?;
-            return Ok(Next::Again);
-        }
-        let card = terms.card.as_deref().ok_or(SellError::Inconsistent("a charge without a card"))?;
-        let write = Write::CreateSubscription(NewSubscription {
-            customer: StripeId::new(&terms.payer)?,
-            lines: terms.price_lines()?,
-            payment_method: StripeId::new(card)?,
-            trial_days: terms.trial_days,
-            payment: PaymentBehavior::AllowIncomplete,
-            metadata: terms.metadata(sale.id)?,
-        });
-        let made = self.must(sale, "subscription", &write).await?;
+        let Some(made) = self.started(sale, &terms).await? else { return Ok(Next::Again) };
         let id = id_at(&made["id"]).ok_or(SellError::Inconsistent("a subscription without an id"))?;
         let Some(now) = self.status_of(&id).await?.filter(is_alive) else {
             self.end(sale, SaleState::Dropped).await?;
@@ -84,13 +69,50 @@ impl Selling {
         }
     }
 
-    /// A subscription whose creation was never answered, and whose key may be forgotten.
-    async fn find_lost(&self, sale: &Sale, terms: &Terms) -> Result<(), SellError> {
+    /// What is known of a sale's subscription, which is started when it is not; `None`: it never was, and the sale is over.
+    async fn started(&self, sale: &Sale, terms: &Terms) -> Result<Option<Value>, SellError> {
+        const STEP: &str = "subscription";
+        if sale.is_stale && !self.was_answered(sale, STEP).await? {
+            // Its key may be forgotten: what it did is looked for, not done again.
+            if let Some(found) = self.find_lost(sale, terms).await? {
+                return Ok(Some(found));
+            }
+            self.end(sale, SaleState::Dropped).await?;
+            return Ok(None);
+        }
+        let card = terms.card.as_deref().ok_or(SellError::Inconsistent("a charge without a card"))?;
+        let write = Write::CreateSubscription(NewSubscription {
+            customer: StripeId::new(&terms.payer)?,
+            lines: terms.price_lines()?,
+            payment_method: StripeId::new(card)?,
+            trial_days: terms.trial_days,
+            payment: PaymentBehavior::AllowIncomplete,
+            metadata: terms.metadata(sale.id)?,
+        });
+        match self.step(sale, STEP, &write).await {
+            Ok(Stepped::Done(made)) => Ok(Some(made)),
+            Ok(Stepped::Refused(refused)) => {
+                if refused.is_final() {
+                    self.end(sale, SaleState::Dropped).await?;
+                }
+                Err((*refused).into())
+            }
+            // It may have been started all the same, and then Stripe lists it.
+            Err(error @ SellError::Unavailable { .. }) => self.find_lost(sale, terms).await?.map(Some).ok_or(error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A subscription whose creation was not answered, found by its sale among its customer's.
+    async fn find_lost(&self, sale: &Sale, terms: &Terms) -> Result<Option<Value>, SellError> {
         let customer = StripeId::new(&terms.payer)?;
         let listed = self.ask(&Fetch::SubscriptionsOf { customer, starting_after: None }).await?;
-        let listed = listed.as_ref().and_then(|page| page["data"].as_array()).cloned().unwrap_or_default();
+        let listed = listed.as_ref().and_then(|page| page["data"].as_array()).map(Vec::as_slice).unwrap_or_default();
         let of_it = |one: &&Value| one["metadata"][SALE_KEY] == sale.id.to_string() && is_alive(one);
-        if listed.iter().any(|one| of_it(&one)) { Err(SellError::InProgress) } else { Ok(()) }
+        let Some(found) = listed.iter().find(of_it) else { return Ok(None) };
+        let answer = kept(found);
+        self.store.answer_sale_step(sale, "subscription", &answer).await?;
+        Ok(Some(answer))
     }
 
     /// Charges an invoice of packs, step by step.
@@ -134,7 +156,15 @@ impl Selling {
             "paid" => true,
             "open" => {
                 let pay = Write::PayInvoice { invoice: invoice.clone(), payment_method: Some(card) };
-                match self.step(sale, "pay", &pay).await? {
+                let stepped = match self.step(sale, "pay", &pay).await {
+                    Err(error @ SellError::Unavailable { .. }) => {
+                        // It may have been paid all the same, and then the invoice says so.
+                        let now = self.ask(&Fetch::Invoice { id: invoice.clone() }).await?.unwrap_or_default();
+                        if text_at(&now, "status") == "paid" { Stepped::Done(kept(&now)) } else { return Err(error) }
+                    }
+                    stepped => stepped?,
+                };
+                match stepped {
                     Stepped::Done(answer) => text_at(&answer, "status") == "paid",
                     Stepped::Refused(refused) => match refused.class {
                         RefusalClass::Declined(decline) if decline.wants_authentication() => false,

@@ -64,16 +64,17 @@ impl Selling {
             matches!(sold(item), Some(Sold::PlanFee { plan, .. }) if *plan == change.from)
         };
         let strange = || SellError::StripeRefused(format!("no item of {id} is of plan `{}`", change.from));
-        let item = items.iter().find(is_from).ok_or_else(strange)?;
         let line = |item: &SubscriptionItem| {
             let price = item.price.as_deref().and_then(|price| StripeId::new(price).ok());
             price.map(|price| (price, item.quantity.and_then(|count| u64::try_from(count).ok()).unwrap_or(1)))
         };
-        let was = line(item).ok_or_else(strange)?;
         let new = change.bill.lines.first().ok_or(SellError::Inconsistent("a bill without a line"))?;
-        if was == (new.stripe_price.clone(), new.quantity) {
+        if items.iter().any(|item| line(item) == Some((new.stripe_price.clone(), new.quantity))) {
+            // Told or not, Stripe has it.
             return Err(Refusal::AlreadyAttached(new.plan.clone()).into());
         }
+        let item = items.iter().find(is_from).ok_or_else(strange)?;
+        let was = line(item).ok_or_else(strange)?;
         let fee = match sold(item) {
             Some(Sold::PlanFee { price, .. }) => price.amount.money().zip(price.every),
             Some(Sold::Pack { .. }) | None => None,

@@ -111,7 +111,11 @@ impl Selling {
             return Ok(done);
         }
         let buyer = self.buyer(order).await?;
-        match offer(order, buyer.facts())? {
+        let deal = offer(order, buyer.facts())?;
+        if self.stripe.is_none() && !matches!(deal, Deal::Own(_)) {
+            return Err(SellError::NotConfigured);
+        }
+        match deal {
             Deal::Own(own) => {
                 if let Some(subscription) = &own.after {
                     self.end_with_period(&StripeId::new(subscription)?).await?;

@@ -208,16 +208,20 @@ impl Selling {
         }
     }
 
-    /// A step that drops its sale when it is refused for certain.
+    /// A step that takes no money, or none twice: one that is refused, or whose outcome is not known, drops its sale, so
+    /// that the next try is a new one.
     pub(super) async fn must(&self, sale: &Sale, step: &str, write: &Write) -> Result<Value, SellError> {
-        match self.step(sale, step, write).await? {
-            Stepped::Done(answer) => Ok(answer),
-            Stepped::Refused(refused) => {
-                if refused.is_final() {
-                    self.end(sale, SaleState::Dropped).await?;
-                }
+        match self.step(sale, step, write).await {
+            Ok(Stepped::Done(answer)) => Ok(answer),
+            Ok(Stepped::Refused(refused)) => {
+                self.end(sale, SaleState::Dropped).await?;
                 Err((*refused).into())
             }
+            Err(error @ SellError::Unavailable { .. }) => {
+                self.end(sale, SaleState::Dropped).await?;
+                Err(error)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -273,7 +277,7 @@ impl Selling {
         if self.store.link_stripe_customer(customer.as_str(), order.account).await? != order.account {
             return Err(SellError::Inconsistent("a new customer of Stripe's is linked to somebody else"));
         }
-        self.end(&sale, SaleState::Done).await?;
+        // The sale stays open and keeps its slot: who read the account before the link finds this customer, and makes none.
         Ok(Payer { customer, currency: None, card: None })
     }
 

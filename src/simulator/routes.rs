@@ -52,8 +52,7 @@ pub fn serve(state: &mut State, call: &Call<'_>) -> Result<Value, Refusal> {
         ("GET", segments) => read(state, call, segments)?,
         ("POST", segments) => write(state, call, segments)?,
         ("DELETE", ["subscriptions", id]) => {
-            call.params(&[EXPAND])?;
-            subscription::cancel(state, id)?
+            subscription::cancel(state, id, &call.params(&[subscription::CANCEL])?)?
         }
         ("DELETE", ["customers", id]) => {
             call.params(&[])?;

@@ -44,6 +44,8 @@ pub const UPDATE: &[&str] = &[
     "pause_collection[resumes_at]",
     "expand[]",
 ];
+/// Parameters of a cancellation.
+pub const CANCEL: &[&str] = &["prorate", "invoice_now", "expand[]"];
 /// Filters of the list; without `status` the canceled are left out.
 pub const FILTERS: &[&str] = &["customer", "status", "price"];
 
@@ -438,8 +440,14 @@ fn read_pause(params: &Params, now: i64) -> Result<Option<Value>, Refusal> {
     Ok(Some(json!({ "behavior": behavior, "resumes_at": resumes })))
 }
 
-/// `DELETE /v1/subscriptions/{id}`: canceled at once.
-pub fn cancel(state: &mut State, id: &str) -> Result<Value, Refusal> {
+/// `DELETE /v1/subscriptions/{id}`: canceled at once, and nothing credited or invoiced for it.
+pub fn cancel(state: &mut State, id: &str, params: &Params) -> Result<Value, Refusal> {
+    for settles in ["prorate", "invoice_now"] {
+        if params.boolean(settles)? == Some(true) {
+            let message = format!("The simulator cancels without `{settles}`.");
+            return Err(Refusal::invalid(&message).with("param", json!(settles)));
+        }
+    }
     if !subscription_life::is_running(&state.found(Kind::Subscription, id)?.object) {
         return Err(Refusal::not_found(Kind::Subscription.name(), id));
     }
