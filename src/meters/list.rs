@@ -171,11 +171,12 @@ families! {
     COMMANDS = "creditd_posting_commands_total", Counter,
         "Commands to the ledger, by kind and outcome; code says why one was rejected or failed.",
         ["command": &["open", "track", "grant", "purchase", "plan_paid", "plan_changed", "subscription_seen", "renewal_lost",
-            "money_back", "settle"],
+            "money_back", "settle", "attach", "cancel", "uncancel"],
             "outcome": &["applied", "already_applied", "rejected", "failed"],
             "code": &["none", "unknown_feature", "not_metered", "unknown_plan", "insufficient_credits",
                 "debt_not_allowed", "key_conflict", "wallet_feature", "wallet_closed", "ends_before_start", "amount",
-                "calendar", "erased", "too_many_items", "no_total", "too_many_views", "constraint", "unknown_account", "busy", "unavailable",
+                "calendar", "erased", "too_many_items", "no_total", "too_many_views", "constraint", "already_attached", "not_attached", "plan_has_price", "not_carried_over",
+                "unknown_account", "busy", "unavailable",
                 "commit_unknown", "internal"]];
     /// Queue.
     COMMANDS_WAITING = "creditd_posting_commands_waiting", Gauge,

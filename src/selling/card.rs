@@ -11,9 +11,7 @@ use super::sale::{Asked, SALE_KEY, Stepped, Terms, has_begun, is_alive};
 use crate::store::sales::{Sale, SaleState};
 use crate::stripe::client::{Fetch, StripeId};
 use crate::stripe::outcome::{Decline, RefusalClass};
-use crate::stripe::write::{
-    InvoiceItem, ItemCharge, NewInvoice, NewSubscription, PaymentBehavior, Write,
-};
+use crate::stripe::write::{InvoiceItem, ItemCharge, NewInvoice, NewSubscription, PaymentBehavior, Write};
 
 /// What a look at a sale came to.
 pub(super) enum Next {

@@ -60,9 +60,8 @@ impl Selling {
         let read = Subscription::from_value(&found)?;
         let items = read.items.map(|items| items.data).unwrap_or_default();
         let sold = |item: &SubscriptionItem| catalog.catalog.sold(item.price.as_deref(), item.product.as_deref());
-        let is_from = |item: &&SubscriptionItem| {
-            matches!(sold(item), Some(Sold::PlanFee { plan, .. }) if *plan == change.from)
-        };
+        let is_from =
+            |item: &&SubscriptionItem| matches!(sold(item), Some(Sold::PlanFee { plan, .. }) if *plan == change.from);
         let strange = || SellError::StripeRefused(format!("no item of {id} is of plan `{}`", change.from));
         let line = |item: &SubscriptionItem| {
             let price = item.price.as_deref().and_then(|price| StripeId::new(price).ok());

@@ -37,12 +37,7 @@ impl Selling {
     }
 
     /// A subscription: a saved card starts it, a page otherwise.
-    pub(super) async fn begin(
-        &self,
-        order: &Order,
-        begin: Begin,
-        payer: Option<Payer>,
-    ) -> Result<Attached, SellError> {
+    pub(super) async fn begin(&self, order: &Order, begin: Begin, payer: Option<Payer>) -> Result<Attached, SellError> {
         let Begin { bill, trial_days, slot, every: _, repeats } = begin;
         // What may be bought again is charged once for a key; a plan that is there is not bought again.
         let charges = payer.as_ref().is_some_and(|payer| payer.card.is_some()) && (order.key.is_some() || !repeats);

@@ -52,12 +52,7 @@ impl Trial<'_> {
 }
 
 /// Tells what an order would do.
-pub(super) fn preview(
-    order: &Order,
-    deal: &Deal,
-    turn: Option<&Turn>,
-    buyer: &Buyer,
-) -> Result<Previewed, SellError> {
+pub(super) fn preview(order: &Order, deal: &Deal, turn: Option<&Turn>, buyer: &Buyer) -> Result<Previewed, SellError> {
     let (now, catalog) = (buyer.now(), &*buyer.reading.catalog);
     let mut trial = Trial { state: buyer.reading.state.clone(), catalog };
     let (before, had) = (trial.balances(&order.entity, now), trial.live());
@@ -103,9 +98,16 @@ fn shown(
     Ok(match deal {
         Deal::Own(own) => {
             let what = if own.after.is_some() { What::Schedule } else { What::Attach };
-            let nothing =
-                Attached { what, checkout_url: None, required_action: None, attachment: None, lines: Vec::new(),
-                    total: None, trial_days: None, effective_at: None };
+            let nothing = Attached {
+                what,
+                checkout_url: None,
+                required_action: None,
+                attachment: None,
+                lines: Vec::new(),
+                total: None,
+                trial_days: None,
+                effective_at: None,
+            };
             (nothing, false)
         }
         Deal::Packs(bill) => {

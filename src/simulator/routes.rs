@@ -7,8 +7,8 @@ use super::form::Pair;
 use super::lists::{self, CREATED, PAGING};
 use super::objects::{
     balance, charge, collection, credit_note, customer, dispute, event, invoice, invoice_by_hand, invoice_item,
-    payment_intent, payment_link, payment_method, plan_change, portal, price, product, refund, schedule, session, session_payment,
-    subscription,
+    payment_intent, payment_link, payment_method, plan_change, portal, price, product, refund, schedule, session,
+    session_payment, subscription,
 };
 use super::params::Params;
 use super::refusal::Refusal;
@@ -51,9 +51,7 @@ pub fn serve(state: &mut State, call: &Call<'_>) -> Result<Value, Refusal> {
     let answer = match (call.method, segments.as_slice()) {
         ("GET", segments) => read(state, call, segments)?,
         ("POST", segments) => write(state, call, segments)?,
-        ("DELETE", ["subscriptions", id]) => {
-            subscription::cancel(state, id, &call.params(&[subscription::CANCEL])?)?
-        }
+        ("DELETE", ["subscriptions", id]) => subscription::cancel(state, id, &call.params(&[subscription::CANCEL])?)?,
         ("DELETE", ["customers", id]) => {
             call.params(&[])?;
             customer::delete(state, id)?

@@ -263,11 +263,8 @@ impl Store {
     /// Keeps what Stripe answered.
     pub async fn answer_sale_step(&self, sale: &Sale, step: &str, answer: &Value) -> Result<(), StoreError> {
         transaction!(self, "answer_sale_step", |connection| {
-            let row = sqlx::query(ANSWER)
-                .bind(sale.account.as_uuid())
-                .bind(sale.id.as_uuid())
-                .bind(step)
-                .bind(Json(answer));
+            let row =
+                sqlx::query(ANSWER).bind(sale.account.as_uuid()).bind(sale.id.as_uuid()).bind(step).bind(Json(answer));
             row.execute(connection).await?;
             Ok(())
         })

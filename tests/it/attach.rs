@@ -237,7 +237,8 @@ async fn a_plan_is_paid_on_a_page_and_there_when_stripe_says_so() {
         let (status, answer) = shop.post(path, order("pro", json!({}))).await;
         assert_eq!((status, &answer["code"], &answer["field"]), (409, &json!("already_attached"), &json!("plan")));
     }
-    let metadata = &shop.app.simulator.event(&shop.app.simulator.event_ids("customer.subscription.created")[0]).unwrap();
+    let metadata =
+        &shop.app.simulator.event(&shop.app.simulator.event_ids("customer.subscription.created")[0]).unwrap();
     assert_eq!(metadata["data"]["object"]["metadata"]["creditd_customer_id"], "ada");
     shop.close().await;
 }
@@ -272,8 +273,7 @@ async fn packs_are_paid_on_a_page_and_the_card_is_kept_for_the_next_time() {
     assert_eq!(shop.attach("top_up", keyed).await, charged);
     assert_eq!(shop.credits().await, "19");
     assert_eq!(shop.app.simulator.log().charges().len(), 2, "the page, and the card once");
-    let (status, answer) =
-        shop.try_attach("top_up", json!({ "quantities": { "credits": "9" }, "key": "k1" })).await;
+    let (status, answer) = shop.try_attach("top_up", json!({ "quantities": { "credits": "9" }, "key": "k1" })).await;
     assert_eq!((status, &answer["code"]), (409, &json!("key_conflict")), "{answer}");
     shop.close().await;
 }
@@ -340,7 +340,9 @@ async fn a_card_that_is_declined_leaves_nothing_and_one_that_wants_its_owner_say
     assert_eq!((shop.credits().await.as_str(), shop.plans().await), ("10", pairs(&[("pro", "active")])));
     let order = CardOrder::declined("authentication_required", Some("authentication_required"));
     shop.app.simulator.set_card(&payer, &order).unwrap();
-    for (plan, more) in [("extra", json!({ "key": "e2" })), ("top_up", json!({ "quantities": { "credits": "7" }, "key": "k2" }))] {
+    for (plan, more) in
+        [("extra", json!({ "key": "e2" })), ("top_up", json!({ "quantities": { "credits": "7" }, "key": "k2" }))]
+    {
         let attached = shop.attach(plan, more.clone()).await;
         assert_eq!(attached["required_action"]["type"], "authenticate", "{plan}: {attached}");
         assert!(attached["required_action"]["url"].is_string(), "{attached}");

@@ -35,7 +35,10 @@ async fn a_dearer_plan_changes_the_subscription_at_once() {
     assert_eq!(shop.plans().await, pairs(&[("max", "active")]));
     // What was previewed is what came: ten that were there, and the difference for the time that is left.
     let credits = shop.credits().await;
-    assert!(credits == after["after"].as_str().unwrap() || credits.starts_with("39.99") || credits == "40", "{credits}");
+    assert!(
+        credits == after["after"].as_str().unwrap() || credits.starts_with("39.99") || credits == "40",
+        "{credits}"
+    );
     assert_eq!(shop.app.simulator.log().charges().len(), 2);
     shop.close().await;
 }

@@ -126,7 +126,10 @@ async fn without_a_key_of_stripes_money_is_refused() {
     for (path, body) in [
         ("/portal", json!({ "customer": "ada" })),
         ("/attach", json!({ "customer": "ada", "plan": "pro", "success_url": url })),
-        ("/attach", json!({ "customer": "ada", "plan": "top_up", "quantities": { "credits": "7" }, "success_url": url })),
+        (
+            "/attach",
+            json!({ "customer": "ada", "plan": "top_up", "quantities": { "credits": "7" }, "success_url": url }),
+        ),
     ] {
         let answer = api.post(path, &body).await;
         assert_eq!((answer.status.as_u16(), answer.body["code"].as_str()), (400, Some("stripe_not_configured")));

@@ -221,7 +221,8 @@ impl Checked<'_> {
         let url = "https://app.example/paid";
         let pro = json!({ "customer": "bob", "plan": "pro", "price": "pro_monthly", "seats": 2, "success_url": url,
             "cancel_url": url, "key": null, "entity": null, "carry_over": null, "quantities": null });
-        let packs = json!({ "customer": "bob", "plan": "top_up", "quantities": { "usd_credits": "20" }, "success_url": url });
+        let packs =
+            json!({ "customer": "bob", "plan": "top_up", "quantities": { "usd_credits": "20" }, "success_url": url });
         self.call(201, "PUT", "/api/v1/customers/bob", Some(json!({}))).await;
         self.call(404, "POST", "/api/v1/portal", Some(json!({ "customer": "bob" }))).await;
         for body in [pro, packs] {

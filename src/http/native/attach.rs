@@ -151,7 +151,11 @@ fn url(value: Input) -> Reading<String> {
             && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
     });
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`|".contains(&byte));
-    if is_host && is_plain { Ok(text) } else { Err("has to be an address of the web, such as https://example.com/paid".to_owned()) }
+    if is_host && is_plain {
+        Ok(text)
+    } else {
+        Err("has to be an address of the web, such as https://example.com/paid".to_owned())
+    }
 }
 
 fn render(customer: &str, plan: &PlanId, attached: &Attached) -> Map<String, Value> {

@@ -153,7 +153,14 @@ pub fn document() -> Value {
         paths.entry(route.path).or_default().insert(method, described(&route));
     }
     let mut schemas = schema::shared();
-    for more in [usage::schemas(), customers::schemas(), grants::schemas(), events::schemas(), service::schemas(), selling::schemas()] {
+    for more in [
+        usage::schemas(),
+        customers::schemas(),
+        grants::schemas(),
+        events::schemas(),
+        service::schemas(),
+        selling::schemas(),
+    ] {
         schemas.extend(more);
     }
     let codes = codes(&paths);

@@ -219,10 +219,7 @@ pub(super) fn schemas() -> Schemas {
                 "ends": list(&json!({ "type": "string" }), "Plans that would end."),
             })),
         ),
-        (
-            "CancelRequest".to_owned(),
-            leave(json!({ "when": { "enum": when, "description": "Absent: period_end." } })),
-        ),
+        ("CancelRequest".to_owned(), leave(json!({ "when": { "enum": when, "description": "Absent: period_end." } }))),
         ("UncancelRequest".to_owned(), leave(json!({}))),
         (
             "EndSet".to_owned(),
@@ -236,10 +233,13 @@ pub(super) fn schemas() -> Schemas {
         ),
         (
             "PortalRequest".to_owned(),
-            request(&["customer"], &json!({
-                "customer": reference("ExternalId"),
-                "return_url": url("Where its link back leads."),
-            })),
+            request(
+                &["customer"],
+                &json!({
+                    "customer": reference("ExternalId"),
+                    "return_url": url("Where its link back leads."),
+                }),
+            ),
         ),
         (
             "Portal".to_owned(),

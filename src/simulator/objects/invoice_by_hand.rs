@@ -24,16 +24,8 @@ pub const ACCEPTED: &[&str] = &[
     "expand[]",
 ];
 /// Parameters of an item.
-pub const ITEM: &[&str] = &[
-    "customer",
-    "invoice",
-    "pricing[price]",
-    "quantity",
-    "description",
-    "metadata[*]",
-    "metadata",
-    "expand[]",
-];
+pub const ITEM: &[&str] =
+    &["customer", "invoice", "pricing[price]", "quantity", "description", "metadata[*]", "metadata", "expand[]"];
 
 /// `POST /v1/invoices`: a draft without lines. What waits for a customer's next invoice is never taken in, so only a
 /// request that says so is served.
@@ -82,7 +74,9 @@ pub fn add_item(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let of = params.required("invoice")?;
     let invoice = state.named(Kind::Invoice, &of, "invoice")?.object.clone();
     if text(&invoice, "status") != "draft" || text(&invoice, "customer") != customer {
-        return Err(Refusal::invalid("Items are added to a draft of the same customer.").with("param", json!("invoice")));
+        return Err(
+            Refusal::invalid("Items are added to a draft of the same customer.").with("param", json!("invoice"))
+        );
     }
     let price_id = params.required("pricing[price]")?;
     let price = state.named(Kind::Price, &price_id, "pricing[price]")?.object.clone();

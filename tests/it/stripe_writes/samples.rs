@@ -5,7 +5,8 @@ use creditd::stripe::client::StripeId;
 use creditd::stripe::frozen::{Frozen, IdempotencyKey, Metadata};
 use creditd::stripe::write::{
     AfterLast, Buyer, CancelReason, Charge, Checkout, CheckoutLine, InvoiceItem, ItemChange, ItemCharge, NewCustomer,
-    NewInvoice, NewSubscription, PaymentBehavior, Phase, PriceLine, Proration, Purpose, Refund, RefundReason, SubscriptionChange, Write,
+    NewInvoice, NewSubscription, PaymentBehavior, Phase, PriceLine, Proration, Purpose, Refund, RefundReason,
+    SubscriptionChange, Write,
 };
 use jiff::Timestamp;
 
