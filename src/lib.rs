@@ -25,6 +25,8 @@
 //!        store     entries (only ever added to), grants, balances ----------------+
 //! ```
 //!
+//! What has to be paid for goes out by [`selling`]: a row, then a request to Stripe; what comes of it comes back as a webhook.
+//!
 //! # The laws
 //!
 //! 1. Every credit is an entry of the ledger. What a grant holds is the sum of its entries, and never below zero.

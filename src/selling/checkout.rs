@@ -44,7 +44,9 @@ impl Selling {
         let kind = if charges { SaleKind::Subscription } else { SaleKind::Checkout };
         let terms = |payer: &Payer| Terms { recurs: true, trial_days, ..Terms::of(order, &bill, payer) };
         let sold = self.sell(order, &bill, payer, (hash(&("plan", slot)), kind), terms).await?;
-        Ok(Attached { trial_days, ..sold })
+        // A trial costs nothing at first.
+        let total = if trial_days.is_some() { bill.nothing() } else { sold.total };
+        Ok(Attached { trial_days, total, ..sold })
     }
 
     async fn sell(

@@ -8,7 +8,7 @@ use crate::posting::PostError;
 use crate::store::StoreError;
 use crate::stripe::client::{StripeError, StripeIdError};
 use crate::stripe::frozen::WriteError;
-use crate::stripe::outcome::{Decline, RefusalClass, Refused, Unknown};
+use crate::stripe::outcome::{Decline, RefusalClass, Refused, Unknown, UnknownReason};
 use crate::stripe::wire::WireError;
 
 /// Why an order was not carried out.
@@ -56,6 +56,8 @@ pub enum SellError {
         reason: String,
         /// When to come back.
         retry_after: Option<Duration>,
+        /// May Stripe have done what it was sent? Otherwise the same is sent again.
+        may_be_done: bool,
     },
     /// The door refused.
     #[error("{0}")]
@@ -72,9 +74,9 @@ impl From<StripeError> for SellError {
     fn from(error: StripeError) -> Self {
         let reason = error.to_string();
         match error {
-            StripeError::RateLimited { retry_after } => Self::Unavailable { reason, retry_after },
+            StripeError::RateLimited { retry_after } => Self::Unavailable { reason, retry_after, may_be_done: false },
             StripeError::Unauthorized { .. } | StripeError::Unavailable { .. } | StripeError::TooLarge { .. } => {
-                Self::Unavailable { reason, retry_after: None }
+                Self::Unavailable { reason, retry_after: None, may_be_done: false }
             }
             StripeError::Refused { message, .. } => Self::StripeRefused(message),
         }
@@ -83,7 +85,18 @@ impl From<StripeError> for SellError {
 
 impl From<Unknown> for SellError {
     fn from(unknown: Unknown) -> Self {
-        Self::Unavailable { reason: unknown.why.to_string(), retry_after: unknown.retry_after }
+        let may_be_done = match unknown.why {
+            UnknownReason::NotConnected | UnknownReason::Busy | UnknownReason::RateLimited => false,
+            UnknownReason::Timeout
+            | UnknownReason::Broken
+            | UnknownReason::Cut
+            | UnknownReason::Unreadable
+            | UnknownReason::TooLarge
+            | UnknownReason::ServerError
+            | UnknownReason::UnexpectedStatus
+            | UnknownReason::Contradiction => true,
+        };
+        Self::Unavailable { reason: unknown.why.to_string(), retry_after: unknown.retry_after, may_be_done }
     }
 }
 
@@ -96,6 +109,7 @@ impl From<Refused> for SellError {
             RefusalClass::Unauthorized => Self::Unavailable {
                 reason: "the key is refused: check STRIPE_SECRET_KEY and its permissions".to_owned(),
                 retry_after: None,
+                may_be_done: false,
             },
         }
     }
@@ -115,6 +129,10 @@ impl From<StripeIdError> for SellError {
 
 impl From<WireError> for SellError {
     fn from(error: WireError) -> Self {
-        Self::Unavailable { reason: format!("its answer cannot be read: {error}"), retry_after: None }
+        Self::Unavailable {
+            reason: format!("its answer cannot be read: {error}"),
+            retry_after: None,
+            may_be_done: true,
+        }
     }
 }

@@ -192,6 +192,13 @@ pub struct Line {
     pub amount: Money,
 }
 
+impl Bill {
+    /// No money, in its currency.
+    pub(super) fn nothing(&self) -> Option<Money> {
+        Money::from_minor(0, self.total.currency()).ok()
+    }
+}
+
 impl Line {
     /// As it is answered.
     pub(super) fn shown(&self) -> ShownLine {
@@ -473,4 +480,33 @@ pub fn compare(one: (i64, Interval), other: (i64, Interval)) -> Ordering {
     let left = i128::from(one.0).saturating_mul(seconds(other.1));
     let right = i128::from(other.0).saturating_mul(seconds(one.1));
     left.cmp(&right)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const fn every(unit: IntervalUnit, count: u16) -> Interval {
+        Interval { unit, count }
+    }
+
+    #[rstest]
+    #[case((1_000, every(IntervalUnit::Month, 1)), (1_000, every(IntervalUnit::Month, 1)), Ordering::Equal)]
+    #[case((1_000, every(IntervalUnit::Month, 1)), (9_600, every(IntervalUnit::Year, 1)), Ordering::Greater)]
+    #[case((1_000, every(IntervalUnit::Month, 1)), (12_000, every(IntervalUnit::Year, 1)), Ordering::Equal)]
+    #[case((1_000, every(IntervalUnit::Month, 1)), (12_001, every(IntervalUnit::Year, 1)), Ordering::Less)]
+    #[case((3_000, every(IntervalUnit::Month, 3)), (1_000, every(IntervalUnit::Month, 1)), Ordering::Equal)]
+    #[case((700, every(IntervalUnit::Week, 1)), (100, every(IntervalUnit::Day, 1)), Ordering::Equal)]
+    #[case((0, every(IntervalUnit::Day, 1)), (1, every(IntervalUnit::Year, 1)), Ordering::Less)]
+    #[case((i64::MAX, every(IntervalUnit::Minute, 1)), (i64::MAX, every(IntervalUnit::Year, 1_000)), Ordering::Greater)]
+    fn fees_are_compared_for_the_same_time(
+        #[case] one: (i64, Interval),
+        #[case] other: (i64, Interval),
+        #[case] wanted: Ordering,
+    ) {
+        assert_eq!(compare(one, other), wanted);
+        assert_eq!(compare(other, one), wanted.reverse());
+    }
 }

@@ -117,7 +117,7 @@ fn shown(
         Deal::Begin(begin) => {
             let what = if has_card { What::Charge } else { What::Checkout };
             let total = match begin.trial_days {
-                Some(_) => Money::from_minor(0, begin.bill.total.currency()).ok(),
+                Some(_) => begin.bill.nothing(),
                 None => Some(begin.bill.total),
             };
             (Attached { total, trial_days: begin.trial_days, ..Attached::of(what, &begin.bill) }, false)
@@ -128,7 +128,7 @@ fn shown(
                 let total = rest(&change.bill, turn, now);
                 (Attached { total, ..Attached::of(What::Change, &change.bill) }, true)
             } else {
-                let total = Money::from_minor(0, change.bill.total.currency()).ok();
+                let total = change.bill.nothing();
                 let answer = Attached { total, ..Attached::of(What::Schedule, &change.bill) };
                 (Attached { effective_at: Some(turn.period.1), ..answer }, false)
             }

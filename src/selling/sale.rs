@@ -217,7 +217,7 @@ impl Selling {
                 self.end(sale, SaleState::Dropped).await?;
                 Err((*refused).into())
             }
-            Err(error @ SellError::Unavailable { .. }) => {
+            Err(error @ SellError::Unavailable { may_be_done: true, .. }) => {
                 self.end(sale, SaleState::Dropped).await?;
                 Err(error)
             }

@@ -45,7 +45,7 @@ impl Browser {
         Self { child, to, from, asked: 0, session: Value::Null }
     }
 
-    fn ask(&mut self, method: &str, params: Value) -> Value {
+    fn ask(&mut self, method: &str, params: &Value) -> Value {
         self.asked += 1;
         let mut message = json!({ "id": self.asked, "method": method, "params": params });
         if self.session.is_string() {
@@ -66,13 +66,13 @@ impl Browser {
     }
 
     fn go_to(&mut self, url: &str) {
-        let target = self.ask("Target.createTarget", json!({ "url": url }))["targetId"].clone();
-        let attached = self.ask("Target.attachToTarget", json!({ "targetId": target, "flatten": true }));
+        let target = self.ask("Target.createTarget", &json!({ "url": url }))["targetId"].clone();
+        let attached = self.ask("Target.attachToTarget", &json!({ "targetId": target, "flatten": true }));
         self.session = attached["sessionId"].clone();
     }
 
     fn says(&mut self, script: &str) -> Value {
-        self.ask("Runtime.evaluate", json!({ "expression": script, "returnByValue": true }))["result"]["value"].clone()
+        self.ask("Runtime.evaluate", &json!({ "expression": script, "returnByValue": true }))["result"]["value"].clone()
     }
 
     /// Waits until the page says that it is so.

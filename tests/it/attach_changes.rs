@@ -177,3 +177,23 @@ async fn the_portal_is_for_those_who_paid() {
     assert!(answer["url"].as_str().unwrap().contains("/portal/"), "{answer}");
     shop.close().await;
 }
+
+/// A seat's plan stands beside the customer's: groups exclude for each entity by itself.
+#[tokio::test]
+async fn a_seat_has_plans_of_its_own() {
+    let shop = Shop::open().await;
+    let seat = json!({ "entity": "seat-1" });
+    assert_eq!(shop.attach("hobby", seat.clone()).await["action"], "attach");
+    assert_eq!(shop.plans().await, pairs(&[("free", "active"), ("hobby", "active")]));
+    // Bought by the customer, Pro takes the place of what the customer has, and leaves the seat alone.
+    shop.buy("pro").await;
+    assert_eq!(shop.plans().await, pairs(&[("hobby", "active"), ("pro", "active")]));
+    let (status, answer) = shop.try_attach("hobby", seat).await;
+    assert_eq!((status, &answer["code"]), (409, &json!("already_attached")));
+    // Other seats of a plan are given from its next period on.
+    assert_eq!(shop.attach("hobby", json!({ "entity": "seat-1", "seats": 2 })).await["action"], "attach");
+    let body = json!({ "customer": "ada", "plan": "hobby", "entity": "seat-1", "when": "now" });
+    assert_eq!(shop.post("cancel", body).await.0, 200);
+    assert_eq!(shop.plans().await, pairs(&[("pro", "active")]));
+    shop.close().await;
+}

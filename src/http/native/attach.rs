@@ -194,9 +194,9 @@ impl From<Refusal> for Problem {
             Refusal::WhichCurrency(_) => bad("bad_request").about("price"),
             Refusal::Currency { .. } => bad("currency_mismatch").about("price"),
             Refusal::NotInStripe(_) => bad("price_not_in_stripe").about("plan"),
-            Refusal::NoPacks { .. } => bad("bad_request").about("quantities"),
-            Refusal::QuantitiesMissing(_) => bad("bad_request").about("quantities"),
-            Refusal::Included { .. } => bad("bad_request").about("quantities"),
+            Refusal::NoPacks { .. } | Refusal::QuantitiesMissing(_) | Refusal::Included { .. } => {
+                bad("bad_request").about("quantities")
+            }
             Refusal::BelowMinimum { .. } => bad("below_minimum").about("quantities"),
             Refusal::TooMuch => bad("too_much").about("quantities"),
             Refusal::AlreadyAttached(_) => Self::new(StatusCode::CONFLICT, "already_attached", detail).about("plan"),
@@ -224,7 +224,7 @@ impl From<SellError> for Problem {
             SellError::Declined(decline) => Self::new(StatusCode::PAYMENT_REQUIRED, "payment_failed", detail)
                 .with("decline_code", decline.decline_code.or(decline.code)),
             SellError::StripeRefused(_) => conflict("stripe_refused"),
-            SellError::Unavailable { reason, retry_after } => {
+            SellError::Unavailable { reason, retry_after, may_be_done: _ } => {
                 let detail = "Stripe cannot be asked now; send the request again, nothing is done twice";
                 let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "stripe_unavailable", detail);
                 problem.after(retry_after.unwrap_or(STRIPE_RETRY)).because(reason)

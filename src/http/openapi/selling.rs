@@ -174,6 +174,18 @@ fn attached(more: Value) -> Value {
     answer(&properties)
 }
 
+fn leave(more: Value) -> Value {
+    let mut properties = json!({
+        "customer": reference("ExternalId"),
+        "plan": text(NAME_MAX, "The plan."),
+        "entity": maybe("ExternalId", "Seat or workspace; absent: the customer's."),
+    });
+    if let (Value::Object(all), Value::Object(more)) = (&mut properties, more) {
+        all.extend(more);
+    }
+    request(&["customer", "plan"], &properties)
+}
+
 pub(super) fn schemas() -> Schemas {
     let action = answer(&json!({
         "type": words(&["authenticate"], "Their bank asks for the card's owner."),
@@ -188,17 +200,6 @@ pub(super) fn schemas() -> Schemas {
         "at_renewal": maybe("Amount", "What can be spent when the next period begins, if nothing is used until then."),
         "unlimited": shown("boolean", "Is there no limit afterwards?"),
     }));
-    let leave = |more: Value| {
-        let mut properties = json!({
-            "customer": reference("ExternalId"),
-            "plan": text(NAME_MAX, "The plan."),
-            "entity": maybe("ExternalId", "Seat or workspace; absent: the customer's."),
-        });
-        if let (Value::Object(all), Value::Object(more)) = (&mut properties, more) {
-            all.extend(more);
-        }
-        request(&["customer", "plan"], &properties)
-    };
     let when: Vec<Value> = WHEN.iter().map(|(word, _)| json!(word)).chain([Value::Null]).collect();
     Schemas::from_iter([
         ("AttachRequest".to_owned(), attach_request()),
