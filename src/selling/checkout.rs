@@ -46,7 +46,7 @@ impl Selling {
         let sold = self.sell(order, &bill, payer, (hash(&("plan", slot)), kind), terms).await?;
         // A trial costs nothing at first.
         let total = if trial_days.is_some() { bill.nothing() } else { sold.total };
-        Ok(Attached { trial_days, total, ..sold })
+        Ok(Attached { total, trial_days, ..sold })
     }
 
     async fn sell(
