@@ -1,10 +1,10 @@
 //! Selling: what becomes of a customer who wants a plan or packs, wants to leave one, or to look after what they pay.
 //!
 //! # Flow
-//! [`Selling::attach`] reads the account and what Stripe knows of its customer; [`offer`] decides, purely, what that
+//! [`Selling::attach`] reads the account and what Stripe knows of its customer; [`mod@offer`] decides, purely, what that
 //! comes to; then a plan without a price is posted, and anything else is a [`sale`]: a row first, each request to Stripe a
 //! row too, and only then sent, a page to pay on ([`checkout`]), a charge of a saved card ([`card`]) or a change of a
-//! subscription ([`change`]). [`preview`] tells beforehand what would become of money and balances. [`leave`] ends plans
+//! subscription ([`change`]). [`mod@preview`] tells beforehand what would become of money and balances. [`leave`] ends plans
 //! and opens Stripe's portal.
 //!
 //! # Always true
