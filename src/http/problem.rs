@@ -70,13 +70,13 @@ impl Problem {
     }
 
     /// The same, with what the log is to say.
-    fn because(mut self, cause: impl Into<String>) -> Self {
+    pub(super) fn because(mut self, cause: impl Into<String>) -> Self {
         self.0.cause = Some(cause.into());
         self
     }
 
     /// The same, with a time to come back.
-    fn after(mut self, wait: Duration) -> Self {
+    pub(super) fn after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
     }
@@ -220,6 +220,10 @@ impl From<Rejection> for Problem {
             Rejection::NothingToVoid { held, .. } => conflict("nothing_to_void").with("held", held.to_string()),
             Rejection::GrantUnlimited(_) => conflict("grant_unlimited").about("grant"),
             Rejection::GrantEnded { .. } => conflict("grant_ended").about("grant"),
+            Rejection::AlreadyAttached(_) => conflict("already_attached").about("plan"),
+            Rejection::NotAttached(_) => Self::new(StatusCode::NOT_FOUND, "not_attached", detail).about("plan"),
+            Rejection::PlanHasPrice(_) => bad("plan_has_price").about("plan"),
+            Rejection::NotCarriedOver(_) => bad("not_supported").about("carry_over"),
         }
     }
 }

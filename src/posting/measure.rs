@@ -35,6 +35,9 @@ impl Posted {
             Command::Terminate(_) => "terminate",
             Command::Void(_) => "void",
             Command::Adjust(_) => "adjust",
+            Command::Attach(_) => "attach",
+            Command::Cancel(_) => "cancel",
+            Command::Uncancel(_) => "uncancel",
         };
         Self { command, _waiting: COMMANDS_WAITING.enter() }
     }
@@ -102,6 +105,10 @@ const fn code_of(rejection: &Rejection) -> &'static str {
         Rejection::NothingToVoid { .. } => "nothing_to_void",
         Rejection::GrantUnlimited(_) => "grant_unlimited",
         Rejection::GrantEnded { .. } => "grant_ended",
+        Rejection::AlreadyAttached(_) => "already_attached",
+        Rejection::NotAttached(_) => "not_attached",
+        Rejection::PlanHasPrice(_) => "plan_has_price",
+        Rejection::NotCarriedOver(_) => "not_carried_over",
     }
 }
 

@@ -32,6 +32,7 @@ pub mod reports;
 pub mod retention;
 pub mod reversals;
 mod rows;
+pub mod sales;
 pub mod usage_rows;
 pub mod verify;
 pub mod wallet_rows;

@@ -113,7 +113,11 @@ fn code_of(rejection: &Rejection) -> &'static str {
         | Rejection::MoreThanFree { .. }
         | Rejection::NothingToVoid { .. }
         | Rejection::GrantUnlimited(_)
-        | Rejection::GrantEnded { .. } => "rejected",
+        | Rejection::GrantEnded { .. }
+        | Rejection::AlreadyAttached(_)
+        | Rejection::NotAttached(_)
+        | Rejection::PlanHasPrice(_)
+        | Rejection::NotCarriedOver(_) => "rejected",
     }
 }
 

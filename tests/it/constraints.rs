@@ -59,6 +59,9 @@ INSERT INTO outbox (bucket, message_id, topic, payload, created_at, due_at, leas
 VALUES (0, '00000000-0000-7000-8000-0000000000d4', 'grant.created', '{}', '2026-01-01Z', '2026-01-01Z', '00000000-0000-7000-8000-0000000000d3', '2026-01-02Z');
 INSERT INTO account_work VALUES (10, '00000000-0000-7000-8000-00000000000a', '2026-01-01Z');
 INSERT INTO catch_up_streams VALUES ('checkout', NULL, '2026-01-01Z', '2026-01-02Z', 'evt_1', 1, '2026-01-02Z', NULL);
+INSERT INTO sales VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d5', decode(repeat('06', 16), 'hex'), decode(repeat('07', 16), 'hex'),
+    decode(repeat('08', 16), 'hex'), 'checkout', '{}', 'open', '2026-01-01Z', NULL);
+INSERT INTO sale_steps VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d5', 'session', 'POST', '/v1/checkout/sessions', '', '{}', '2026-01-01Z', '2026-01-01Z');
 INSERT INTO leases VALUES ('catch_up', '00000000-0000-7000-8000-0000000000d3', 1, '2026-01-02Z');
 ";
 
@@ -366,6 +369,42 @@ fn reversals() -> Vec<Attempt> {
     ]
 }
 
+/// Another sale, in a slot of its own.
+const OTHER_SALE: &str = "00000000-0000-7000-8000-0000000000d6";
+
+fn sales() -> Vec<Attempt> {
+    let other = |more: Value| {
+        let mut patch = json!({ "sale_id": OTHER_SALE, "slot": bytes(16), "caller_key": null });
+        for (name, value) in more.as_object().unwrap() {
+            patch[name] = value.clone();
+        }
+        patch
+    };
+    vec![
+        attempt("sales_pkey", "sales", json!({ "slot": bytes(16), "caller_key": null })),
+        attempt("sales_account_fkey", "sales", json!({ "account_id": NOWHERE })),
+        attempt("sales_one_open", "sales", json!({ "sale_id": OTHER_SALE, "caller_key": null })),
+        attempt("sales_once_per_key", "sales", json!({ "sale_id": OTHER_SALE, "slot": bytes(16) })),
+        attempt("sales_slot_length", "sales", other(json!({ "slot": bytes(15) }))),
+        attempt("sales_request_length", "sales", other(json!({ "request": bytes(17) }))),
+        attempt("sales_caller_key_length", "sales", other(json!({ "caller_key": bytes(1) }))),
+        attempt("sales_kind_known", "sales", other(json!({ "kind": "gift" }))),
+        attempt("sales_state_known", "sales", other(json!({ "state": "lost", "ended_at": "2026-01-02Z" }))),
+        attempt("sales_ended_has_time", "sales", other(json!({ "state": "done" }))),
+        attempt("sales_ended_has_time", "sales", other(json!({ "ended_at": "2026-01-02Z" }))),
+        attempt(
+            "sales_dropped_has_no_key",
+            "sales",
+            other(json!({ "state": "dropped", "ended_at": "2026-01-02Z", "caller_key": bytes(16) })),
+        ),
+        attempt("sale_steps_pkey", "sale_steps", json!({})),
+        attempt("sale_steps_sale_fkey", "sale_steps", json!({ "sale_id": OTHER_SALE })),
+        attempt("sale_steps_step_length", "sale_steps", json!({ "step": "" })),
+        attempt("sale_steps_step_length", "sale_steps", json!({ "step": long(65) })),
+        attempt("sale_steps_answer_has_time", "sale_steps", json!({ "step": "pay", "answered_at": null })),
+    ]
+}
+
 fn ledger() -> Vec<Attempt> {
     let debt = "00000000-0000-7000-8000-0000000000d2";
     let hold = "00000000-0000-7000-8000-0000000000d1";
@@ -483,6 +522,7 @@ fn all_attempts() -> Vec<Attempt> {
         ledger(),
         events_and_queues(),
         wallets_and_contracts(),
+        sales(),
     ]
     .into_iter()
     .flatten()

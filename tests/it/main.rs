@@ -2,6 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod amounts;
+mod attach;
+mod attach_browser;
+mod attach_changes;
+mod attach_refusals;
 mod attack_healing;
 mod attack_inbox;
 mod attack_ledger;

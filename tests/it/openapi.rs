@@ -279,6 +279,35 @@ impl Checked<'_> {
         self.call(400, "GET", "/api/v1/customers/ada/entries?kind=none", None).await;
     }
 
+    async fn selling(&mut self) {
+        let url = "https://app.example/paid";
+        let pro = json!({ "customer": "bob", "plan": "pro", "price": "pro_monthly", "seats": 2, "success_url": url,
+            "cancel_url": url, "key": null, "entity": null, "carry_over": null, "quantities": null });
+        let packs =
+            json!({ "customer": "bob", "plan": "top_up", "quantities": { "usd_credits": "20" }, "success_url": url });
+        self.call(201, "PUT", "/api/v1/customers/bob", Some(json!({}))).await;
+        self.call(404, "POST", "/api/v1/portal", Some(json!({ "customer": "bob" }))).await;
+        for body in [pro, packs] {
+            self.call(200, "POST", "/api/v1/attach/preview", Some(body.clone())).await;
+            self.call(200, "POST", "/api/v1/attach", Some(body.clone())).await;
+            for (member, value, status) in
+                [("plan", json!("none"), 404), ("customer", json!("nobody"), 404), ("success_url", json!("x"), 400)]
+            {
+                let mut other = body.clone();
+                other[member] = value;
+                self.call(status, "POST", "/api/v1/attach", Some(other)).await;
+            }
+        }
+        let free = json!({ "customer": "bob", "plan": "free" });
+        self.call(409, "POST", "/api/v1/attach", Some(free.clone())).await;
+        let ends = json!({ "customer": "bob", "plan": "free", "when": "period_end", "entity": null });
+        self.call(200, "POST", "/api/v1/cancel", Some(ends)).await;
+        self.call(200, "POST", "/api/v1/uncancel", Some(free)).await;
+        self.call(404, "POST", "/api/v1/cancel", Some(json!({ "customer": "bob", "plan": "pro" }))).await;
+        let portal = json!({ "customer": "bob", "return_url": url });
+        self.call(200, "POST", "/api/v1/portal", Some(portal)).await;
+    }
+
     async fn stripe(&mut self) {
         let api = "/api/v1";
         let bought = self
@@ -320,6 +349,7 @@ async fn real_requests_and_answers_are_as_the_document_says() {
     checked.wallets_and_corrections().await;
     checked.usage().await;
     checked.lists().await;
+    checked.selling().await;
     checked.stripe().await;
     let covered: BTreeSet<&str> = checked.seen.iter().map(|(id, _, _)| id.as_str()).collect();
     let all = operations(&checked.document);
@@ -376,6 +406,11 @@ async fn the_members_of_requests_are_those_the_code_knows() {
         ("POST", "/api/v1/check", json!({ "customer": "ada", "feature": "usd_credits" })),
         ("POST", "/api/v1/track", json!({ "key": "k", "customer": "ada", "feature": "usd_credits" })),
         ("POST", "/api/v1/track/batch", json!({ "events": [{}] })),
+        ("POST", "/api/v1/attach", json!({ "customer": "ada", "plan": "pro" })),
+        ("POST", "/api/v1/attach/preview", json!({ "customer": "ada", "plan": "pro" })),
+        ("POST", "/api/v1/cancel", json!({ "customer": "ada", "plan": "pro" })),
+        ("POST", "/api/v1/uncancel", json!({ "customer": "ada", "plan": "pro" })),
+        ("POST", "/api/v1/portal", json!({ "customer": "ada" })),
         (
             "POST",
             "/api/v1/grants",
@@ -526,6 +561,11 @@ fn the_codes_are_those_the_code_says() {
         "held",
         "asked",
         "free",
+        "carry_over",
+        "decline_code",
+        "price",
+        "quantities",
+        "success_url",
         // Words of headers.
         "bearer",
         "identity",

@@ -2,8 +2,8 @@
 
 use creditd::store::{
     accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, event_waits, events,
-    instance, keys, leases, ledger, ledger_usual, listings, past, payments, reports, retention, reversals, usage_rows,
-    verify, wallet_rows, wallets, work,
+    instance, keys, leases, ledger, ledger_usual, listings, past, payments, reports, retention, reversals, sales,
+    usage_rows, verify, wallet_rows, wallets, work,
 };
 use sqlx::{Executor, PgPool};
 
@@ -204,7 +204,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 27] = [
+    let files: [(&'static str, &[&'static str]); 28] = [
         ("accounts", &accounts::STATEMENTS),
         ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
@@ -225,6 +225,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("payments", &payments::STATEMENTS),
         ("reports", &reports::STATEMENTS),
         ("reversals", &reversals::STATEMENTS),
+        ("sales", &sales::STATEMENTS),
         ("retention", &retention::STATEMENTS),
         ("usage_rows", &usage_rows::STATEMENTS),
         ("verify", &verify::STATEMENTS),

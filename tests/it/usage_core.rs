@@ -413,8 +413,8 @@ fn priced_debt_waits_for_its_invoice_and_returns_lower_it() {
     };
     let used = Track { properties: tokens("200000"), ..owing("4") };
     assert_eq!(world.track(used), words(["4", "0", "0", "4", "0"]), "a credit elsewhere, four of its own");
-    world.give("chat", "10");
-    assert_eq!(world.available("chat"), "10", "a debt with a price is invoiced, not repaid");
+    let own = world.give("chat", "10");
+    assert_eq!(world.lot(own).0, "10", "a debt with a price is invoiced, not repaid");
     assert!(world.state.debts[0].invoiced());
     assert_eq!(world.uses("chat", "-3"), words(["-3", "0", "0", "-3", "10"]));
     assert_eq!(world.state.debts[0].outstanding, credits("1"));

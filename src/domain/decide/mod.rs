@@ -9,6 +9,7 @@
 //! Always true afterwards: every change of a grant is an entry; entries are numbered without gaps and chained; no grant
 //! is below zero; no once-only key is used twice.
 
+mod attach;
 mod carry;
 mod changes;
 mod grace;
@@ -107,6 +108,9 @@ pub fn decide(
         Command::Terminate(order) => draft.terminate(order),
         Command::Void(order) => draft.void(order),
         Command::Adjust(order) => draft.adjust(order),
+        Command::Attach(wish) => draft.attach_own(wish),
+        Command::Cancel(wish) => draft.cancel_own(wish),
+        Command::Uncancel(wish) => draft.uncancel_own(wish),
     }?;
     if command.needs_all() {
         draft.reverse_what_came_late()?;

@@ -88,7 +88,9 @@ impl Draft<'_> {
     /// Attachments of other plans that exclude this one, over or not.
     pub(super) fn group_mates(&self, of: &Attachment) -> Vec<Attachment> {
         let Some(group) = self.group_of(of) else { return Vec::new() };
-        let is_mate = |known: &&Attachment| known.plan != of.plan && self.group_of(known) == Some(group);
+        let is_mate = |known: &&Attachment| {
+            known.plan != of.plan && known.entity == of.entity && self.group_of(known) == Some(group)
+        };
         self.state.attachments.iter().filter(is_mate).cloned().collect()
     }
 
@@ -127,7 +129,10 @@ impl Draft<'_> {
     pub(super) fn resume_automatic(&mut self, after: &Attachment, at: Timestamp) -> Result<(), Rejection> {
         let Some(group) = self.group_of(after).map(str::to_owned) else { return Ok(()) };
         let in_group = |known: &&Attachment| {
-            self.group_of(known) == Some(group.as_str()) && (known.paid_through.is_none() || known.is_paid())
+            self.group_of(known) == Some(group.as_str())
+                && known.entity == after.entity
+                && known.state != AttachmentState::Scheduled
+                && (known.paid_through.is_none() || known.is_paid())
         };
         let held = |known: &Attachment| known.started_at <= at && known.ended_at.is_none_or(|ended| ended > at);
         if self.state.attachments.iter().filter(in_group).any(held) {
@@ -135,6 +140,10 @@ impl Draft<'_> {
         }
         let later = self.state.attachments.iter().filter(in_group).map(|known| known.started_at);
         let until = later.filter(|started| *started > at).min();
+        // Everyone gets a plan once, not once for each seat.
+        if self.start_scheduled(after, at)? || !after.entity.is_empty() {
+            return Ok(());
+        }
         let catalog = self.context.catalog;
         let automatic = catalog.catalog.plans.iter().filter(|(_, plan)| plan.auto_enable && !plan.add_on);
         for (plan, _) in automatic.filter(|(_, plan)| plan.group.as_deref() == Some(group.as_str())) {

@@ -354,6 +354,10 @@ impl Draft<'_> {
             known.paid_through = known.paid_through.max(handed_on);
             known.changed_at = Some(before.changed_at.unwrap_or(seen.seen_at).max(seen.seen_at));
         }
+        if before.cancel_at.is_some() && seen.cancel_at.is_none() {
+            // It goes on after all: what was to follow it does not.
+            self.drop_scheduled(&before)?;
+        }
         if came_back || before.cancel_at != seen.cancel_at { self.regrace(id) } else { Ok(()) }
     }
 

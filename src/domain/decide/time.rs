@@ -51,6 +51,7 @@ impl Draft<'_> {
             .collect();
         for (attachment, end) in over {
             self.end_attachment(attachment, end, false)?;
+            self.resume_after_own(attachment, end)?;
         }
         Ok(())
     }

@@ -69,7 +69,9 @@ pub async fn give(
         | Outcome::Settled
         | Outcome::Wallet { .. }
         | Outcome::Terminated { .. }
-        | Outcome::Corrected { .. } => None,
+        | Outcome::Corrected { .. }
+        | Outcome::Attached { .. }
+        | Outcome::EndSet { .. } => None,
     };
     let id = id.ok_or_else(|| Problem::internal("a grant command gave no grant"))?;
     let line = app.store.grant(account, id).await?;

@@ -2,6 +2,7 @@
 //! and money look in answers.
 
 pub mod adjustments;
+pub mod attach;
 pub mod balance;
 pub mod check;
 pub mod customers;

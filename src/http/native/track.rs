@@ -168,6 +168,8 @@ fn render(status: &'static str, key: String, outcome: Outcome) -> Result<Tracked
         | Outcome::Settled
         | Outcome::Wallet { .. }
         | Outcome::Terminated { .. }
-        | Outcome::Corrected { .. } => Err(Problem::internal("a track was answered with another command's outcome")),
+        | Outcome::Corrected { .. }
+        | Outcome::Attached { .. }
+        | Outcome::EndSet { .. } => Err(Problem::internal("a track was answered with another command's outcome")),
     }
 }

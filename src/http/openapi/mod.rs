@@ -14,6 +14,7 @@ mod customers;
 mod events;
 mod grants;
 mod schema;
+mod selling;
 mod service;
 mod usage;
 mod wallets;
@@ -28,6 +29,7 @@ use serde_json::{Map, Value, json};
 pub use self::customers::{get_customer, list_entries, put_customer};
 pub use self::events::{get_event, list_events, replay};
 pub use self::grants::{give_grant, list_grants};
+pub use self::selling::{attach, cancel, portal, preview_attach, uncancel};
 pub use self::service::{advance, healthz, metrics, openapi, readyz, webhook};
 pub use self::usage::{check, track, track_batch};
 pub use self::wallets::{
@@ -155,8 +157,15 @@ pub fn document() -> Value {
         paths.entry(route.path).or_default().insert(method, described(&route));
     }
     let mut schemas = schema::shared();
-    let rooms = [usage::schemas(), customers::schemas(), grants::schemas(), events::schemas(), service::schemas()];
-    for more in rooms.into_iter().chain([wallets::schemas()]) {
+    for more in [
+        usage::schemas(),
+        customers::schemas(),
+        grants::schemas(),
+        events::schemas(),
+        service::schemas(),
+        selling::schemas(),
+        wallets::schemas(),
+    ] {
         schemas.extend(more);
     }
     let codes = codes(&paths);
@@ -175,6 +184,7 @@ pub fn document() -> Value {
             { "name": "customers", "description": "Who they are and what they have." },
             { "name": "grants", "description": "Credits that were given." },
             { "name": "wallets", "description": "Named groups of a customer's grants." },
+            { "name": "plans", "description": "What a customer takes and leaves." },
             { "name": "stripe", "description": "What Stripe told." },
             { "name": "service", "description": "The daemon itself." },
         ],

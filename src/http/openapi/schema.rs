@@ -171,6 +171,7 @@ pub(super) fn problem(codes: &[&str]) -> Value {
             "asked": amount("With `more_than_free`: what was to go."),
             "free": amount("With `more_than_free`: what is neither spent nor held."),
             "held": amount("With `more_than_free`, `nothing_to_void` and `wallet_held`: what is set aside."),
+            "decline_code": shown_or_null("string", "With `payment_failed`: why the card was declined, in its issuer's word."),
         },
     })
 }
