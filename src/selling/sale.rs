@@ -252,11 +252,12 @@ impl Selling {
         if let Some(payer) = known {
             return Ok(payer);
         }
-        // Somebody may have been faster since the account was read.
+        // Read before it is asked whether somebody was faster since the account was read: who links a customer after this
+        // had the same slot, and one who did before is seen.
+        let profile = self.store.profile(order.account).await?.ok_or(SellError::UnknownCustomer)?;
         if let Some(payer) = self.payer(order.account).await? {
             return Ok(payer);
         }
-        let profile = self.store.profile(order.account).await?.ok_or(SellError::UnknownCustomer)?;
         let about = hash(&("customer", &profile.stripe_customers));
         let asked = Asked {
             account: order.account,

@@ -116,8 +116,12 @@ async fn a_plan_of_ours_takes_the_place_of_another_at_once() {
     // With its balance carried over, what was unspent stays until its own end.
     assert_eq!(shop.attach("free", json!({ "carry_over": { "balances": true } })).await["action"], "attach");
     assert_eq!((shop.plans().await, shop.credits().await.as_str()), (pairs(&[("free", "active")]), "13"));
-    let (status, answer) = shop.try_attach("hobby", json!({ "carry_over": { "usage": true } })).await;
-    assert_eq!((status, &answer["code"]), (400, &json!("not_supported")));
+    // With its usage carried over, what was used of Free's month is taken of the new plan's first.
+    let (status, answer) = shop.app.track("t1", "ada", "messages", "2").await;
+    assert_eq!(status, 200, "{answer}");
+    let preview = shop.preview("hobby", json!({ "carry_over": { "usage": true } })).await;
+    shop.attach("hobby", json!({ "carry_over": { "usage": true } })).await;
+    assert_eq!(shop.credits().await, preview["balances"][0]["after"].as_str().unwrap());
     shop.close().await;
 }
 
