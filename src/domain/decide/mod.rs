@@ -20,6 +20,7 @@ mod time;
 mod track;
 
 pub(super) use limits::room;
+pub use limits::standing;
 
 use std::collections::BTreeSet;
 

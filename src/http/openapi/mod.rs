@@ -13,9 +13,12 @@
 mod customers;
 mod events;
 mod grants;
+mod holds;
+mod limits;
 mod schema;
 mod service;
 mod usage;
+mod usage_list;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -27,8 +30,11 @@ use serde_json::{Map, Value, json};
 pub use self::customers::{get_customer, list_entries, put_customer};
 pub use self::events::{get_event, list_events, replay};
 pub use self::grants::{give_grant, list_grants};
+pub use self::holds::{extend_hold, get_hold, list_holds, release_hold};
+pub use self::limits::{delete_limit, get_limit, list_limits, put_limit};
 pub use self::service::{advance, healthz, metrics, openapi, readyz, webhook};
-pub use self::usage::{check, track, track_batch};
+pub use self::usage::{check, check_batch, track, track_batch};
+pub use self::usage_list::list_usage;
 use super::routes::{self, Route, Who};
 
 /// What the document says of one route, besides what follows from the route itself.
@@ -152,6 +158,9 @@ pub fn document() -> Value {
     }
     let mut schemas = schema::shared();
     for more in [usage::schemas(), customers::schemas(), grants::schemas(), events::schemas(), service::schemas()] {
+        schemas.extend(more);
+    }
+    for more in [holds::schemas(), limits::schemas(), usage_list::schemas()] {
         schemas.extend(more);
     }
     let codes = codes(&paths);

@@ -168,6 +168,9 @@ pub(super) fn problem(codes: &[&str]) -> Value {
             "pool": a("Feature", "With `insufficient_credits`: the pool that would have paid."),
             "required": amount("With `insufficient_credits`: what was needed."),
             "available": amount("With `insufficient_credits`: what there is."),
+            "limit": shown("string", "With `spend_limit`: the limit's name."),
+            "most": amount("With `spend_limit`: the most that may be used in its window."),
+            "used": amount("With `spend_limit`: what is used of it, open holds included."),
         },
     })
 }
