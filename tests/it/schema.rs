@@ -2,7 +2,7 @@
 
 use creditd::store::{
     accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, event_waits, events,
-    instance, keys, leases, ledger, ledger_usual, listings, payments, reports, retention, reversals, usage_rows,
+    holds, instance, keys, leases, ledger, ledger_usual, listings, payments, reports, retention, reversals, usage_listings, usage_rows,
     verify, work,
 };
 use sqlx::{Executor, PgPool};
@@ -204,7 +204,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 24] = [
+    let files: [(&'static str, &[&'static str]); 26] = [
         ("accounts", &accounts::STATEMENTS),
         ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
@@ -215,6 +215,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("event_waits", &event_waits::STATEMENTS),
         ("events", &events::STATEMENTS),
         ("event_intake", &event_intake::STATEMENTS),
+        ("holds", &holds::STATEMENTS),
         ("instance", &instance::STATEMENTS),
         ("keys", &keys::STATEMENTS),
         ("leases", &leases::STATEMENTS),
@@ -226,6 +227,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("reports", &reports::STATEMENTS),
         ("reversals", &reversals::STATEMENTS),
         ("retention", &retention::STATEMENTS),
+        ("usage_listings", &usage_listings::STATEMENTS),
         ("usage_rows", &usage_rows::STATEMENTS),
         ("verify", &verify::STATEMENTS),
         ("work", &work::STATEMENTS),

@@ -190,6 +190,9 @@ async fn a_database_that_only_the_door_wrote_holds() {
         "periods",
         "look_ups",
         "due_times",
+        "holds",
+        "usage",
+        "levels",
         "hash_chain",
         "totals",
     ];
