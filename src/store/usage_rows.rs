@@ -74,7 +74,7 @@ FROM usage_records u CROSS JOIN LATERAL (
     FROM jsonb_array_elements(u.paid) AS parts (part)
 ) AS p
 WHERE u.account_id = $1 AND ($5 OR (u.feature = $2 AND u.quantity > 0)) AND ($3 = '' OR u.entity = $3)
-    AND u.at >= coalesce($4, '-infinity')";
+    AND u.at >= coalesce($4::timestamptz, '-infinity')";
 
 const UPDATE_RETURNED: &str = "-- update_returned_usage
 UPDATE usage_records u SET returned = n.returned

@@ -223,18 +223,18 @@ async fn an_empty_database_holds() {
 /// One change each, the checks that have to name it, and words of what is said.
 #[rstest]
 #[case::amount_of_an_entry("UPDATE entries SET amount = amount + 1 WHERE kind = 'draw' AND amount < 0 AND seq = (SELECT min(seq) FROM entries e WHERE e.account_id = entries.account_id AND kind = 'draw')",
-    &["grant_balances", "hash_chain", "totals"], "first line whose hash does not follow")]
+    &["grant_balances", "usage", "hash_chain", "totals"], "first line whose hash does not follow")]
 #[case::shortfall_of_an_entry("UPDATE entries SET shortfall = shortfall + 1 WHERE shortfall > 0", &["hash_chain"], "does not follow")]
 #[case::time_of_an_entry("UPDATE entries SET at = at - interval '1 year' WHERE seq = 3", &["hash_chain", "ledger_time"], "the line before it")]
 #[case::feature_of_an_entry("UPDATE entries SET feature = 'no such!' WHERE seq = 3", &["hash_chain", "entry_references", "totals"], "cannot be read")]
 #[case::last_entry_gone("DELETE FROM entries e WHERE seq = (SELECT entry_seq FROM accounts a WHERE a.account_id = e.account_id)",
-    &["grant_balances", "entry_numbers", "hash_chain", "totals"], "lines at the end are missing")]
+    &["grant_balances", "entry_numbers", "usage", "hash_chain", "totals"], "lines at the end are missing")]
 #[case::middle_entry_gone("DELETE FROM entry_notes; DELETE FROM entries WHERE seq = 2",
-    &["grant_balances", "entry_numbers", "hash_chain", "totals"], "numbered 1 to")]
+    &["grant_balances", "entry_numbers", "usage", "hash_chain", "totals"], "numbered 1 to")]
 #[case::an_entry_twice("INSERT INTO entries SELECT account_id, seq + 1, at, event_at, kind, grant_id, wallet_id, debt_id, hold_id, feature, amount, command, used_feature, quantity, shortfall, source, hash FROM entries e WHERE seq = (SELECT entry_seq FROM accounts a WHERE a.account_id = e.account_id)",
-    &["entry_numbers", "grant_balances", "hash_chain", "totals"], "counts")]
+    &["entry_numbers", "grant_balances", "usage", "hash_chain", "totals"], "counts")]
 #[case::remaining("UPDATE grants SET remaining = remaining + 1 WHERE is_open", &["grant_balances", "totals"], "remaining")]
-#[case::held("UPDATE grants SET held = 1 WHERE remaining > 1", &["grant_balances"], "held 1")]
+#[case::held("UPDATE grants SET held = 1 WHERE remaining > 1", &["grant_balances", "holds"], "held 1")]
 #[case::original("UPDATE grants SET original = original * 2", &["grant_balances"], "original")]
 #[case::head("UPDATE accounts SET chain_head = decode(repeat('ff', 32), 'hex') WHERE entry_seq > 0", &["hash_chain"], "not the hash of its last line")]
 #[case::head_without_lines("UPDATE accounts SET chain_head = decode(repeat('ff', 32), 'hex') WHERE entry_seq = 0", &["hash_chain"], "has a head and no line")]
@@ -259,7 +259,7 @@ async fn an_empty_database_holds() {
 #[case::wallet_moved("UPDATE entries SET wallet_id = gen_random_uuid() WHERE wallet_id IS NOT NULL", &["entry_references", "hash_chain"], "another wallet")]
 #[case::grant_of_nobody("UPDATE entries SET grant_id = gen_random_uuid() WHERE kind = 'grant'",
     &["entry_references", "hash_chain", "grant_balances", "never_below_zero"], "which is not there")]
-#[case::command_of_nobody("UPDATE entries SET command = 1 WHERE seq = 2; UPDATE entries SET command = 2 WHERE seq = 3", &["entry_references", "hash_chain"], "which is none")]
+#[case::command_of_nobody("UPDATE entries SET command = 1 WHERE seq = 2; UPDATE entries SET command = 2 WHERE seq = 3", &["entry_references", "usage", "hash_chain"], "which is none")]
 #[case::overdrawn_for_a_moment("UPDATE entries SET kind = 'adjust', amount = -amount WHERE kind = 'grant'; UPDATE grants SET metadata = '{}'",
     &["never_below_zero", "grant_balances", "hash_chain", "totals"], "leaves grant_")]
 #[case::debt_without_a_line("INSERT INTO debts (account_id, debt_id, wallet_id, feature, cause, original, outstanding, created_at) SELECT account_id, gen_random_uuid(), wallet_id, feature, 'usage', 5, 5, created_at FROM wallets",

@@ -130,11 +130,8 @@ fn shown(property: &Property) -> Value {
         Property::Flag(flag) => json!(flag),
         Property::Number(number) => {
             let text = number.to_string();
-            if let Ok(whole) = text.parse::<i64>() {
-                return json!(whole);
-            }
-            let double = text.parse::<f64>().ok().and_then(serde_json::Number::from_f64);
-            double.filter(|double| double.to_string() == text).map_or_else(|| json!(text), Value::Number)
+            let read = serde_json::from_str::<serde_json::Number>(&text).ok();
+            read.filter(|read| read.to_string() == text).map_or_else(|| json!(text), Value::Number)
         }
     }
 }
