@@ -37,6 +37,8 @@ pub enum Reason {
     Frozen,
     /// The catalogue has no such feature.
     UnknownFeature,
+    /// No feature of the catalogue lists such an event.
+    UnknownEvent,
 }
 
 /// One grant's part in the answer. Always `remaining = held + blocked + available`, and the `available` of all lots add up

@@ -42,6 +42,11 @@ impl Fields {
         Problem::field(self.path(name), format!("`{}` {detail}", self.path(name)))
     }
 
+    /// Is a member there that nobody has taken yet, and not null?
+    pub fn has(&self, name: &str) -> bool {
+        self.left.get(name).is_some_and(|value| *value != Json::Null)
+    }
+
     /// The member itself; null stays null.
     fn take(&mut self, name: &'static str) -> Option<Json> {
         self.known.push(name);

@@ -8,7 +8,8 @@ use super::fields::Reading;
 use super::json::{Json, shortened};
 use crate::domain::catalog::{FeatureId, NAME_MAX};
 use crate::domain::credits::{AmountError, Credits, Quantity};
-use crate::domain::ids::IdError;
+use crate::domain::ids::{HoldId, IdError};
+use crate::domain::usage::{Property, check_properties};
 use crate::store::accounts::EXTERNAL_ID_MAX;
 
 /// Stripe's own limits, so that what Stripe carries fits here and the other way round.
@@ -30,7 +31,8 @@ pub fn text(most: usize) -> impl FnOnce(Json) -> Reading<String> {
         Json::Text(text) if text.is_empty() => Err("has to have at least one character".to_owned()),
         Json::Text(text) if text.len() > most => Err(format!("has to have at most {most} bytes")),
         Json::Text(text) => Ok(text),
-        other @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::List(_) | Json::Object(_)) => {
+        other
+        @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Decimal(_) | Json::List(_) | Json::Object(_)) => {
             Err(wrong("text", &other))
         }
     }
@@ -64,7 +66,8 @@ pub fn feature(value: Json) -> Reading<FeatureId> {
 fn decimal<T>(value: Json, read: impl FnOnce(&str) -> Result<T, AmountError>) -> Reading<T> {
     match value {
         Json::Text(text) => read(&text).map_err(|error| error.to_string()),
-        other @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::List(_) | Json::Object(_)) => {
+        other
+        @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Decimal(_) | Json::List(_) | Json::Object(_)) => {
             Err(wrong("a decimal string such as \"1.5\"", &other))
         }
     }
@@ -75,15 +78,51 @@ pub fn quantity(value: Json) -> Reading<Quantity> {
     decimal(value, Quantity::parse_non_negative)
 }
 
-/// Credits, more than zero.
-pub fn positive_credits(value: Json) -> Reading<Credits> {
-    let credits = decimal(value, Credits::parse_non_negative)?;
-    if credits.is_positive() { Ok(credits) } else { Err("has to be more than zero".to_owned()) }
+/// Units of a feature; below zero: units that are taken back.
+pub fn signed_quantity(value: Json) -> Reading<Quantity> {
+    decimal(value, str::parse)
 }
 
 /// Credits, zero or more.
 pub fn credits(value: Json) -> Reading<Credits> {
     decimal(value, Credits::parse_non_negative)
+}
+
+/// A hold's id.
+pub fn hold(value: Json) -> Reading<HoldId> {
+    let text = text(NAME_MAX)(value)?;
+    text.parse().map_err(|_| format!("has to be the id of a hold: `{}` and 32 hex digits", HoldId::PREFIX))
+}
+
+/// What is known about a usage: numbers as they are written, texts, true or false.
+pub fn properties(value: Json) -> Reading<BTreeMap<String, Property>> {
+    let Json::Object(members) = value else { return Err(wrong("an object of numbers, texts, true and false", &value)) };
+    let mut properties = BTreeMap::new();
+    for (name, value) in members {
+        let number = |text: &str| match text.parse() {
+            Ok(number) => Ok(Property::Number(number)),
+            Err(error) => Err(format!("has `{}`, which {error}", shortened(&name))),
+        };
+        let property = match value {
+            Json::Integer(value) => number(&value.to_string())?,
+            Json::Decimal(text) => number(&text)?,
+            Json::Text(text) => Property::Text(text),
+            Json::Bool(flag) => Property::Flag(flag),
+            Json::Null | Json::List(_) | Json::Object(_) => {
+                let kind = value.kind();
+                return Err(format!("holds numbers, texts, true and false; `{}` is {kind}", shortened(&name)));
+            }
+        };
+        properties.insert(name, property);
+    }
+    check_properties(&properties).map_err(|error| format!("cannot be taken: {error}"))?;
+    Ok(properties)
+}
+
+/// Credits, more than zero.
+pub fn positive_credits(value: Json) -> Reading<Credits> {
+    let credits = decimal(value, Credits::parse_non_negative)?;
+    if credits.is_positive() { Ok(credits) } else { Err("has to be more than zero".to_owned()) }
 }
 
 /// Credits, more or fewer, but not none.
@@ -106,7 +145,8 @@ pub fn days(most: i32) -> impl FnOnce(Json) -> Reading<u32> {
 pub fn boolean(value: Json) -> Reading<bool> {
     match value {
         Json::Bool(value) => Ok(value),
-        other @ (Json::Null | Json::Integer(_) | Json::Text(_) | Json::List(_) | Json::Object(_)) => {
+        other
+        @ (Json::Null | Json::Integer(_) | Json::Decimal(_) | Json::Text(_) | Json::List(_) | Json::Object(_)) => {
             Err(wrong("true or false", &other))
         }
     }
@@ -118,7 +158,7 @@ pub fn integer(least: i32, most: i32) -> impl FnOnce(Json) -> Reading<i32> {
         let number = match &value {
             Json::Integer(number) => i32::try_from(*number).ok(),
             Json::Text(text) => text.parse().ok(),
-            Json::Null | Json::Bool(_) | Json::List(_) | Json::Object(_) => None,
+            Json::Null | Json::Bool(_) | Json::Decimal(_) | Json::List(_) | Json::Object(_) => None,
         };
         number
             .filter(|number| (least..=most).contains(number))
@@ -131,7 +171,8 @@ pub fn time(value: Json) -> Reading<Timestamp> {
     let wanted = "a time with its offset, such as \"2026-03-01T12:00:00Z\"";
     let text = match value {
         Json::Text(text) => text,
-        other @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::List(_) | Json::Object(_)) => {
+        other
+        @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Decimal(_) | Json::List(_) | Json::Object(_)) => {
             return Err(wrong(wanted, &other));
         }
     };
@@ -149,7 +190,7 @@ pub fn word<T: Copy>(known: &[(&str, T)]) -> impl FnOnce(Json) -> Reading<T> {
     move |value| {
         let found = match &value {
             Json::Text(text) => words.iter().find(|(word, _)| word == text),
-            Json::Null | Json::Bool(_) | Json::Integer(_) | Json::List(_) | Json::Object(_) => None,
+            Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Decimal(_) | Json::List(_) | Json::Object(_) => None,
         };
         let listed = || words.iter().map(|(word, _)| word.as_str()).collect::<Vec<_>>().join(", ");
         found.map(|(_, value)| *value).ok_or_else(|| format!("has to be one of {}", listed()))

@@ -4,10 +4,11 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, patch, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::native::{
-    adjustments, attach, balance, check, customers, entries, grants, replay, stripe_events, track, wallets,
+    adjustments, attach, balance, check, customers, entries, grants, holds, limits, replay, stripe_events, track,
+    usage, wallets,
 };
 use super::openapi::{self, Operation};
 use super::problem::Problem;
@@ -60,6 +61,10 @@ pub struct Route {
     handler: MethodRouter<App>,
 }
 
+/// A customer's spend limits, and one of them.
+const LIMITS: &str = "/api/v1/customers/{customer}/spend-limits";
+const LIMIT: &str = "/api/v1/customers/{customer}/spend-limits/{name}";
+
 /// Every route.
 pub fn table() -> Vec<Route> {
     use Who::{Admin, AnyKey, Anyone, AppOrAdmin, FinanceOrAdmin, MetricsReaders, Stripe};
@@ -69,7 +74,7 @@ pub fn table() -> Vec<Route> {
         route(write.clone(), "/api/v1/check", AppOrAdmin, openapi::check, post(check::check)),
         route(write.clone(), "/api/v1/track", AppOrAdmin, openapi::track, post(track::track)),
         route(write.clone(), "/api/v1/track/batch", AppOrAdmin, openapi::track_batch, post(track::batch)),
-        route(set, "/api/v1/customers/{customer}", AppOrAdmin, openapi::put_customer, put(customers::put)),
+        route(set.clone(), "/api/v1/customers/{customer}", AppOrAdmin, openapi::put_customer, put(customers::put)),
         route(read.clone(), "/api/v1/customers/{customer}", AnyKey, openapi::get_customer, get(customers::get)),
         route(read.clone(), "/api/v1/customers/{customer}/grants", AnyKey, openapi::list_grants, get(grants::list)),
         route(read.clone(), "/api/v1/customers/{customer}/entries", AnyKey, openapi::list_entries, get(entries::list)),
@@ -97,6 +102,16 @@ pub fn table() -> Vec<Route> {
         route(write.clone(), "/api/v1/grants/{id}/void", Admin, openapi::void_grant, post(adjustments::void)),
         route(write.clone(), "/api/v1/adjustments", Admin, openapi::adjust_grant, post(adjustments::adjust)),
         route(read.clone(), "/api/v1/customers/{customer}/balance", AnyKey, openapi::get_balance, get(balance::get)),
+        route(write.clone(), "/api/v1/check/batch", AppOrAdmin, openapi::check_batch, post(check::batch)),
+        route(read.clone(), "/api/v1/holds/{id}", AnyKey, openapi::get_hold, get(holds::get)),
+        route(write.clone(), "/api/v1/holds/{id}/extend", AppOrAdmin, openapi::extend_hold, post(holds::extend)),
+        route(write.clone(), "/api/v1/holds/{id}/release", AppOrAdmin, openapi::release_hold, post(holds::release)),
+        route(read.clone(), "/api/v1/customers/{customer}/holds", AnyKey, openapi::list_holds, get(holds::list)),
+        route(read.clone(), LIMITS, AnyKey, openapi::list_limits, get(limits::list)),
+        route(set, LIMIT, AppOrAdmin, openapi::put_limit, put(limits::put)),
+        route(read.clone(), LIMIT, AnyKey, openapi::get_limit, get(limits::get)),
+        route(Method::DELETE, LIMIT, AppOrAdmin, openapi::delete_limit, delete(limits::delete)),
+        route(read.clone(), "/api/v1/customers/{customer}/usage", AnyKey, openapi::list_usage, get(usage::list)),
         route(write, "/webhooks/stripe", Stripe, openapi::webhook, post(webhook::stripe)),
         route(read.clone(), "/healthz", Anyone, openapi::healthz, get(health::healthz)),
         route(read.clone(), "/readyz", Anyone, openapi::readyz, get(health::readyz)),

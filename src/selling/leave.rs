@@ -136,23 +136,8 @@ impl Selling {
 }
 
 fn left(decision: &Decision) -> Result<Left, SellError> {
-    match decision.outcome() {
-        Outcome::EndSet { attachment, ends_at } => {
-            Ok(Left { attachment: *attachment, ends_at: *ends_at, by_stripe: false })
-        }
-        Outcome::Opened
-        | Outcome::Tracked { .. }
-        | Outcome::Granted { .. }
-        | Outcome::PlanPaid { .. }
-        | Outcome::PlanChanged { .. }
-        | Outcome::Followed { .. }
-        | Outcome::Reversed { .. }
-        | Outcome::Attached { .. }
-        | Outcome::Held(_)
-        | Outcome::Limited { .. }
-        | Outcome::Wallet { .. }
-        | Outcome::Terminated { .. }
-        | Outcome::Corrected { .. }
-        | Outcome::Settled => Err(SellError::Inconsistent("a cancel was answered with another command's outcome")),
-    }
+    let Outcome::EndSet { attachment, ends_at } = decision.outcome() else {
+        return Err(SellError::Inconsistent("a cancel was answered with another command's outcome"));
+    };
+    Ok(Left { attachment: *attachment, ends_at: *ends_at, by_stripe: false })
 }

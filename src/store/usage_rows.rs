@@ -211,7 +211,7 @@ pub(super) fn into_states(extras: Vec<ExtrasJson>, states: &mut States) {
 }
 
 #[derive(FromRow)]
-struct UsageRow {
+pub(super) struct UsageRow {
     account_id: Uuid,
     seq: i64,
     at: jiff_sqlx::Timestamp,
@@ -226,7 +226,7 @@ struct UsageRow {
 }
 
 impl UsageRow {
-    fn into_record(self) -> Result<UsageRecord, StoreError> {
+    pub(super) fn into_record(self) -> Result<UsageRecord, StoreError> {
         Ok(UsageRecord {
             seq: self.seq,
             at: self.at.to_jiff(),

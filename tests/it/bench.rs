@@ -16,7 +16,16 @@ async fn quick(site: &Site, only: &str) -> (Ended, Value) {
 #[tokio::test]
 async fn a_quick_run_measures_and_counts_everything_that_was_acknowledged() {
     let site = Site::new().await;
-    let names = ["hello", "check", "track-spread-few", "track-spread", "track-spread-wide", "track-hot", "webhooks"];
+    let names = [
+        "hello",
+        "check",
+        "check-explain",
+        "track-spread-few",
+        "track-spread",
+        "track-spread-wide",
+        "track-hot",
+        "webhooks",
+    ];
     let (ended, report) = quick(&site, &names.join(",")).await;
     let said = ended.ok();
     assert!(said.contains("the counts agree"), "{said}");

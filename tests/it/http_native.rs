@@ -26,7 +26,7 @@ async fn six_requests_cost_eighteen_of_a_hundred() {
         api.post("/check", &question).await.ok(),
         json!({
             "allowed": true, "reason": "ok", "feature": "requests", "pool": "credits",
-            "required": "18", "available": "100", "held": "0", "unlimited": false,
+            "required": "18", "available": "100", "held": "0", "shortfall": "0", "unlimited": false,
         })
     );
     let mut tracked = api.post("/track", &track("t1", "6")).await.ok();

@@ -33,7 +33,11 @@ async fn no_bad_amount_gets_in_anywhere() {
         {
             let mut body = body;
             body["quantity"] = value.clone();
-            assert_eq!(api.post(path, &body).await.problem(), (400, "bad_request", "quantity"), "{path} {value}");
+            let refused = api.post(path, &body).await;
+            // Below zero a track takes usage back, and there is none.
+            let negative = path == "/track" && ["-1", "-0.000000001"].iter().any(|text| value == *text);
+            let code = if negative { "nothing_to_return" } else { "bad_request" };
+            assert_eq!(refused.problem(), (400, code, "quantity"), "{path} {value}");
         }
         let mut body = gift.clone();
         body["quantity"] = value.clone();
@@ -94,9 +98,10 @@ async fn fields_are_refused_by_name() {
         ("/track", &usage, "metadata", json!({ "a": 1 })),
         ("/track", &usage, "metadata", json!([])),
         ("/track", &usage, "metadata", json!({ "x".repeat(41): "1" })),
-        ("/track", &usage, "properties", json!({})),
+        ("/track", &usage, "properties", json!([])),
         ("/track", &usage, "hold", json!("hold_1")),
-        ("/check", &usage, "deduct", json!({ "key": "k" })),
+        ("/check", &usage, "deduct", json!("k")),
+        ("/check", &usage, "hold", json!([])),
         ("/check", &usage, "explain", json!("yes")),
         ("/grants", &gift, "category", json!("plan")),
         ("/grants", &gift, "priority", json!(1_001)),

@@ -8,7 +8,7 @@ use creditd::store::keys::{KeyImport, Revocation};
 use crate::http_api::Api;
 
 /// Method, path, and the scopes that get past the door.
-const ROUTES: [(&str, &str, &[Scope]); 19] = [
+const ROUTES: [(&str, &str, &[Scope]); 29] = [
     ("POST", "/api/v1/check", &[Scope::App, Scope::Admin]),
     ("POST", "/api/v1/track", &[Scope::App, Scope::Admin]),
     ("POST", "/api/v1/track/batch", &[Scope::App, Scope::Admin]),
@@ -28,6 +28,16 @@ const ROUTES: [(&str, &str, &[Scope]); 19] = [
     ("POST", "/api/v1/grants/g/void", &[Scope::Admin]),
     ("POST", "/api/v1/adjustments", &[Scope::Admin]),
     ("GET", "/api/v1/customers/ada/balance", &Scope::ALL),
+    ("POST", "/api/v1/check/batch", &[Scope::App, Scope::Admin]),
+    ("GET", "/api/v1/holds/hold_1", &Scope::ALL),
+    ("POST", "/api/v1/holds/hold_1/extend", &[Scope::App, Scope::Admin]),
+    ("POST", "/api/v1/holds/hold_1/release", &[Scope::App, Scope::Admin]),
+    ("GET", "/api/v1/customers/ada/holds", &Scope::ALL),
+    ("GET", "/api/v1/customers/ada/spend-limits", &Scope::ALL),
+    ("PUT", "/api/v1/customers/ada/spend-limits/a", &[Scope::App, Scope::Admin]),
+    ("GET", "/api/v1/customers/ada/spend-limits/a", &Scope::ALL),
+    ("DELETE", "/api/v1/customers/ada/spend-limits/a", &[Scope::App, Scope::Admin]),
+    ("GET", "/api/v1/customers/ada/usage", &Scope::ALL),
 ];
 
 fn random(seed: u8) -> [u8; 30] {

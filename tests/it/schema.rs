@@ -1,9 +1,9 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
 use creditd::store::{
-    accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, event_waits, events,
+    accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, event_waits, events, holds,
     instance, keys, leases, ledger, ledger_usual, listings, past, payments, reports, retention, reversals, sales,
-    usage_rows, verify, wallet_rows, wallets, work,
+    usage_listings, usage_rows, verify, wallet_rows, wallets, work,
 };
 use sqlx::{Executor, PgPool};
 
@@ -204,7 +204,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 28] = [
+    let files: [(&'static str, &[&'static str]); 30] = [
         ("accounts", &accounts::STATEMENTS),
         ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
@@ -215,6 +215,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("event_waits", &event_waits::STATEMENTS),
         ("events", &events::STATEMENTS),
         ("event_intake", &event_intake::STATEMENTS),
+        ("holds", &holds::STATEMENTS),
         ("instance", &instance::STATEMENTS),
         ("keys", &keys::STATEMENTS),
         ("leases", &leases::STATEMENTS),
@@ -227,6 +228,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("reversals", &reversals::STATEMENTS),
         ("sales", &sales::STATEMENTS),
         ("retention", &retention::STATEMENTS),
+        ("usage_listings", &usage_listings::STATEMENTS),
         ("usage_rows", &usage_rows::STATEMENTS),
         ("verify", &verify::STATEMENTS),
         ("work", &work::STATEMENTS),

@@ -7,7 +7,8 @@ use creditd::domain::catalog::{
     Catalog, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, ResetAnchor, RevenuePolicy,
 };
 use creditd::domain::command::{
-    Basis, Command, Decision, NewGrant, PlanPaid, Purchase, PurchasedGrant, Track, WalletRef, WhenShort,
+    Basis, Command, Decision, NewGrant, Outcome, PlaceHold, PlanPaid, Purchase, PurchasedGrant, Track, WalletRef,
+    WhenShort,
 };
 use creditd::domain::credits::{Credits, Quantity};
 use creditd::domain::entry::Source;
@@ -56,10 +57,13 @@ pub(crate) fn catalogue() -> Catalog {
             overage: None,
         }],
     };
+    let returned = creditd::domain::catalog::Returned::Expire;
+    let seats = Feature::Metered { consumable: false, events: Vec::new(), sum: None, returned };
     let costs = BTreeMap::from([(feature("messages"), "0.01".parse().map(Cost::Each).unwrap())]);
     Catalog {
         features: BTreeMap::from([
             (feature("messages"), Feature::consumable()),
+            (feature("seats"), seats),
             (feature("credits"), Feature::credit_system(costs)),
         ]),
         plans: BTreeMap::from([(PlanId::new("free").unwrap(), plan(true)), (PlanId::new("pro").unwrap(), plan(false))]),
@@ -192,13 +196,16 @@ async fn a_database_that_only_the_door_wrote_holds() {
         "look_ups",
         "due_times",
         "rollovers",
+        "holds",
+        "usage",
+        "levels",
         "hash_chain",
         "totals",
     ];
     assert_eq!(names, checks);
     for check in &found.checks {
         assert!(
-            check.examined > 0 || ["debt_balances", "reversals", "rollovers"].contains(&check.check),
+            check.examined > 0 || ["debt_balances", "reversals", "rollovers", "holds", "levels"].contains(&check.check),
             "{} looked at nothing",
             check.check
         );
@@ -219,18 +226,18 @@ async fn an_empty_database_holds() {
 /// One change each, the checks that have to name it, and words of what is said.
 #[rstest]
 #[case::amount_of_an_entry("UPDATE entries SET amount = amount + 1 WHERE kind = 'draw' AND amount < 0 AND seq = (SELECT min(seq) FROM entries e WHERE e.account_id = entries.account_id AND kind = 'draw')",
-    &["grant_balances", "hash_chain", "totals"], "first line whose hash does not follow")]
+    &["grant_balances", "usage", "hash_chain", "totals"], "first line whose hash does not follow")]
 #[case::shortfall_of_an_entry("UPDATE entries SET shortfall = shortfall + 1 WHERE shortfall > 0", &["hash_chain"], "does not follow")]
 #[case::time_of_an_entry("UPDATE entries SET at = at - interval '1 year' WHERE seq = 3", &["hash_chain", "ledger_time"], "the line before it")]
 #[case::feature_of_an_entry("UPDATE entries SET feature = 'no such!' WHERE seq = 3", &["hash_chain", "entry_references", "totals"], "cannot be read")]
 #[case::last_entry_gone("DELETE FROM entries e WHERE seq = (SELECT entry_seq FROM accounts a WHERE a.account_id = e.account_id)",
-    &["grant_balances", "entry_numbers", "hash_chain", "totals"], "lines at the end are missing")]
+    &["grant_balances", "entry_numbers", "usage", "hash_chain", "totals"], "lines at the end are missing")]
 #[case::middle_entry_gone("DELETE FROM entry_notes; DELETE FROM entries WHERE seq = 2",
-    &["grant_balances", "entry_numbers", "hash_chain", "totals"], "numbered 1 to")]
+    &["grant_balances", "entry_numbers", "usage", "hash_chain", "totals"], "numbered 1 to")]
 #[case::an_entry_twice("INSERT INTO entries SELECT account_id, seq + 1, at, event_at, kind, grant_id, wallet_id, debt_id, hold_id, feature, amount, command, used_feature, quantity, shortfall, source, hash FROM entries e WHERE seq = (SELECT entry_seq FROM accounts a WHERE a.account_id = e.account_id)",
-    &["entry_numbers", "grant_balances", "hash_chain", "totals"], "counts")]
+    &["entry_numbers", "grant_balances", "usage", "hash_chain", "totals"], "counts")]
 #[case::remaining("UPDATE grants SET remaining = remaining + 1 WHERE is_open", &["grant_balances", "totals"], "remaining")]
-#[case::held("UPDATE grants SET held = 1 WHERE remaining > 1", &["grant_balances"], "held 1")]
+#[case::held("UPDATE grants SET held = 1 WHERE remaining > 1", &["grant_balances", "holds"], "held 1")]
 #[case::original("UPDATE grants SET original = original * 2", &["grant_balances"], "original")]
 #[case::head("UPDATE accounts SET chain_head = decode(repeat('ff', 32), 'hex') WHERE entry_seq > 0", &["hash_chain"], "not the hash of its last line")]
 #[case::head_without_lines("UPDATE accounts SET chain_head = decode(repeat('ff', 32), 'hex') WHERE entry_seq = 0", &["hash_chain"], "has a head and no line")]
@@ -255,7 +262,7 @@ async fn an_empty_database_holds() {
 #[case::wallet_moved("UPDATE entries SET wallet_id = gen_random_uuid() WHERE wallet_id IS NOT NULL", &["entry_references", "hash_chain"], "another wallet")]
 #[case::grant_of_nobody("UPDATE entries SET grant_id = gen_random_uuid() WHERE kind = 'grant'",
     &["entry_references", "hash_chain", "grant_balances", "never_below_zero"], "which is not there")]
-#[case::command_of_nobody("UPDATE entries SET command = 1 WHERE seq = 2; UPDATE entries SET command = 2 WHERE seq = 3", &["entry_references", "hash_chain"], "which is none")]
+#[case::command_of_nobody("UPDATE entries SET command = 1 WHERE seq = 2; UPDATE entries SET command = 2 WHERE seq = 3", &["entry_references", "usage", "hash_chain"], "which is none")]
 #[case::overdrawn_for_a_moment("UPDATE entries SET kind = 'adjust', amount = -amount WHERE kind = 'grant'; UPDATE grants SET metadata = '{}'",
     &["never_below_zero", "grant_balances", "hash_chain", "totals"], "leaves grant_")]
 #[case::debt_without_a_line("INSERT INTO debts (account_id, debt_id, wallet_id, feature, cause, original, outstanding, created_at) SELECT account_id, gen_random_uuid(), wallet_id, feature, 'usage', 5, 5, created_at FROM wallets",
@@ -276,6 +283,68 @@ async fn a_change_behind_the_door_is_named(#[case] tamper: &str, #[case] checks:
     assert_eq!(named, wanted, "{:#?}", found.checks);
     let said = found.checks.iter().flat_map(|check| &check.first).any(|difference| difference.found.contains(words));
     assert!(said, "nobody says `{words}`: {:#?}", found.checks);
+}
+
+/// The same with holds, one open and one settled, and something in use.
+async fn used_in() -> (Store, PgPool) {
+    let (store, pool) = lived_in().await;
+    let posting = Posting::start(&store);
+    let account = store.claim_customer("ada").await.unwrap().account();
+    let hold = |units: i64| {
+        Command::Hold(PlaceHold {
+            feature: feature("messages"),
+            entity: String::new(),
+            quantity: Quantity::whole(units),
+            properties: BTreeMap::new(),
+            ttl_seconds: 600,
+            when_more: creditd::domain::hold::WhenMore::Reject,
+        })
+    };
+    let mut held = Vec::new();
+    for units in [5, 7] {
+        let decision = posting.post(account, None, hold(units)).await.unwrap();
+        let Outcome::Held(placed) = decision.outcome() else { panic!("{decision:?}") };
+        held.push(placed.hold);
+    }
+    let settle = Track { hold: Some(held[0]), is_final: true, ..Track::of(feature("messages"), Quantity::whole(3)) };
+    post(&posting, account, Command::Track(settle)).await;
+    let seats = Track { set: Some(Quantity::whole(4)), ..Track::of(feature("seats"), Quantity::ZERO) };
+    post(&posting, account, Command::Track(seats)).await;
+    post(&posting, account, Command::Track(Track::of(feature("messages"), Quantity::whole(-2)))).await;
+    posting.shut_down().await;
+    (store, pool)
+}
+
+#[rstest]
+#[case::nothing("SELECT 1", &[], "")]
+#[case::slice("UPDATE hold_slices SET amount = amount + 1", &["holds"], "slices of open holds")]
+#[case::ended_with_slices("UPDATE holds SET state = 'released', ended_at = clock_timestamp() WHERE state = 'open'", &["holds"], "and still has 1 slices")]
+#[case::slices_lost("DELETE FROM hold_slices", &["holds"], "slices of open holds 0")]
+#[case::hold_id_lost("DELETE FROM hold_ids", &["look_ups"], "is not found by its id")]
+#[case::hold_of_nobody("INSERT INTO hold_ids VALUES ('hold_00000000000000000000000000000007', gen_random_uuid(), '00000000-0000-0000-0000-000000000007')", &["look_ups"], "is looked up and not there")]
+#[case::units("UPDATE usage_records SET quantity = quantity + 1 WHERE paid <> '[]' AND quantity > 0", &["usage"], "of messages, the ledger says")]
+#[case::paid("UPDATE usage_records SET paid = jsonb_set(paid, '{0,amount}', '\"0.5\"') WHERE paid->0 ? 'grant'", &["usage"], "is listed as taking 0.5")]
+#[case::payer("UPDATE usage_records SET paid = jsonb_set(paid, '{0,grant}', '\"grant_00000000000000000000000000000007\"') WHERE paid->0 ? 'grant'", &["usage"], "of grant_00000000000000000000000000000007, the ledger says 0")]
+#[case::usage_lost("DELETE FROM usage_records WHERE paid <> '[]'", &["usage"], "is usage, and not listed")]
+#[case::usage_of_nobody("INSERT INTO usage_records (account_id, seq, at, feature, quantity) SELECT account_id, 9999, clock_timestamp(), 'messages', 1 FROM accounts", &["usage"], "no such command is in the ledger")]
+#[case::level("UPDATE levels SET used = used + 1", &["levels"], "in use 5, tracks 4")]
+#[tokio::test]
+async fn a_change_of_usage_behind_the_door_is_named(
+    #[case] tamper: &str,
+    #[case] checks: &[&str],
+    #[case] words: &str,
+) {
+    let (store, pool) = used_in().await;
+    pool.execute(sqlx::AssertSqlSafe(tamper.to_owned())).await.unwrap();
+    let found = store.verify().await.unwrap();
+    let named: Vec<&str> = found.checks.iter().filter(|check| check.differences > 0).map(|check| check.check).collect();
+    assert_eq!(named, checks, "{:#?}", found.checks);
+    let said = found.checks.iter().flat_map(|check| &check.first).any(|difference| difference.found.contains(words));
+    assert!(said || checks.is_empty(), "nobody says `{words}`: {:#?}", found.checks);
+    for check in ["holds", "usage", "levels"] {
+        let looked_at = found.checks.iter().find(|one| one.check == check).unwrap().examined;
+        assert!(looked_at > 0 || words.contains("not listed"), "{check}");
+    }
 }
 
 #[tokio::test]

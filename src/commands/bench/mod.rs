@@ -35,9 +35,10 @@ use super::daemon::told_to_stop;
 use crate::config::Config;
 
 /// The names of all measures, as `--only` takes them.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "hello",
     "check",
+    "check-explain",
     "track-spread-few",
     "naive-spread-few",
     "track-spread",
@@ -130,6 +131,7 @@ fn measure(name: &'static str) -> Measure {
     let (clients, how) = match name {
         "hello" => (64, How::Daemon(Kind::Hello)),
         "check" => (64, How::Daemon(Kind::Check)),
+        "check-explain" => (64, How::Daemon(Kind::Explain)),
         "track-spread-few" => (8, How::Daemon(Kind::Spread)),
         "naive-spread-few" => (8, How::Pgbench(Script::Spread)),
         "track-spread" => (64, How::Daemon(Kind::Spread)),

@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Hello,
     /// `POST /api/v1/check`.
     Check,
+    /// The same, with the grants behind the answer.
+    Explain,
     /// `POST /api/v1/track`, each on any customer.
     Spread,
     /// The same, all on one customer.
@@ -49,8 +51,10 @@ impl Work {
         let any = rand::random::<u32>().checked_rem(self.customers).unwrap_or_default();
         match self.kind {
             Kind::Hello => out.extend_from_slice(b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n"),
-            Kind::Check => {
-                let body = format!(r#"{{"customer":"{TRACKED}_{any}","feature":"basic_messages","quantity":"1"}}"#);
+            Kind::Check | Kind::Explain => {
+                let explain = if self.kind == Kind::Explain { r#","explain":true"# } else { "" };
+                let body =
+                    format!(r#"{{"customer":"{TRACKED}_{any}","feature":"basic_messages","quantity":"1"{explain}}}"#);
                 post(out, "/api/v1/check", &self.authorization(), &body);
             }
             Kind::Spread | Kind::Hot => {
@@ -119,7 +123,7 @@ mod tests {
     #[test]
     fn every_request_is_whole_and_its_key_is_its_own() {
         let secret = Secret::new("whsec_bench").unwrap();
-        for kind in [Kind::Hello, Kind::Check, Kind::Spread, Kind::Hot, Kind::Webhook] {
+        for kind in [Kind::Hello, Kind::Check, Kind::Explain, Kind::Spread, Kind::Hot, Kind::Webhook] {
             let (webhook_secret, clock) = (secret.clone(), Clock::system());
             let (round, api_key) = ("r0".to_owned(), "key".to_owned());
             let work = Work { kind, round, customers: 1, api_key, webhook_secret, clock };
@@ -134,7 +138,7 @@ mod tests {
             }
             assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
             let _: serde_json::Value = serde_json::from_str(&body).unwrap();
-            if kind != Kind::Check {
+            if !matches!(kind, Kind::Check | Kind::Explain) {
                 assert_ne!(text(0, 0), text(0, 1));
                 assert_ne!(text(0, 0), text(1, 0));
             }

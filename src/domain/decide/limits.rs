@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ethnum::I256;
 
+use super::super::account::AccountState;
 use super::super::burn::Burn;
 use super::super::catalog::{Feature, FeatureId, Priced};
 use super::super::command::{Decision, Outcome, Rejection, SetLimit, Track};
@@ -183,7 +184,7 @@ const fn is_pool(kind: Option<&Feature>) -> bool {
 
 /// What an account's limits leave for usage of a feature by an entity.
 pub(in crate::domain) fn room(
-    state: &super::super::account::AccountState,
+    state: &AccountState,
     context: super::Context<'_>,
     feature: &FeatureId,
     entity: &str,
@@ -195,17 +196,7 @@ pub(in crate::domain) fn room(
         if !by_credits && limit.feature != *feature {
             continue;
         }
-        let mut used = limit.used_at(context.now)?;
-        let open = state.holds.iter().filter(|known| known.state == HoldState::Open && limit.counts(&known.entity));
-        for known in open {
-            if by_credits {
-                for slice in known.slices.iter().filter(|slice| slice.pool == limit.feature) {
-                    used = used.checked_add(slice.amount)?;
-                }
-            } else if known.feature == limit.feature && hold.is_none_or(|hold| hold.id != known.id) {
-                used = used.checked_add(Credits::from_nanos(known.quantity.nanos())?)?;
-            }
-        }
+        let used = limit.used_at(context.now)?.checked_add(held(state, limit, by_credits, hold)?)?;
         let left = limit.most.checked_sub(used)?.max(Credits::ZERO);
         room.limits.push((limit.name.clone(), limit.window, limit.most, used));
         if by_credits {
@@ -218,4 +209,35 @@ pub(in crate::domain) fn room(
         }
     }
     Ok(room)
+}
+
+/// What open holds have set aside of a limit. A hold that is being settled keeps the units it was placed for.
+fn held(
+    state: &AccountState,
+    limit: &SpendLimit,
+    by_credits: bool,
+    settled: Option<&Hold>,
+) -> Result<Credits, AmountError> {
+    let mut sum = Credits::ZERO;
+    let open = state.holds.iter().filter(|known| known.state == HoldState::Open && limit.counts(&known.entity));
+    for known in open {
+        if by_credits {
+            for slice in known.slices.iter().filter(|slice| slice.pool == limit.feature) {
+                sum = sum.checked_add(slice.amount)?;
+            }
+        } else if known.feature == limit.feature && settled.is_none_or(|hold| hold.id != known.id) {
+            sum = sum.checked_add(Credits::from_nanos(known.quantity.nanos())?)?;
+        }
+    }
+    Ok(sum)
+}
+
+/// How a limit stands: what is used of it in its running window, and what open holds have set aside besides.
+pub fn standing(
+    state: &AccountState,
+    context: super::Context<'_>,
+    limit: &SpendLimit,
+) -> Result<(Credits, Credits), Rejection> {
+    let by_credits = is_pool(context.catalog.catalog.features.get(&limit.feature));
+    Ok((limit.used_at(context.now)?, held(state, limit, by_credits, None)?))
 }

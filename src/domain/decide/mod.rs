@@ -28,6 +28,7 @@ mod track;
 mod wallets;
 
 pub(super) use limits::room;
+pub use limits::standing;
 
 use std::collections::BTreeSet;
 

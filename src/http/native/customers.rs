@@ -1,4 +1,5 @@
-//! `PUT /customers/{id}` and `GET /customers/{id}`: who they are, and what they have.
+//! `PUT /customers/{id}` and `GET /customers/{id}`: who they are, and what they have; all of it, or what one seat or
+//! workspace can spend.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +9,21 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::super::fields::QueryFields;
 use super::super::json::JsonBody;
 use super::super::problem::Problem;
 use super::super::{App, read};
-use super::{CustomerPath, wallet_id};
+use super::{CustomerPath, holds, limits, wallet_id};
 use crate::domain::account::AccountState;
 use crate::domain::attachment::Attachment;
 use crate::domain::burn::{Balance, Holdings, balance, in_order};
 use crate::domain::catalog::{CatalogVersion, Feature, FeatureId};
-use crate::domain::command::Command;
+use crate::domain::command::{Command, Rejection};
 use crate::domain::credits::Credits;
 use crate::domain::grant::{Debt, Grant, Wallet};
+use crate::domain::hold::{Hold, HoldState};
 use crate::domain::ids::AccountId;
+use crate::domain::level::level;
 use crate::posting::Reading;
 use crate::store::accounts::CustomerClaim;
 use crate::store::customers::{PROFILE_TEXT_MAX, Profile, ProfileChange};
@@ -28,10 +32,19 @@ use crate::store::events::WAITING_FOR_CUSTOMER;
 /// Longest id of a Stripe customer, in bytes: Stripe's own limit of ids.
 pub const STRIPE_ID_MAX: usize = 255;
 
+/// Most open holds shown with a customer; `GET /customers/{id}/holds` lists all of them.
+pub const HOLDS_SHOWN_MAX: usize = 100;
+
 /// Shows one customer.
-pub async fn get(State(app): State<App>, CustomerPath(customer): CustomerPath) -> Result<Json<Value>, Problem> {
+pub async fn get(
+    State(app): State<App>,
+    CustomerPath(customer): CustomerPath,
+    QueryFields(mut query): QueryFields,
+) -> Result<Json<Value>, Problem> {
+    let entity = query.optional("entity", read::external_id)?.unwrap_or_default();
+    query.done()?;
     let (account, reading) = app.reading(&customer, true).await?;
-    Ok(Json(show(&app, account, &reading).await?))
+    Ok(Json(show(&app, account, &reading, &entity).await?))
 }
 
 /// Makes a customer, with the plans everyone gets, or changes what is known of one.
@@ -59,7 +72,7 @@ pub async fn put(
         CustomerClaim::Made(_) => StatusCode::CREATED,
         CustomerClaim::Known(_) => StatusCode::OK,
     };
-    Ok((status, Json(show(&app, account, &reading).await?)))
+    Ok((status, Json(show(&app, account, &reading, "").await?)))
 }
 
 /// Finds or makes the account and its link. A link that belongs to another customer refuses before anything is made.
@@ -85,17 +98,26 @@ async fn claim(app: &App, customer: &str, stripe_customer: Option<&str>) -> Resu
     Ok(claim)
 }
 
-async fn show(app: &App, account: AccountId, reading: &Reading) -> Result<Value, Problem> {
+async fn show(app: &App, account: AccountId, reading: &Reading, entity: &str) -> Result<Value, Problem> {
     let profile = app.store.profile(account).await?.ok_or_else(Problem::unknown_customer)?;
-    Ok(render(&profile, &reading.state, &reading.catalog, reading.now.max(reading.state.last_entry_at)))
+    let now = reading.now.max(reading.state.last_entry_at);
+    let mut shown = render(&profile, &reading.state, &reading.catalog, now, entity);
+    if let Value::Object(members) = &mut shown {
+        let limits = limits::all(reading, |limit| entity.is_empty() || limit.counts(entity))?;
+        members.insert("holds".to_owned(), open_holds(&reading.state, entity));
+        members.insert("limits".to_owned(), Value::Array(limits));
+        members.insert("levels".to_owned(), levels(&reading.state, &reading.catalog, entity, now)?);
+    }
+    Ok(shown)
 }
 
-fn render(profile: &Profile, state: &AccountState, catalog: &CatalogVersion, now: Timestamp) -> Value {
+fn render(profile: &Profile, state: &AccountState, catalog: &CatalogVersion, now: Timestamp, entity: &str) -> Value {
     let plans = state.attachments.iter().filter(|known| known.ended_at.is_none());
     let pools: BTreeSet<&FeatureId> =
         state.wallets.iter().map(|wallet| &wallet.feature).chain(state.grants.iter().map(|g| &g.feature)).collect();
     let mut wallets: Vec<&Wallet> = state.wallets.iter().collect();
     wallets.sort_by_key(|wallet| (&wallet.feature, wallet.priority, wallet.id));
+    let of_pool = |pool| pool_balance(state, pool, now, entity);
     json!({
         "customer": profile.customer,
         "name": profile.name,
@@ -106,10 +128,48 @@ fn render(profile: &Profile, state: &AccountState, catalog: &CatalogVersion, now
         "updated_at": profile.updated_at,
         "at": now,
         "plans": plans.map(|known| plan(known, catalog)).collect::<Vec<_>>(),
-        "balances": pools.into_iter().map(|pool| pool_balance(state, pool, now)).collect::<Vec<_>>(),
-        "wallets": wallets.into_iter().map(|wallet| wallet_balance(state, wallet, now)).collect::<Vec<_>>(),
+        "balances": pools.into_iter().map(of_pool).collect::<Vec<_>>(),
+        "wallets": wallets.into_iter().map(|wallet| wallet_balance(state, wallet, now, entity)).collect::<Vec<_>>(),
         "flags": flags(state, catalog, now),
     })
+}
+
+/// The newest open holds; with an entity only its own.
+fn open_holds(state: &AccountState, entity: &str) -> Value {
+    let open = state.holds.iter().filter(|hold| hold.state == HoldState::Open);
+    let mut open: Vec<&Hold> = open.filter(|hold| entity.is_empty() || hold.entity == entity).collect();
+    open.sort_by_key(|hold| std::cmp::Reverse(hold.id));
+    open.into_iter().take(HOLDS_SHOWN_MAX).map(holds::render).collect()
+}
+
+/// What is in use of each feature that is set and freed: of the customer itself and of every entity that uses some, or
+/// of one entity.
+fn levels(state: &AccountState, catalog: &CatalogVersion, entity: &str, now: Timestamp) -> Result<Value, Problem> {
+    let mut asked: BTreeSet<(&FeatureId, &str)> = BTreeSet::new();
+    for (feature, kind) in &catalog.catalog.features {
+        let of_it = |(used, _): &&(FeatureId, String)| used == feature;
+        let users = state.levels.keys().filter(of_it).map(|(_, user)| user.as_str());
+        let is_granted = state.grants.iter().any(|grant| grant.feature == *feature);
+        if !matches!(kind, Feature::Metered { consumable: false, .. }) || !(is_granted || users.clone().count() > 0) {
+            continue;
+        }
+        asked.insert((feature, entity));
+        if entity.is_empty() {
+            asked.extend(users.map(|user| (feature, user)));
+        }
+    }
+    let shown = asked.into_iter().map(|(feature, entity)| {
+        let holdings = Holdings { grants: &state.grants, debts: &state.debts, entity, now };
+        let stands = level(holdings, &state.levels, feature).map_err(Rejection::from)?;
+        Ok(json!({
+            "feature": feature,
+            "entity": Some(entity).filter(|entity| !entity.is_empty()),
+            "in_use": stands.used,
+            "available": stands.available,
+            "unlimited": stands.unlimited,
+        }))
+    });
+    shown.collect()
 }
 
 fn plan(attachment: &Attachment, catalog: &CatalogVersion) -> Value {
@@ -134,8 +194,7 @@ fn plan(attachment: &Attachment, catalog: &CatalogVersion) -> Value {
 
 /// Members that balances of pools and wallets share. `granted` counts the grants that can be spent now and still hold
 /// something; `next_expiry` is the first time at which some of it ends, and how much.
-fn amounts(grants: &[Grant], debts: &[Debt], pool: &FeatureId, now: Timestamp) -> Map<String, Value> {
-    let holdings = Holdings { grants, debts, entity: "", now };
+fn amounts(holdings: Holdings<'_>, pool: &FeatureId) -> Map<String, Value> {
     let Balance { available, held, unlimited, granted: _ } = balance(holdings, pool);
     let active = in_order(holdings, pool);
     let sum = |total: Credits, more: Credits| total.checked_add(more).unwrap_or(Credits::MAX);
@@ -145,7 +204,7 @@ fn amounts(grants: &[Grant], debts: &[Debt], pool: &FeatureId, now: Timestamp) -
         let ending = active.iter().filter(|grant| grant.ends_at() == Some(end));
         json!({ "at": end, "amount": ending.fold(Credits::ZERO, |total, grant| sum(total, grant.remaining)) })
     });
-    let owed = debts.iter().filter(|debt| debt.feature == *pool);
+    let owed = holdings.debts.iter().filter(|debt| debt.feature == *pool);
     Map::from_iter([
         ("available".to_owned(), json!(available)),
         ("held".to_owned(), json!(held)),
@@ -156,17 +215,22 @@ fn amounts(grants: &[Grant], debts: &[Debt], pool: &FeatureId, now: Timestamp) -
     ])
 }
 
-fn pool_balance(state: &AccountState, pool: &FeatureId, now: Timestamp) -> Value {
-    let mut shown = amounts(&state.grants, &state.debts, pool, now);
+fn pool_balance(state: &AccountState, pool: &FeatureId, now: Timestamp, entity: &str) -> Value {
+    let mut shown = amounts(Holdings { grants: &state.grants, debts: &state.debts, entity, now }, pool);
     shown.insert("feature".to_owned(), json!(pool));
     Value::Object(shown)
 }
 
 /// A wallet, what lies in it, and what it owes.
-pub(super) fn wallet_balance(state: &AccountState, wallet: &Wallet, now: Timestamp) -> Map<String, Value> {
+pub(super) fn wallet_balance(
+    state: &AccountState,
+    wallet: &Wallet,
+    now: Timestamp,
+    entity: &str,
+) -> Map<String, Value> {
     let grants: Vec<Grant> = state.grants.iter().filter(|grant| grant.wallet == wallet.id).cloned().collect();
     let debts: Vec<Debt> = state.debts.iter().filter(|debt| debt.wallet == wallet.id).cloned().collect();
-    let mut shown = amounts(&grants, &debts, &wallet.feature, now);
+    let mut shown = amounts(Holdings { grants: &grants, debts: &debts, entity, now }, &wallet.feature);
     shown.insert("wallet".to_owned(), json!(wallet_id(wallet.id, wallet.key.as_deref())));
     shown.insert("feature".to_owned(), json!(wallet.feature));
     shown.insert("name".to_owned(), json!(wallet.name));

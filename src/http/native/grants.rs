@@ -56,23 +56,10 @@ pub async fn give(
         Decision::Applied(_) => StatusCode::CREATED,
         Decision::AlreadyApplied(_) => StatusCode::OK,
     };
-    let id = match decision.outcome() {
-        Outcome::Granted { grants } => grants.first().copied(),
-        Outcome::Opened
-        | Outcome::Tracked { .. }
-        | Outcome::Held(_)
-        | Outcome::Limited { .. }
-        | Outcome::PlanPaid { .. }
-        | Outcome::PlanChanged { .. }
-        | Outcome::Followed { .. }
-        | Outcome::Reversed { .. }
-        | Outcome::Settled
-        | Outcome::Wallet { .. }
-        | Outcome::Terminated { .. }
-        | Outcome::Corrected { .. }
-        | Outcome::Attached { .. }
-        | Outcome::EndSet { .. } => None,
+    let Outcome::Granted { grants } = decision.outcome() else {
+        return Err(Problem::internal("a grant was answered with another command's outcome"));
     };
+    let id = grants.first().copied();
     let id = id.ok_or_else(|| Problem::internal("a grant command gave no grant"))?;
     let line = app.store.grant(account, id).await?;
     let line = line.ok_or_else(|| Problem::internal(format!("grant {id} was posted and is not there")))?;

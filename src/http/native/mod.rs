@@ -2,15 +2,19 @@
 //! and money look in answers.
 
 pub mod adjustments;
+pub mod asked;
 pub mod attach;
 pub mod balance;
 pub mod check;
 pub mod customers;
 pub mod entries;
 pub mod grants;
+pub mod holds;
+pub mod limits;
 pub mod replay;
 pub mod stripe_events;
 pub mod track;
+pub mod usage;
 pub mod wallets;
 
 use axum::extract::{FromRequestParts, Path};
@@ -22,7 +26,7 @@ use super::json::Json;
 use super::problem::Problem;
 use super::read;
 use crate::domain::account::AccountLife;
-use crate::domain::command::Decision;
+use crate::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejection};
 use crate::domain::ids::{AccountId, WalletId};
 use crate::posting::{PostError, Reading};
 
@@ -72,6 +76,39 @@ impl App {
     async fn read_account(&self, account: AccountId, complete: bool) -> Result<Reading, PostError> {
         if complete { self.posting.read_complete(account).await } else { self.posting.read(account).await }
     }
+}
+
+/// How a command of a customer ended.
+enum Booked {
+    /// Now (applied) or before (repeated), and what it did then.
+    Done(&'static str, Outcome),
+    /// Not at all; nothing was written.
+    Refused(Rejection),
+}
+
+impl App {
+    /// Posts a command; an account erased meanwhile is looked up once more, as its customer may have been made anew.
+    async fn post_for(&self, customer: &str, key: Option<IdempotencyKey>, command: Command) -> Result<Booked, Problem> {
+        for _ in 0..2 {
+            let account = self.directory.account(customer).await?;
+            match self.posting.post(account, key.clone(), command.clone()).await {
+                Ok(Decision::Applied(outcome)) => return Ok(Booked::Done("applied", outcome)),
+                Ok(Decision::AlreadyApplied(outcome)) => return Ok(Booked::Done("repeated", outcome)),
+                Err(PostError::Rejected(Rejection::Erased)) => self.directory.forget(customer),
+                Err(PostError::Rejected(rejection)) => return Ok(Booked::Refused(rejection)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Problem::unknown_customer())
+    }
+}
+
+/// The problem of one item of a batch; what is ours to mend goes to the log.
+fn refused_item(problem: &Problem) -> serde_json::Value {
+    if let Some(cause) = problem.cause() {
+        tracing::error!(cause, "an item of a batch failed");
+    }
+    problem.document(None)
 }
 
 /// A wallet's public id: the app's own, else ours.

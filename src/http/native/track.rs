@@ -1,7 +1,10 @@
 //! `POST /track` and `POST /track/batch`: usage that happened, once per key.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -12,10 +15,14 @@ use super::super::fields::Fields;
 use super::super::json::{Json as Input, JsonBody};
 use super::super::problem::Problem;
 use super::super::{App, read};
+use super::asked::{Asked, Named};
+use super::holds::HoldShown;
+use super::{Booked, refused_item};
 use crate::domain::catalog::FeatureId;
-use crate::domain::command::{Command, Decision, DrawOutcome, IdempotencyKey, Outcome, Rejection, Track, WhenShort};
+use crate::domain::command::{Command, DrawOutcome, IdempotencyKey, Outcome, Track, WhenShort};
 use crate::domain::credits::{Credits, Quantity};
-use crate::posting::PostError;
+use crate::domain::ids::HoldId;
+use crate::domain::usage::Usage;
 
 /// Most events of one batch.
 pub const BATCH_MAX: usize = 1_000;
@@ -27,17 +34,29 @@ const AT_OLDEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 const AT_AHEAD: SignedDuration = SignedDuration::from_secs(60);
 
 /// One event as it was read.
-struct Usage {
+struct Wanted {
     key: String,
     customer: String,
-    track: Track,
+    asked: Asked,
+    said: Said,
+}
+
+/// What it says besides the usage.
+#[derive(Clone, Debug, Serialize)]
+struct Said {
+    set: Option<Quantity>,
+    when_short: WhenShort,
+    at: Option<Timestamp>,
+    hold: Option<HoldId>,
+    is_final: bool,
+    metadata: BTreeMap<String, String>,
 }
 
 /// Books one event.
 pub async fn track(State(app): State<App>, JsonBody(body): JsonBody) -> Result<Json<Tracked>, Problem> {
-    let usage = read_usage(&app, body).await?;
-    let (status, outcome) = book(&app, &usage).await?;
-    render(status, usage.key, outcome).map(Json)
+    let wanted = read_track(&app, body).await?;
+    let (status, outcome) = book(&app, &wanted).await?;
+    render(status, wanted.key, outcome).map(Json)
 }
 
 /// Books many events, each on its own.
@@ -63,36 +82,32 @@ async fn batch_item(app: &App, place: usize, event: Input) -> Value {
     };
     let key = members.get("key").cloned().and_then(|key| read::external_id(key).ok());
     let booked = async {
-        let usage = read_usage(app, Fields::new(path, members)).await?;
-        let (status, outcome) = book(app, &usage).await?;
-        render(status, usage.key, outcome).map(|tracked| value(&tracked))
+        let wanted = read_track(app, Fields::new(path, members)).await?;
+        let (status, outcome) = book(app, &wanted).await?;
+        render(status, wanted.key, outcome).map(|tracked| value(&tracked))
     };
     booked.await.unwrap_or_else(|problem| refused(key.as_deref(), &problem))
 }
 
 fn refused(key: Option<&str>, problem: &Problem) -> Value {
-    if let Some(cause) = problem.cause() {
-        tracing::error!(cause, "an event of a batch failed");
-    }
-    json!({ "key": key, "status": "refused", "problem": problem.document(None) })
+    json!({ "key": key, "status": "refused", "problem": refused_item(problem) })
 }
 
-async fn read_usage(app: &App, mut body: Fields) -> Result<Usage, Problem> {
-    let usage = Usage {
-        key: body.required("key", read::external_id)?,
-        customer: body.required("customer", read::external_id)?,
-        track: Track {
-            entity: body.optional("entity", read::external_id)?.unwrap_or_default(),
-            when_short: body.optional("when_short", when_short)?.unwrap_or_default(),
-            at: body.optional("at", read::time)?,
-            metadata: body.optional("metadata", read::metadata)?.unwrap_or_default(),
-            ..Track::of(
-                body.required("feature", read::feature)?,
-                body.optional("quantity", used)?.unwrap_or_else(|| Quantity::whole(1)),
-            )
-        },
+async fn read_track(app: &App, mut body: Fields) -> Result<Wanted, Problem> {
+    let key = body.required("key", read::external_id)?;
+    let customer = body.required("customer", read::external_id)?;
+    let asked = Asked::take(&mut body, read::signed_quantity)?;
+    let chosen = body.optional("when_short", when_short)?;
+    let said = Said {
+        set: body.optional("set", read::quantity)?,
+        when_short: chosen.unwrap_or_default(),
+        at: body.optional("at", read::time)?,
+        hold: body.optional("hold", read::hold)?,
+        is_final: body.optional("final", read::boolean)?.unwrap_or_default(),
+        metadata: body.optional("metadata", read::metadata)?.unwrap_or_default(),
     };
-    if let Some(at) = usage.track.at {
+    agrees(&body, &asked, &said, chosen)?;
+    if let Some(at) = said.at {
         let now = ledger_time(app).await?;
         let (oldest, newest) = (now.saturating_sub(AT_OLDEST), now.saturating_add(AT_AHEAD));
         if oldest.is_ok_and(|oldest| at < oldest) {
@@ -103,13 +118,42 @@ async fn read_usage(app: &App, mut body: Fields) -> Result<Usage, Problem> {
         }
     }
     body.done()?;
-    Ok(usage)
+    Ok(Wanted { key, customer, asked, said })
 }
 
-fn used(value: Input) -> Result<Quantity, String> {
-    let negative = matches!(&value, Input::Text(text) if text.parse().is_ok_and(Quantity::is_negative));
-    let read = read::quantity(value);
-    if negative { read.map_err(|detail| format!("{detail}: taking usage back is not supported yet")) } else { read }
+/// Refuses members that contradict each other, before anything is looked up.
+fn agrees(body: &Fields, asked: &Asked, said: &Said, chosen: Option<WhenShort>) -> Result<(), Problem> {
+    if said.set.is_some() {
+        for (member, is_there) in [
+            ("quantity", asked.quantity.is_some()),
+            ("properties", !asked.properties.is_empty()),
+            ("event", matches!(asked.named, Named::Event(_))),
+            ("hold", said.hold.is_some()),
+        ] {
+            if is_there {
+                return Err(body.refuse(member, "goes without `set`, which says what is in use from now on"));
+            }
+        }
+    }
+    if said.is_final && said.hold.is_none() {
+        return Err(body.refuse("final", "goes with `hold`: it is the last usage of a hold"));
+    }
+    if asked.quantity.is_some_and(Quantity::is_negative) {
+        if said.hold.is_some() {
+            return Err(body.refuse("hold", "goes without a `quantity` below zero: what is taken back is not paid"));
+        }
+        if !asked.properties.is_empty() {
+            return Err(body.refuse(
+                "properties",
+                "goes without a `quantity` below zero: what comes back is what the \
+                newest usage was paid with",
+            ));
+        }
+    }
+    if said.hold.is_some() && chosen.is_some() {
+        return Err(body.refuse("when_short", "goes without `hold`, whose `when_more` says it"));
+    }
+    Ok(())
 }
 
 fn when_short(value: Input) -> Result<WhenShort, String> {
@@ -122,19 +166,33 @@ async fn ledger_time(app: &App) -> Result<Timestamp, Problem> {
     instance.map(|instance| instance.now).ok_or_else(|| Problem::internal("the database has no instance row"))
 }
 
-/// Posts it; an account erased meanwhile is looked up once more, as its customer may have been made anew.
-async fn book(app: &App, usage: &Usage) -> Result<(&'static str, Outcome), Problem> {
-    let key = IdempotencyKey::new("track", &usage.key, &usage.track);
-    for _ in 0..2 {
-        let account = app.directory.account(&usage.customer).await?;
-        match app.posting.post(account, Some(key.clone()), Command::Track(usage.track.clone())).await {
-            Ok(Decision::Applied(outcome)) => return Ok(("applied", outcome)),
-            Ok(Decision::AlreadyApplied(outcome)) => return Ok(("repeated", outcome)),
-            Err(PostError::Rejected(Rejection::Erased)) => app.directory.forget(&usage.customer),
-            Err(error) => return Err(error.into()),
-        }
+/// Posts it. The key's hash is over what was asked, so that a repeat is one whatever the catalogue says by then.
+async fn book(app: &App, wanted: &Wanted) -> Result<(&'static str, Outcome), Problem> {
+    let Wanted { key, customer, asked, said } = wanted;
+    let (feature, usage, key) = if let Some((feature, usage)) = asked.plain() {
+        let key = IdempotencyKey::new("track", key, &of(feature.clone(), usage.clone(), asked, said));
+        (feature, usage, key)
+    } else {
+        let (_, reading) = app.reading(customer, false).await?;
+        let (feature, usage) = asked.by(&reading.catalog.catalog)?.ok_or_else(unknown_event)?;
+        (feature, usage, IdempotencyKey::new("track", key, &(asked, said)))
+    };
+    let command = Command::Track(of(feature, usage, asked, said));
+    match app.post_for(customer, Some(key), command).await? {
+        Booked::Done(status, outcome) => Ok((status, outcome)),
+        Booked::Refused(rejection) => Err(rejection.into()),
     }
-    Err(Problem::unknown_customer())
+}
+
+fn of(feature: FeatureId, usage: Usage, asked: &Asked, said: &Said) -> Track {
+    let Said { set, when_short, at, hold, is_final, metadata } = said.clone();
+    let Usage { quantity, properties } = usage;
+    Track { feature, entity: asked.entity.clone(), quantity, properties, set, when_short, at, hold, is_final, metadata }
+}
+
+fn unknown_event() -> Problem {
+    let detail = "no feature of the catalogue lists an event of this name";
+    Problem::new(StatusCode::NOT_FOUND, "unknown_event", detail).about("event")
 }
 
 /// What a track answers, its members in the order of their names as everywhere. Written straight into the body: it is
@@ -145,7 +203,11 @@ pub struct Tracked {
     cost: Credits,
     drawn: Credits,
     draws: Vec<DrawOutcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<HoldShown>,
     key: String,
+    #[serde(skip_serializing_if = "Credits::is_zero_ref")]
+    owed: Credits,
     pool: FeatureId,
     shortfall: Credits,
     status: &'static str,
@@ -153,23 +215,9 @@ pub struct Tracked {
 }
 
 fn render(status: &'static str, key: String, outcome: Outcome) -> Result<Tracked, Problem> {
-    match outcome {
-        Outcome::Tracked { cost, drawn, shortfall, available, unlimited, pool, draws, owed: _, hold: _ } => {
-            Ok(Tracked { available, cost, drawn, draws, key, pool, shortfall, status, unlimited })
-        }
-        Outcome::Opened
-        | Outcome::Held(_)
-        | Outcome::Limited { .. }
-        | Outcome::Granted { .. }
-        | Outcome::PlanPaid { .. }
-        | Outcome::PlanChanged { .. }
-        | Outcome::Followed { .. }
-        | Outcome::Reversed { .. }
-        | Outcome::Settled
-        | Outcome::Wallet { .. }
-        | Outcome::Terminated { .. }
-        | Outcome::Corrected { .. }
-        | Outcome::Attached { .. }
-        | Outcome::EndSet { .. } => Err(Problem::internal("a track was answered with another command's outcome")),
-    }
+    let Outcome::Tracked { cost, drawn, shortfall, available, unlimited, pool, draws, owed, hold } = outcome else {
+        return Err(Problem::internal("a track was answered with another command's outcome"));
+    };
+    let hold = hold.map(HoldShown::from);
+    Ok(Tracked { available, cost, drawn, draws, hold, key, owed, pool, shortfall, status, unlimited })
 }

@@ -169,7 +169,7 @@ fn render(customer: &str, line: &WalletLine, reading: &Reading) -> Value {
     let now = reading.now.max(reading.state.last_entry_at);
     let mine = reading.state.grants.iter().filter(|grant| grant.wallet == wallet.id);
     let open = mine.filter(|grant| grant.unlimited || grant.remaining.is_positive()).count();
-    let mut shown = wallet_balance(&reading.state, wallet, now);
+    let mut shown = wallet_balance(&reading.state, wallet, now, "");
     shown.insert("customer".to_owned(), json!(customer));
     shown.insert("metadata".to_owned(), json!(wallet.metadata));
     shown.insert("grants".to_owned(), json!({ "open": open, "all": line.grants }));

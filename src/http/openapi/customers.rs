@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::native::customers::STRIPE_ID_MAX;
+use super::super::native::customers::{HOLDS_SHOWN_MAX, STRIPE_ID_MAX};
 use super::schema::{
     Schemas, a, answer, customer_in_path, in_query, list, maybe, page, paged, reference, request, shown, shown_or_null,
     text_or_null, words,
@@ -34,9 +34,17 @@ pub fn get_customer() -> Operation {
     Operation {
         id: "get_customer",
         tag: "customers",
-        summary: "Plans, balances, wallets and flags of a customer",
+        summary: "Plans, balances, wallets, flags, holds, limits and levels of a customer",
         description: "As they are now: what time makes due is counted, booked or not.",
-        parameters: vec![customer_in_path()],
+        parameters: vec![
+            customer_in_path(),
+            in_query(
+                "entity",
+                &reference("ExternalId"),
+                "Only what this seat or workspace can spend, and its own holds, \
+                limits and levels.",
+            ),
+        ],
         body: None,
         answers: vec![Answer::json(200, "The customer.", "Customer")],
         refusals: &[(400, &["bad_request"]), (404, &["unknown_customer"]), (429, &["busy"])],
@@ -102,6 +110,8 @@ fn plan() -> Value {
 fn customer() -> Value {
     let flags = json!({ "type": "object", "additionalProperties": { "type": "boolean" },
         "description": "Every boolean feature, and whether a plan in force turns it on." });
+    let holds = json!({ "type": "array", "maxItems": HOLDS_SHOWN_MAX, "items": reference("Hold"),
+        "description": "The newest open holds; the list of holds has all of them." });
     answer(&json!({
         "customer": reference("ExternalId"),
         "name": shown_or_null("string", "Name."),
@@ -115,6 +125,9 @@ fn customer() -> Value {
         "balances": list(&reference("PoolBalance"), "A balance for each pool."),
         "wallets": list(&reference("WalletBalance"), "The same, wallet by wallet."),
         "flags": flags,
+        "holds": holds,
+        "limits": list(&reference("SpendLimit"), "Spend limits, by name."),
+        "levels": list(&reference("Level"), "What is in use of features that are set and freed."),
     }))
 }
 
@@ -163,7 +176,15 @@ pub(super) fn wallet() -> Value {
 
 pub(super) fn schemas() -> Schemas {
     let clear = |text: &str| text_or_null(PROFILE_TEXT_MAX, text);
+    let level = answer(&json!({
+        "feature": a("Feature", "What is in use."),
+        "entity": maybe("ExternalId", "By which seat or workspace; null: by the customer itself."),
+        "in_use": a("Amount", "Units in use."),
+        "available": a("Amount", "Units that can be taken into use besides."),
+        "unlimited": shown("boolean", "Is there no limit?"),
+    }));
     Schemas::from_iter([
+        ("Level".to_owned(), level),
         (
             "CustomerRequest".to_owned(),
             request(

@@ -13,10 +13,13 @@
 mod customers;
 mod events;
 mod grants;
+mod holds;
+mod limits;
 mod schema;
 mod selling;
 mod service;
 mod usage;
+mod usage_list;
 mod wallets;
 
 use std::collections::BTreeMap;
@@ -29,9 +32,12 @@ use serde_json::{Map, Value, json};
 pub use self::customers::{get_customer, list_entries, put_customer};
 pub use self::events::{get_event, list_events, replay};
 pub use self::grants::{give_grant, list_grants};
+pub use self::holds::{extend_hold, get_hold, list_holds, release_hold};
+pub use self::limits::{delete_limit, get_limit, list_limits, put_limit};
 pub use self::selling::{attach, cancel, portal, preview_attach, uncancel};
 pub use self::service::{advance, healthz, metrics, openapi, readyz, webhook};
-pub use self::usage::{check, track, track_batch};
+pub use self::usage::{check, check_batch, track, track_batch};
+pub use self::usage_list::list_usage;
 pub use self::wallets::{
     adjust_grant, change_wallet, get_balance, get_wallet, list_wallets, make_wallet, terminate_wallet, void_grant,
 };
@@ -166,6 +172,9 @@ pub fn document() -> Value {
         selling::schemas(),
         wallets::schemas(),
     ] {
+        schemas.extend(more);
+    }
+    for more in [holds::schemas(), limits::schemas(), usage_list::schemas()] {
         schemas.extend(more);
     }
     let codes = codes(&paths);

@@ -172,6 +172,9 @@ pub(super) fn problem(codes: &[&str]) -> Value {
             "free": amount("With `more_than_free`: what is neither spent nor held."),
             "held": amount("With `more_than_free`, `nothing_to_void` and `wallet_held`: what is set aside."),
             "decline_code": shown_or_null("string", "With `payment_failed`: why the card was declined, in its issuer's word."),
+            "limit": shown("string", "With `spend_limit`: the limit's name."),
+            "most": amount("With `spend_limit`: the most that may be used in its window."),
+            "used": amount("With `spend_limit`: what is used of it, open holds included."),
         },
     })
 }

@@ -243,7 +243,7 @@ const PERIODS: &str = check!(
 const LOOK_UPS: &str = check!(
     "look_ups",
     "SELECT (SELECT count(*) FROM customer_ids) + (SELECT count(*) FROM stripe_customer_ids)
-        + (SELECT count(*) FROM wallet_ids) + (SELECT count(*) FROM grant_ids)",
+        + (SELECT count(*) FROM wallet_ids) + (SELECT count(*) FROM grant_ids) + (SELECT count(*) FROM hold_ids)",
     "SELECT 'account_' || replace(coalesce(i.account_id, c.account_id)::text, '-', ''),
         CASE WHEN c.account_id IS NULL THEN 'is found by a customer id that its customer does not have'
         ELSE 'is not found by its customer id' END
@@ -254,6 +254,12 @@ const LOOK_UPS: &str = check!(
         CASE WHEN g.grant_id IS NULL THEN 'is looked up and not there' ELSE 'is not found by its id' END
     FROM grant_ids i FULL JOIN grants g ON g.account_id = i.account_id AND g.grant_id = i.grant_id
     WHERE i.grant_id IS NULL OR g.grant_id IS NULL
+    UNION ALL
+    SELECT 'hold_' || replace(coalesce(i.hold_id, h.hold_id)::text, '-', ''),
+        CASE WHEN h.hold_id IS NULL THEN 'is looked up and not there' ELSE 'is not found by its id' END
+    FROM hold_ids i FULL JOIN holds h ON h.account_id = i.account_id AND h.hold_id = i.hold_id
+        AND i.hold_key = 'hold_' || replace(h.hold_id::text, '-', '')
+    WHERE i.hold_id IS NULL OR h.hold_id IS NULL
     UNION ALL
     SELECT 'wallet_' || replace(w.wallet_id::text, '-', ''), 'is not found by its id'
     FROM wallets w LEFT JOIN wallet_ids i
@@ -282,8 +288,72 @@ const DUE_TIMES: &str = check!(
         OR w.bucket <> get_byte(uuid_send(w.account_id), 15) % 16"
 );
 
+/// What is held is what open holds have pinned.
+const HOLDS: &str = check!(
+    "holds",
+    "SELECT count(*) FROM holds",
+    "SELECT 'grant_' || replace(g.grant_id::text, '-', ''),
+        'held ' || trim_scale(g.held) || ', slices of open holds ' || trim_scale(coalesce(s.pinned, 0))
+    FROM grants g
+    LEFT JOIN (
+        SELECT s.account_id, s.grant_id, sum(s.amount) AS pinned
+        FROM hold_slices s JOIN holds h ON h.account_id = s.account_id AND h.hold_id = s.hold_id AND h.state = 'open'
+        GROUP BY s.account_id, s.grant_id
+    ) s ON s.account_id = g.account_id AND s.grant_id = g.grant_id
+    WHERE g.held <> coalesce(s.pinned, 0)
+    UNION ALL
+    SELECT 'hold_' || replace(h.hold_id::text, '-', ''), 'is ' || h.state || ' and still has ' || count(*) || ' slices'
+    FROM holds h JOIN hold_slices s ON s.account_id = h.account_id AND s.hold_id = h.hold_id
+    WHERE h.state <> 'open' GROUP BY h.hold_id, h.state"
+);
+
+/// Usage that is listed is what the ledger says, and all of it: feature, units, and what each grant paid or got back.
+const USAGE: &str = check!(
+    "usage",
+    "SELECT count(*) FROM usage_records",
+    "SELECT 'account_' || replace(coalesce(u.account_id, e.account_id)::text, '-', '') || ' line ' || coalesce(u.seq, e.command),
+        CASE WHEN e.command IS NULL THEN 'is listed as usage, and no such command is in the ledger'
+            WHEN u.seq IS NULL THEN 'is usage, and not listed'
+            ELSE 'is listed as ' || trim_scale(u.quantity) || ' of ' || u.feature || ', the ledger says '
+                || trim_scale(e.quantity) || ' of ' || e.used_feature END
+    FROM usage_records u
+    FULL JOIN (
+        SELECT account_id, command, min(used_feature) AS used_feature, min(quantity) AS quantity
+        FROM entries WHERE used_feature IS NOT NULL GROUP BY account_id, command
+    ) e ON e.account_id = u.account_id AND e.command = u.seq
+    WHERE e.command IS NULL OR u.seq IS NULL OR e.quantity <> u.quantity OR e.used_feature <> u.feature
+    UNION ALL
+    SELECT 'account_' || replace(coalesce(p.account_id, d.account_id)::text, '-', '') || ' line ' || coalesce(p.seq, d.command),
+        'is listed as taking ' || trim_scale(coalesce(p.paid, 0)) || ' of ' || coalesce(p.grant_id, d.grant_id)
+            || ', the ledger says ' || trim_scale(coalesce(d.drawn, 0))
+    FROM (
+        SELECT u.account_id, u.seq, part->>'grant' AS grant_id, sum((part->>'amount')::numeric) AS paid
+        FROM usage_records u CROSS JOIN LATERAL jsonb_array_elements(u.paid) AS parts (part)
+        WHERE part ? 'grant' GROUP BY u.account_id, u.seq, part->>'grant'
+    ) p
+    FULL JOIN (
+        SELECT account_id, command, 'grant_' || replace(grant_id::text, '-', '') AS grant_id, -sum(amount) AS drawn
+        FROM entries WHERE kind IN ('draw', 'return') AND grant_id IS NOT NULL GROUP BY account_id, command, grant_id
+    ) d ON d.account_id = p.account_id AND d.command = p.seq AND d.grant_id = p.grant_id
+    WHERE coalesce(p.paid, 0) <> coalesce(d.drawn, 0)"
+);
+
+/// Usage of what is set and freed costs nothing: no part of its rows says who paid.
+const LEVELS: &str = check!(
+    "levels",
+    "SELECT count(*) FROM levels",
+    "SELECT 'account_' || replace(l.account_id::text, '-', '') || ' ' || l.feature || ' ' || l.entity,
+        'in use ' || trim_scale(l.used) || ', tracks ' || trim_scale(coalesce(u.used, 0))
+    FROM levels l
+    LEFT JOIN (
+        SELECT account_id, feature, entity, sum(quantity) AS used
+        FROM usage_records WHERE paid = '[]' GROUP BY account_id, feature, entity
+    ) u ON u.account_id = l.account_id AND u.feature = l.feature AND u.entity = l.entity
+    WHERE l.used <> coalesce(u.used, 0)"
+);
+
 /// Every check that is one statement: stable name, what has to be true, statement.
-pub(super) const CHECKS: [(&str, &str, &str); 12] = [
+pub(super) const CHECKS: [(&str, &str, &str); 15] = [
     ("grant_balances", "a grant's remaining, held and original are the sums of its entries", GRANT_BALANCES),
     ("debt_balances", "a debt's outstanding is the sum of its debt and repay entries", DEBT_BALANCES),
     ("reversals", "what money going back took and left owing is what the ledger says", REVERSALS),
@@ -304,6 +374,9 @@ pub(super) const CHECKS: [(&str, &str, &str); 12] = [
         DUE_TIMES,
     ),
     ("rollovers", "what a rollover grant carries is what went out of the grant before it", ROLLOVERS),
+    ("holds", "what is held of a grant is what open holds have pinned, and ended ones pin nothing", HOLDS),
+    ("usage", "each track is listed with what the ledger says it used and took", USAGE),
+    ("levels", "what is in use is the sum of the tracks that say so", LEVELS),
 ];
 
 /// Every line with the head its account claims.
@@ -332,7 +405,7 @@ pub(super) const REMAINING: &str = "-- verify_remaining
 SELECT feature, sum(remaining)::text FROM grants GROUP BY feature ORDER BY feature";
 
 /// Every statement of the checks, for the test that prepares each.
-pub const STATEMENTS: [&str; 15] = [
+pub const STATEMENTS: [&str; 18] = [
     GRANT_BALANCES,
     DEBT_BALANCES,
     NEVER_BELOW_ZERO,
@@ -348,4 +421,7 @@ pub const STATEMENTS: [&str; 15] = [
     EMPTY_HEADS,
     TOTALS,
     REMAINING,
+    HOLDS,
+    USAGE,
+    LEVELS,
 ];

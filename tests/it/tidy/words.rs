@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::source::{code, literals};
 
-/// Words of code that are banned, and why. There is no exception; one would be a pair of file and word with its reason.
+/// Words of code that are banned, and why.
 const BANNED: [(&str, &str); 5] = [
     ("f32", "amounts never pass through a float"),
     ("f64", "amounts never pass through a float"),
@@ -12,6 +12,9 @@ const BANNED: [(&str, &str); 5] = [
     ("unimplemented", "unfinished work is not committed"),
     ("dbg", "the log is written by tracing"),
 ];
+/// Files that may have a banned word. The JSON parser's visitor is told by a float that a number is no integer; it looks
+/// away from the float and reads the number as it was written.
+const EXCEPTIONS: [(&str, &str); 1] = [("src/http/json.rs", "f64")];
 /// Marks of work that is left for later.
 const UNFINISHED: [&str; 3] = ["TODO", "FIXME", "XXX"];
 /// Names that say nothing of what a file holds.
@@ -38,9 +41,10 @@ pub fn found(text: &str, wanted: &[&str]) -> Vec<String> {
 }
 
 /// Banned words, unwraps, and ignored tests that do not say why.
-pub fn banned(text: &str) -> Vec<String> {
+pub fn banned(name: &str, text: &str) -> Vec<String> {
     let words = words_of(text);
     let known = BANNED.iter().filter(|(word, _)| words.iter().any(|found| found == word));
+    let known = known.filter(|(word, _)| !EXCEPTIONS.contains(&(name, *word)));
     let mut wrong: Vec<String> = known.map(|(word, why)| format!("`{word}`: {why}")).collect();
     let dense: String = code(text).split_whitespace().collect();
     if dense.contains(".unwrap()") {
@@ -151,9 +155,9 @@ pub fn configuration_keys(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn banned_words_are_seen_in_code_alone() {
-    assert_eq!(banned("let a: f64 = 1.0; b.unwrap(); todo!()").len(), 3);
-    assert_eq!(banned("let a = b\n    .unwrap()\n    .c;").len(), 1, "over two lines");
-    assert_eq!(banned("// f64\nlet a = \"f32 todo!()\"; visit_f64(b.unwrap_or(1));"), Vec::<String>::new());
+    assert_eq!(banned("src/x.rs", "let a: f64 = 1.0; b.unwrap(); todo!()").len(), 3);
+    assert_eq!(banned("src/x.rs", "let a = b\n    .unwrap()\n    .c;").len(), 1, "over two lines");
+    assert_eq!(banned("src/x.rs", "// f64\nlet a = \"f32 todo!()\"; visit_f64(b.unwrap_or(1));"), Vec::<String>::new());
     assert_eq!(found("async fn a() { b.await }", &["async", "await"]).len(), 2);
     assert_eq!(found("// async\nfn asynchronous() {}", &["async"]), Vec::<String>::new());
 }
