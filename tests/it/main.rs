@@ -73,6 +73,7 @@ mod roles;
 mod rollover;
 mod schema;
 mod seeds;
+mod seeds_engine;
 mod serving;
 mod signature;
 mod signature_fuzz;

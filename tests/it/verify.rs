@@ -268,7 +268,7 @@ async fn an_empty_database_holds() {
 #[case::debt_without_a_line("INSERT INTO debts (account_id, debt_id, wallet_id, feature, cause, original, outstanding, created_at) SELECT account_id, gen_random_uuid(), wallet_id, feature, 'usage', 5, 5, created_at FROM wallets",
     &["debt_balances"], "outstanding 5")]
 #[case::rolled_in_from_nowhere("UPDATE entries SET kind = 'rollover_in' WHERE kind = 'grant'", &["rollovers", "hash_chain"], "of no grant")]
-#[case::rolled_out_to_nowhere("UPDATE entries SET kind = 'rollover_out' WHERE kind = 'draw' AND amount < 0", &["rollovers", "hash_chain"], "that no grant carries")]
+#[case::rolled_out_to_nowhere("UPDATE entries SET kind = 'rollover_out' WHERE kind = 'draw' AND amount < 0", &["rollovers", "usage", "hash_chain"], "that no grant carries")]
 #[case::rolled_nothing("UPDATE grants g SET rolled_from = o.grant_id, rolled_attachment_id = o.attachment_id, rolled_item = o.item FROM grants o WHERE o.account_id = g.account_id AND o.attachment_id IS NOT NULL AND g.category = 'promotional'",
     &["rollovers"], "carries 0, its grant rolled over 0")]
 #[tokio::test]

@@ -73,7 +73,10 @@ async fn raw_numbers_are_never_rounded_into_a_wallet() {
             ("PATCH", "/api/v1/wallets/w", "default_expiry_days"),
             ("POST", "/api/v1/adjustments", "quantity"),
         ] {
-            let body = format!(r#"{{"key":"k","customer":"ada","feature":"credits","{field}":{number}}}"#);
+            let body = format!(
+                r#"{{"key":"k","customer":"ada","feature":"credits","grant":"grant_{:032x}","{field}":{number}}}"#,
+                1
+            );
             let answer = api.call(key, method, path, &body).await;
             assert_eq!(answer.problem(), (400, "bad_request", field), "{method} {path} {number}");
         }
