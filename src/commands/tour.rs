@@ -57,6 +57,7 @@ pub async fn run(places: &Places<'_>, store: &Store, simulator: &Simulator, out:
     let session = guide.buy(&customer).await?;
     guide.pay(&customer, &session, simulator).await?;
     guide.messages(&customer).await?;
+    guide.long_job(&customer).await?;
     guide.runs_dry(&customer).await?;
     guide.same_webhook_again(&customer, simulator).await?;
     guide.subscription(&customer, store).await?;
@@ -299,10 +300,38 @@ impl Guide<'_> {
         Ok(())
     }
 
+    async fn long_job(&mut self, customer: &str) -> anyhow::Result<()> {
+        self.title("A long job sets credits aside first, so that nobody else spends them; check explains, lot by lot")?;
+        let hold = json!({ "key": fresh_uuid(), "ttl_seconds": 600, "when_more": "reject" });
+        let question = json!({ "customer": customer, "feature": "premium_messages", "quantity": "100", "hold": hold });
+        let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/check", Some(question)).await?;
+        self.show(status, &answer)?;
+        ensure!(answer["allowed"] == true && answer["hold"]["held"] == "10", "expected 10 held: {answer}");
+        let id = answer["hold"]["id"].as_str().context("a hold without an id")?.to_owned();
+        let question =
+            json!({ "customer": customer, "feature": "premium_messages", "quantity": "60", "explain": true });
+        let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/check", Some(question)).await?;
+        self.show(status, &answer)?;
+        ensure!(answer["allowed"] == false && answer["available"] == "4.98", "expected 4.98 left: {answer}");
+        writeln!(self.out, "   14.98 less 10 held: another job of 6 credits has to wait. A heartbeat keeps the hold:")?;
+        let longer = json!({ "ttl_seconds": 900 });
+        let path = format!("/api/v1/holds/{id}/extend");
+        let (status, answer) = self.ask(reqwest::Method::POST, &path, Some(longer)).await?;
+        self.show(status, &answer)?;
+        ensure!(status == 200, "the hold was not extended: {answer}");
+        let usage = json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "quantity": "40",
+            "hold": id, "final": true });
+        let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/track", Some(usage)).await?;
+        self.show(status, &answer)?;
+        ensure!(answer["drawn"] == "4" && answer["available"] == "10.98", "expected 4 drawn, 10.98 left: {answer}");
+        writeln!(self.out, "   the job cost 4 of the 10 held; the rest is free again")?;
+        Ok(())
+    }
+
     async fn runs_dry(&mut self, customer: &str) -> anyhow::Result<()> {
         self.title("The balance runs dry: check says no, and a track with when_short=reject is refused")?;
         let usage =
-            json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "quantity": "149" });
+            json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "quantity": "109" });
         let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/track", Some(usage)).await?;
         self.show(status, &answer)?;
         ensure!(answer["available"] == "0.08", "expected 0.08: {answer}");

@@ -133,7 +133,7 @@ impl Draft<'_> {
     }
 
     /// After a track that named a hold: what it settled is no longer to come, and the last one lets go of the rest.
-    pub(super) fn settle_hold(&mut self, track: &Track) -> Result<Option<HeldOutcome>, Rejection> {
+    pub(super) fn settle_hold(&mut self, track: &Track, pool: &FeatureId) -> Result<Option<HeldOutcome>, Rejection> {
         let Some(id) = track.hold else { return Ok(None) };
         let hold = self.open_hold_mut(id)?;
         hold.quantity = hold.quantity.checked_sub(track.quantity)?.max(Quantity::ZERO);
@@ -142,7 +142,7 @@ impl Draft<'_> {
             self.expire_ended_grants()?;
         }
         let Some(hold) = self.state.hold(id) else { return Ok(None) };
-        held(hold, &hold.feature).map(Some)
+        held(hold, pool).map(Some)
     }
 
     /// Ends a hold; what it pinned is free again.

@@ -72,7 +72,7 @@ impl Draft<'_> {
         let parts = self.book_paid(track, &priced, &paid, owing, shortfall)?;
         self.count_against_limits(track, &priced, &paid, &parts)?;
         self.record(track, track.quantity, parts);
-        let held = self.settle_hold(track)?;
+        let held = self.settle_hold(track, &pool)?;
         self.note_metadata(track);
         self.tracked(track, paid, (pool, shortfall, owed), held)
     }
