@@ -31,7 +31,8 @@ pub fn text(most: usize) -> impl FnOnce(Json) -> Reading<String> {
         Json::Text(text) if text.is_empty() => Err("has to have at least one character".to_owned()),
         Json::Text(text) if text.len() > most => Err(format!("has to have at most {most} bytes")),
         Json::Text(text) => Ok(text),
-        other @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Decimal(_) | Json::List(_) | Json::Object(_)) => {
+        other
+        @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Decimal(_) | Json::List(_) | Json::Object(_)) => {
             Err(wrong("text", &other))
         }
     }
@@ -65,7 +66,8 @@ pub fn feature(value: Json) -> Reading<FeatureId> {
 fn decimal<T>(value: Json, read: impl FnOnce(&str) -> Result<T, AmountError>) -> Reading<T> {
     match value {
         Json::Text(text) => read(&text).map_err(|error| error.to_string()),
-        other @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Decimal(_) | Json::List(_) | Json::Object(_)) => {
+        other
+        @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Decimal(_) | Json::List(_) | Json::Object(_)) => {
             Err(wrong("a decimal string such as \"1.5\"", &other))
         }
     }
@@ -127,7 +129,8 @@ pub fn positive_credits(value: Json) -> Reading<Credits> {
 pub fn boolean(value: Json) -> Reading<bool> {
     match value {
         Json::Bool(value) => Ok(value),
-        other @ (Json::Null | Json::Integer(_) | Json::Decimal(_) | Json::Text(_) | Json::List(_) | Json::Object(_)) => {
+        other
+        @ (Json::Null | Json::Integer(_) | Json::Decimal(_) | Json::Text(_) | Json::List(_) | Json::Object(_)) => {
             Err(wrong("true or false", &other))
         }
     }
@@ -152,7 +155,8 @@ pub fn time(value: Json) -> Reading<Timestamp> {
     let wanted = "a time with its offset, such as \"2026-03-01T12:00:00Z\"";
     let text = match value {
         Json::Text(text) => text,
-        other @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Decimal(_) | Json::List(_) | Json::Object(_)) => {
+        other
+        @ (Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Decimal(_) | Json::List(_) | Json::Object(_)) => {
             return Err(wrong(wanted, &other));
         }
     };

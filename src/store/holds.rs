@@ -102,8 +102,7 @@ impl TryFrom<HoldRow> for HoldLine {
 impl Store {
     /// Whose hold this is; `None`: there is none of this id.
     pub async fn find_hold(&self, hold: HoldId) -> Result<Option<AccountId>, StoreError> {
-        let found: Option<Uuid> =
-            sqlx::query_scalar(FIND).bind(hold.to_string()).fetch_optional(self.pool()).await?;
+        let found: Option<Uuid> = sqlx::query_scalar(FIND).bind(hold.to_string()).fetch_optional(self.pool()).await?;
         Ok(found.map(AccountId::from_uuid))
     }
 

@@ -9,12 +9,52 @@ use crate::http_api::Api;
 /// Values as they stand in a document.
 fn raw() -> Vec<String> {
     let mut values: Vec<String> = [
-        "NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1e3", "1E-3", "-0", "0", "-1", "1.5", "-0.0", "01", "1.", ".5", "+1",
-        "0x10", "1_000", "9223372036854775808", "18446744073709551616", "100000000000000000000000000000000000000",
-        "0.1234567890123456789012345678901234567890", "true", "null", "[]", "{}", "[1]", "\"\"", "\" \"", "\"NaN\"",
-        "\"Infinity\"", "\"1e400\"", "\"-0\"", "\"١\"", "\"1,5\"", "\"100000000000000000000000000000000000000\"",
-        "\"0.1234567890123456789012345678901234567890\"", "\"a\\u0000b\"", "\"\\ud800\"", "\"\\udc00\\ud800\"",
-        "\"a\\u202eb\"", "\"a\\u200bb\"", "\"a\\nb\"", "\"\\u0430dmin\"", "{\"a\": {\"a\": [[[]]]}}", "{\"a\": 1, \"a\": 2}",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e400",
+        "-1e400",
+        "1e3",
+        "1E-3",
+        "-0",
+        "0",
+        "-1",
+        "1.5",
+        "-0.0",
+        "01",
+        "1.",
+        ".5",
+        "+1",
+        "0x10",
+        "1_000",
+        "9223372036854775808",
+        "18446744073709551616",
+        "100000000000000000000000000000000000000",
+        "0.1234567890123456789012345678901234567890",
+        "true",
+        "null",
+        "[]",
+        "{}",
+        "[1]",
+        "\"\"",
+        "\" \"",
+        "\"NaN\"",
+        "\"Infinity\"",
+        "\"1e400\"",
+        "\"-0\"",
+        "\"١\"",
+        "\"1,5\"",
+        "\"100000000000000000000000000000000000000\"",
+        "\"0.1234567890123456789012345678901234567890\"",
+        "\"a\\u0000b\"",
+        "\"\\ud800\"",
+        "\"\\udc00\\ud800\"",
+        "\"a\\u202eb\"",
+        "\"a\\u200bb\"",
+        "\"a\\nb\"",
+        "\"\\u0430dmin\"",
+        "{\"a\": {\"a\": [[[]]]}}",
+        "{\"a\": 1, \"a\": 2}",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -41,7 +81,12 @@ fn fields() -> Vec<(&'static str, &'static str, Value, Vec<&'static str>)> {
     vec![
         ("POST", "/check", asked, check),
         ("POST", "/track", tracked, track),
-        ("POST", "/check/batch", json!({ "customers": ["ada"], "checks": [{ "feature": "requests" }] }), vec!["customers", "checks"]),
+        (
+            "POST",
+            "/check/batch",
+            json!({ "customers": ["ada"], "checks": [{ "feature": "requests" }] }),
+            vec!["customers", "checks"],
+        ),
         ("POST", "/holds/hold_00000000000000000000000000000007/extend", json!({}), vec!["ttl_seconds"]),
         ("POST", "/holds/hold_00000000000000000000000000000007/release", json!({}), vec!["ttl_seconds"]),
     ]
@@ -129,7 +174,8 @@ async fn inner_numbers_of_steps_properties_and_limits_are_exact_or_refused() {
         }
     }
     // Numbers a property takes are those that are kept exactly; texts stay texts, whatever they look like.
-    let numbers: Vec<&str> = taken.iter().map(String::as_str).filter(|raw| !raw.starts_with('"') && *raw != "true").collect();
+    let numbers: Vec<&str> =
+        taken.iter().map(String::as_str).filter(|raw| !raw.starts_with('"') && *raw != "true").collect();
     assert_eq!(numbers, ["-0", "0", "-1", "1.5", "-0.0"]);
     assert_eq!(api.get("/customers/ada/spend-limits").await.ok()["data"], json!([]));
     assert_eq!(api.get("/customers/ada/holds").await.ok()["data"], json!([]));

@@ -97,7 +97,10 @@ async fn a_check_is_asked_by_feature_event_quantity_or_properties() {
     for (body, required) in cases {
         let (status, answer) = app.check(body.clone()).await;
         assert_eq!((status, answer["required"].as_str()), (200, Some(required)), "{body} {answer}");
-        assert_eq!((&answer["allowed"], &answer["reason"], &answer["pool"]), (&json!(true), &json!("ok"), &json!("credits")));
+        assert_eq!(
+            (&answer["allowed"], &answer["reason"], &answer["pool"]),
+            (&json!(true), &json!("ok"), &json!("credits"))
+        );
         assert!(answer.get("status").is_none() && answer.get("lots").is_none(), "{answer}");
     }
     for (body, reason) in [
@@ -116,18 +119,34 @@ async fn a_check_is_asked_by_feature_event_quantity_or_properties() {
         (json!({ "feature": "chat", "properties": { "model": "gpt-5" } }), "bad_properties", "properties"),
         (json!({ "event": "llm.called", "properties": { "tokens": "250" } }), "bad_properties", "properties"),
         (json!({ "feature": "messages", "quantity": "-1" }), "bad_request", "quantity"),
-        (json!({ "feature": "messages", "deduct": { "key": "k" }, "hold": { "key": "k", "ttl_seconds": 5 } }), "bad_request", "hold"),
+        (
+            json!({ "feature": "messages", "deduct": { "key": "k" }, "hold": { "key": "k", "ttl_seconds": 5 } }),
+            "bad_request",
+            "hold",
+        ),
         (json!({ "feature": "messages", "deduct": {} }), "bad_request", "deduct.key"),
         (json!({ "feature": "messages", "deduct": { "key": "k", "ttl": 1 } }), "bad_request", "deduct.ttl"),
         (json!({ "feature": "messages", "hold": { "key": "k" } }), "bad_request", "hold.ttl_seconds"),
         (json!({ "feature": "messages", "hold": { "key": "k", "ttl_seconds": 0 } }), "bad_request", "hold.ttl_seconds"),
-        (json!({ "feature": "messages", "hold": { "key": "k", "ttl_seconds": 2_678_401 } }), "bad_request", "hold.ttl_seconds"),
-        (json!({ "feature": "messages", "hold": { "key": "k", "ttl_seconds": 5, "when_more": "x" } }), "bad_request", "hold.when_more"),
+        (
+            json!({ "feature": "messages", "hold": { "key": "k", "ttl_seconds": 2_678_401 } }),
+            "bad_request",
+            "hold.ttl_seconds",
+        ),
+        (
+            json!({ "feature": "messages", "hold": { "key": "k", "ttl_seconds": 5, "when_more": "x" } }),
+            "bad_request",
+            "hold.when_more",
+        ),
         (json!({ "feature": "seats", "hold": { "key": "k", "ttl_seconds": 5 } }), "not_holdable", "hold"),
         (json!({ "feature": "sso", "deduct": { "key": "k" } }), "not_metered", "feature"),
     ] {
         let (status, answer) = app.check(body.clone()).await;
-        assert_eq!((status, answer["code"].as_str(), answer["field"].as_str()), (400, Some(code), Some(field)), "{body} {answer}");
+        assert_eq!(
+            (status, answer["code"].as_str(), answer["field"].as_str()),
+            (400, Some(code), Some(field)),
+            "{body} {answer}"
+        );
     }
     assert_eq!(app.available("ada", "credits").await, "100");
     app.finish().await;
@@ -136,21 +155,32 @@ async fn a_check_is_asked_by_feature_event_quantity_or_properties() {
 #[tokio::test]
 async fn a_deduction_is_one_step_once_a_key_and_a_no_writes_nothing() {
     let app = app().await;
-    let ask = |key: &str, quantity: &str| {
-        json!({ "feature": "messages", "quantity": quantity, "deduct": { "key": key }, "explain": true })
-    };
+    let ask = |key: &str, quantity: &str| json!({ "feature": "messages", "quantity": quantity, "deduct": { "key": key }, "explain": true });
     let (_, first) = app.check(ask("d1", "60")).await;
-    assert_eq!((&first["allowed"], &first["status"], &first["required"]), (&json!(true), &json!("applied"), &json!("60")));
-    assert_eq!((&first["available"], &first["draws"][0]["amount"]), (&json!("100"), &json!("60")), "it tells of the state before");
+    assert_eq!(
+        (&first["allowed"], &first["status"], &first["required"]),
+        (&json!(true), &json!("applied"), &json!("60"))
+    );
+    assert_eq!(
+        (&first["available"], &first["draws"][0]["amount"]),
+        (&json!("100"), &json!("60")),
+        "it tells of the state before"
+    );
     adds_up(&first);
     let (_, no) = app.check(ask("d2", "60")).await;
     assert_eq!((&no["allowed"], &no["reason"]), (&json!(false), &json!("insufficient")));
     assert_eq!((&no["shortfall"], no.get("status")), (&json!("20"), None));
     adds_up(&no);
     let (_, again) = app.check(ask("d1", "60")).await;
-    assert_eq!((&again["allowed"], &again["status"], &again["draws"]), (&json!(true), &json!("repeated"), &first["draws"]));
+    assert_eq!(
+        (&again["allowed"], &again["status"], &again["draws"]),
+        (&json!(true), &json!("repeated"), &first["draws"])
+    );
     let (status, conflict) = app.check(ask("d1", "61")).await;
-    assert_eq!((status, conflict["code"].as_str(), conflict["field"].as_str()), (409, Some("key_conflict"), Some("deduct.key")));
+    assert_eq!(
+        (status, conflict["code"].as_str(), conflict["field"].as_str()),
+        (409, Some("key_conflict"), Some("deduct.key"))
+    );
     // A refusal frees its key.
     assert_eq!(app.check(ask("d2", "40")).await.1["status"], "applied");
     assert_eq!(app.available("ada", "credits").await, "0");
@@ -203,10 +233,15 @@ async fn an_explained_answer_shows_grants_holds_and_limits_and_adds_up() {
     adds_up(&held);
     let limit = json!({ "feature": "messages", "window": "day", "quantity": "50" });
     assert_eq!(app.call("PUT", "/api/v1/customers/ada/spend-limits/daily", Some(limit)).await.0, 200);
-    for (quantity, reason) in [("0", "ok"), ("10", "ok"), ("30", "ok"), ("30.000000001", "spend_limit"), ("100000", "spend_limit")] {
+    for (quantity, reason) in
+        [("0", "ok"), ("10", "ok"), ("30", "ok"), ("30.000000001", "spend_limit"), ("100000", "spend_limit")]
+    {
         let (_, answer) = app.check(json!({ "feature": "messages", "quantity": quantity, "explain": true })).await;
         assert_eq!(answer["reason"], reason, "{answer}");
-        assert_eq!(answer["limits"], json!([{ "name": "daily", "window": "day", "quantity": "50", "used": "20", "left": "30" }]));
+        assert_eq!(
+            answer["limits"],
+            json!([{ "name": "daily", "window": "day", "quantity": "50", "used": "20", "left": "30" }])
+        );
         adds_up(&answer);
     }
     let (_, plain) = app.check(json!({ "feature": "messages", "quantity": "10" })).await;

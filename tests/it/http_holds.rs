@@ -17,8 +17,14 @@ pub(crate) async fn hold(app: &TestApp, key: &str, quantity: &str, when_more: &s
 async fn a_hold_is_placed_once_a_key_and_takes_what_nobody_else_can_draw() {
     let app = app().await;
     let first = hold(&app, "h1", "60", "reject").await;
-    assert_eq!((&first["allowed"], &first["status"], &first["available"]), (&json!(true), &json!("applied"), &json!("100")));
-    assert_eq!((&first["hold"]["held"], &first["hold"]["state"], &first["hold"]["pool"]), (&json!("60"), &json!("open"), &json!("credits")));
+    assert_eq!(
+        (&first["allowed"], &first["status"], &first["available"]),
+        (&json!(true), &json!("applied"), &json!("100"))
+    );
+    assert_eq!(
+        (&first["hold"]["held"], &first["hold"]["state"], &first["hold"]["pool"]),
+        (&json!("60"), &json!("open"), &json!("credits"))
+    );
     let again = hold(&app, "h1", "60", "reject").await;
     assert_eq!((&again["status"], &again["hold"]), (&json!("repeated"), &first["hold"]));
     let body = json!({ "feature": "messages", "quantity": "61", "hold": { "key": "h1", "ttl_seconds": 600 } });
@@ -50,11 +56,17 @@ async fn tracks_settle_a_hold_and_the_last_one_frees_the_rest() {
     let (_, repeated) = app.used(last).await;
     assert_eq!((&repeated["status"], &repeated["hold"]), (&json!("repeated"), &settled["hold"]));
     let (_, shown) = app.call("GET", &format!("/api/v1/holds/{id}"), None).await;
-    assert_eq!((&shown["state"], &shown["customer"], &shown["amount"]), (&json!("settled"), &json!("ada"), &json!("60")));
+    assert_eq!(
+        (&shown["state"], &shown["customer"], &shown["amount"]),
+        (&json!("settled"), &json!("ada"), &json!("60"))
+    );
     assert_eq!((&shown["slices"], shown["ended_at"].is_string()), (&json!([]), true));
     let late = json!({ "key": "t3", "feature": "messages", "quantity": "1", "hold": id });
     let (status, refused) = app.used(late).await;
-    assert_eq!((status, refused["code"].as_str(), refused["field"].as_str()), (404, Some("unknown_hold"), Some("hold")));
+    assert_eq!(
+        (status, refused["code"].as_str(), refused["field"].as_str()),
+        (404, Some("unknown_hold"), Some("hold"))
+    );
     app.finish().await;
 }
 
@@ -87,7 +99,9 @@ async fn heartbeats_lengthen_releases_free_and_ended_holds_are_not_found() {
     assert!(longer["expires_at"].as_str() > held["hold"]["expires_at"].as_str());
     let (_, same) = app.call("POST", &format!("{path}/extend"), Some(json!({ "ttl_seconds": 1 }))).await;
     assert_eq!(same["expires_at"], longer["expires_at"], "never less than it had");
-    for body in [json!({}), json!({ "ttl_seconds": "x" }), json!({ "ttl_seconds": 2_678_401 }), json!({ "ttl_seconds": 1.5 })] {
+    for body in
+        [json!({}), json!({ "ttl_seconds": "x" }), json!({ "ttl_seconds": 2_678_401 }), json!({ "ttl_seconds": 1.5 })]
+    {
         let (status, refused) = app.call("POST", &format!("{path}/extend"), Some(body)).await;
         assert_eq!((status, refused["field"].as_str()), (400, Some("ttl_seconds")));
     }
@@ -95,7 +109,9 @@ async fn heartbeats_lengthen_releases_free_and_ended_holds_are_not_found() {
     assert_eq!((status, &free["state"], &free["held"]), (200, &json!("released"), &json!("0")));
     assert_eq!(app.available("ada", "credits").await, "100");
     for (path, body) in [("release", json!({})), ("extend", json!({ "ttl_seconds": 5 }))] {
-        for id in [held["hold"]["id"].as_str().unwrap(), "hold_00000000000000000000000000000007", "hold_1", "%00", "%ff"] {
+        for id in
+            [held["hold"]["id"].as_str().unwrap(), "hold_00000000000000000000000000000007", "hold_1", "%00", "%ff"]
+        {
             let (status, gone) = app.call("POST", &format!("/api/v1/holds/{id}/{path}"), Some(body.clone())).await;
             assert_eq!((status, gone["code"].as_str()), (404, Some("unknown_hold")), "{id}");
         }
@@ -172,9 +188,14 @@ async fn time_ends_holds_and_waits_for_what_they_pin() {
         all.into_iter().find(|balance| balance["feature"] == feature).unwrap()
     };
     assert_eq!(of(&state, "messages")["available"], "0", "the gift has ended for all others: {state:#}");
-    let settle = json!({ "key": "t1", "customer": "ada", "feature": "messages", "quantity": "15", "hold": long, "final": true });
+    let settle =
+        json!({ "key": "t1", "customer": "ada", "feature": "messages", "quantity": "15", "hold": long, "final": true });
     let (status, settled) = both.send("POST", "/track", Some(settle)).await;
-    assert_eq!((status, &settled["drawn"], &settled["draws"][0]["pool"]), (200, &json!("15"), &json!("messages")), "{settled}");
+    assert_eq!(
+        (status, &settled["drawn"], &settled["draws"][0]["pool"]),
+        (200, &json!("15"), &json!("messages")),
+        "{settled}"
+    );
     let (_, lines) = both.send("GET", "/customers/ada/entries?kind=expire", None).await;
     let gone: Vec<&str> = lines["data"].as_array().unwrap().iter().filter_map(|line| line["amount"].as_str()).collect();
     let sum: i64 = gone.iter().map(|amount| amount.parse::<i64>().unwrap()).sum();

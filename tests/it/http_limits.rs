@@ -13,7 +13,10 @@ async fn a_limit_counts_what_was_used_and_what_is_held() {
     let daily = json!({ "feature": "messages", "window": "day", "quantity": "50" });
     let (status, limit) = app.call("PUT", &format!("{PATH}/daily"), Some(daily)).await;
     assert_eq!(status, 200, "{limit}");
-    assert_eq!((&limit["name"], &limit["feature"], &limit["entity"]), (&json!("daily"), &json!("messages"), &json!(null)));
+    assert_eq!(
+        (&limit["name"], &limit["feature"], &limit["entity"]),
+        (&json!("daily"), &json!("messages"), &json!(null))
+    );
     assert_eq!((&limit["used"], &limit["held"], &limit["left"]), (&json!("10"), &json!("0"), &json!("40")));
     assert!(limit["window_start"].as_str().unwrap().ends_with("T00:00:00Z") && limit["window_ends"].is_string());
     let held = json!({ "feature": "messages", "quantity": "15", "hold": { "key": "h", "ttl_seconds": 600 } });
@@ -28,7 +31,10 @@ async fn a_limit_counts_what_was_used_and_what_is_held() {
     assert_eq!((&no["allowed"], &no["reason"]), (&json!(false), &json!("spend_limit")));
     let reject = json!({ "key": "t1", "feature": "messages", "quantity": "26", "when_short": "reject" });
     let (status, refused) = app.used(reject).await;
-    assert_eq!((status, refused["code"].as_str(), refused["limit"].as_str()), (402, Some("spend_limit"), Some("daily")));
+    assert_eq!(
+        (status, refused["code"].as_str(), refused["limit"].as_str()),
+        (402, Some("spend_limit"), Some("daily"))
+    );
     assert_eq!((&refused["most"], &refused["used"]), (&json!("50"), &json!("25")));
     let (_, capped) = app.used(json!({ "key": "t2", "feature": "messages", "quantity": "26" })).await;
     assert_eq!((&capped["drawn"], &capped["shortfall"]), (&json!("25"), &json!("1")));
@@ -44,10 +50,11 @@ async fn limits_of_seats_and_of_credits_stand_beside_each_other_and_go() {
     let all = json!({ "feature": "credits", "window": "lifetime", "quantity": "8" });
     assert_eq!(app.call("PUT", &format!("{PATH}/seat"), Some(seat)).await.0, 200);
     let (_, forever) = app.call("PUT", &format!("{PATH}/all%20of%20it"), Some(all)).await;
-    assert_eq!((&forever["name"], &forever["window_start"], &forever["window_ends"]), (&json!("all of it"), &json!(null), &json!(null)));
-    let of_seat = |key: &str, entity: &str, quantity: &str| {
-        json!({ "key": key, "feature": "messages", "entity": entity, "quantity": quantity, "when_short": "reject" })
-    };
+    assert_eq!(
+        (&forever["name"], &forever["window_start"], &forever["window_ends"]),
+        (&json!("all of it"), &json!(null), &json!(null))
+    );
+    let of_seat = |key: &str, entity: &str, quantity: &str| json!({ "key": key, "feature": "messages", "entity": entity, "quantity": quantity, "when_short": "reject" });
     assert_eq!(app.used(of_seat("a", "seat-1", "6")).await.1["limit"], "seat");
     assert_eq!(app.used(of_seat("b", "seat-1", "5")).await.0, 200);
     assert_eq!(app.used(of_seat("c", "seat-2", "4")).await.1["limit"], "all of it");
@@ -59,7 +66,10 @@ async fn limits_of_seats_and_of_credits_stand_beside_each_other_and_go() {
     assert_eq!(listed["data"][0]["left"], "0");
     let (_, of_seat_2) = app.call("GET", "/api/v1/customers/ada?entity=seat-2", None).await;
     assert_eq!(of_seat_2["limits"].as_array().unwrap().len(), 1, "only what counts its usage");
-    assert_eq!(app.call("DELETE", &format!("{PATH}/all%20of%20it"), None).await, (200, json!({ "name": "all of it", "deleted": true })));
+    assert_eq!(
+        app.call("DELETE", &format!("{PATH}/all%20of%20it"), None).await,
+        (200, json!({ "name": "all of it", "deleted": true }))
+    );
     let (status, gone) = app.call("DELETE", &format!("{PATH}/all%20of%20it"), None).await;
     assert_eq!((status, gone["code"].as_str(), gone["field"].as_str()), (404, Some("unknown_limit"), Some("name")));
     assert_eq!(app.used(of_seat("e", "seat-2", "50")).await.0, 200);
@@ -91,7 +101,11 @@ async fn what_cannot_be_limited_is_refused_by_name() {
         (&"x".repeat(129), good.clone(), 400, "bad_request", "name"),
     ] {
         let (found, refused) = app.call("PUT", &format!("{PATH}/{name}"), Some(body)).await;
-        assert_eq!((found, refused["code"].as_str(), refused["field"].as_str()), (status, Some(code), Some(field)), "{refused}");
+        assert_eq!(
+            (found, refused["code"].as_str(), refused["field"].as_str()),
+            (status, Some(code), Some(field)),
+            "{refused}"
+        );
     }
     let nobody = "/api/v1/customers/nobody/spend-limits/a";
     assert_eq!(app.call("PUT", nobody, Some(good.clone())).await.0, 404);

@@ -21,7 +21,11 @@ async fn a_track_is_told_by_feature_or_event_in_units_or_by_properties() {
         let mut body = body;
         body["key"] = json!(format!("k{n}"));
         let (status, answer) = app.used(body.clone()).await;
-        assert_eq!((status, answer["cost"].as_str(), answer["drawn"].as_str()), (200, Some(cost), Some(cost)), "{answer}");
+        assert_eq!(
+            (status, answer["cost"].as_str(), answer["drawn"].as_str()),
+            (200, Some(cost), Some(cost)),
+            "{answer}"
+        );
         assert!(answer.get("owed").is_none() && answer.get("hold").is_none());
         let (_, again) = app.used(body.clone()).await;
         assert_eq!((&again["status"], &again["draws"]), (&json!("repeated"), &answer["draws"]));
@@ -32,7 +36,10 @@ async fn a_track_is_told_by_feature_or_event_in_units_or_by_properties() {
     assert_eq!(state["balances"][0]["available"], "93.499");
     let unknown = json!({ "key": "x", "event": "nothing" });
     let (status, refused) = app.used(unknown).await;
-    assert_eq!((status, refused["code"].as_str(), refused["field"].as_str()), (404, Some("unknown_event"), Some("event")));
+    assert_eq!(
+        (status, refused["code"].as_str(), refused["field"].as_str()),
+        (404, Some("unknown_event"), Some("event"))
+    );
     let batch = json!({ "events": [
         { "key": "b1", "customer": "ada", "event": "message.sent" },
         { "key": "b2", "customer": "ada", "event": "nothing" },
@@ -40,8 +47,12 @@ async fn a_track_is_told_by_feature_or_event_in_units_or_by_properties() {
         { "key": "b4", "customer": "ada", "feature": "messages", "set": "1" },
     ] });
     let (_, answer) = app.call("POST", "/api/v1/track/batch", Some(batch)).await;
-    let codes: Vec<&str> = answer["results"].as_array().unwrap().iter()
-        .map(|one| one["problem"]["code"].as_str().or(one["status"].as_str()).unwrap()).collect();
+    let codes: Vec<&str> = answer["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["problem"]["code"].as_str().or(one["status"].as_str()).unwrap())
+        .collect();
     assert_eq!(codes, ["applied", "unknown_event", "bad_properties", "not_settable"]);
     app.finish().await;
 }
@@ -68,7 +79,11 @@ async fn members_that_contradict_each_other_are_refused() {
         let mut body = body;
         body["key"] = json!("k");
         let (status, refused) = app.used(body.clone()).await;
-        assert_eq!((status, refused["code"].as_str(), refused["field"].as_str()), (400, Some("bad_request"), Some(field)), "{body}");
+        assert_eq!(
+            (status, refused["code"].as_str(), refused["field"].as_str()),
+            (400, Some("bad_request"), Some(field)),
+            "{body}"
+        );
     }
     let (status, refused) = app.used(json!({ "key": "k", "feature": "messages", "hold": hold })).await;
     assert_eq!((status, refused["code"].as_str()), (404, Some("unknown_hold")));
@@ -83,13 +98,17 @@ async fn what_is_taken_back_returns_to_its_grants() {
     assert_eq!(first["draws"].as_array().unwrap().len(), 2, "its own ten, then four credits: {first}");
     let (status, back) = app.used(json!({ "key": "b", "feature": "messages", "quantity": "-5" })).await;
     assert_eq!((status, &back["drawn"], &back["shortfall"]), (200, &json!("-5"), &json!("0")));
-    let amounts: Vec<&str> = back["draws"].as_array().unwrap().iter().map(|draw| draw["amount"].as_str().unwrap()).collect();
+    let amounts: Vec<&str> =
+        back["draws"].as_array().unwrap().iter().map(|draw| draw["amount"].as_str().unwrap()).collect();
     assert_eq!(amounts, ["-4", "-1"], "the newest draw first");
     let (status, refused) = app.used(json!({ "key": "c", "feature": "messages", "quantity": "-10" })).await;
     assert_eq!((status, refused["code"].as_str()), (400, Some("nothing_to_return")));
     let (_, listed) = app.call("GET", USAGE, None).await;
     let lines = listed["data"].as_array().unwrap();
-    assert_eq!((&lines[0]["quantity"], &lines[0]["cost"], &lines[1]["returned"]), (&json!("-5"), &json!("-5"), &json!("5")));
+    assert_eq!(
+        (&lines[0]["quantity"], &lines[0]["cost"], &lines[1]["returned"]),
+        (&json!("-5"), &json!("-5"), &json!("5"))
+    );
     app.finish().await;
 }
 
@@ -105,10 +124,13 @@ async fn seats_are_set_and_freed() {
     let over = json!({ "key": "d", "feature": "seats", "set": "9", "when_short": "reject" });
     assert_eq!(app.used(over).await.0, 402);
     let (_, state) = app.call("GET", "/api/v1/customers/ada", None).await;
-    assert_eq!(state["levels"], json!([
-        { "feature": "seats", "entity": null, "in_use": "1", "available": "1", "unlimited": false },
-        { "feature": "seats", "entity": "team", "in_use": "1", "available": "1", "unlimited": false },
-    ]));
+    assert_eq!(
+        state["levels"],
+        json!([
+            { "feature": "seats", "entity": null, "in_use": "1", "available": "1", "unlimited": false },
+            { "feature": "seats", "entity": "team", "in_use": "1", "available": "1", "unlimited": false },
+        ])
+    );
     let (_, state) = app.call("GET", "/api/v1/customers/ada?entity=team", None).await;
     assert_eq!((state["levels"].as_array().unwrap().len(), &state["levels"][0]["entity"]), (1, &json!("team")));
     let (_, check) = app.check(json!({ "feature": "seats", "explain": true })).await;
@@ -209,17 +231,25 @@ async fn usage_is_listed_newest_first_with_its_draws() {
 async fn usage_is_added_up_by_period_and_group() {
     let app = lived_in().await;
     let (_, all) = app.call("GET", &format!("{USAGE}?group_by=feature"), None).await;
-    assert_eq!(all["data"], json!([
-        { "feature": "messages", "quantity": "207", "events": 3, "pools": [
-            { "pool": "credits", "cost": "204", "drawn": "97", "owed": "0", "shortfall": "107" },
-            { "pool": "messages", "cost": "3", "drawn": "3", "owed": "0", "shortfall": "0" },
-        ] },
-        { "feature": "tokens", "quantity": "300", "events": 1,
-            "pools": [{ "pool": "credits", "cost": "3", "drawn": "3", "owed": "0", "shortfall": "0" }] },
-    ]));
-    let (_, by) = app.call("GET", &format!("{USAGE}?group_by=entity,property:model,property:n&feature=messages"), None).await;
-    let groups: Vec<(&Value, &Value, &Value)> =
-        by["data"].as_array().unwrap().iter().map(|one| (&one["entity"], &one["properties"], &one["quantity"])).collect();
+    assert_eq!(
+        all["data"],
+        json!([
+            { "feature": "messages", "quantity": "207", "events": 3, "pools": [
+                { "pool": "credits", "cost": "204", "drawn": "97", "owed": "0", "shortfall": "107" },
+                { "pool": "messages", "cost": "3", "drawn": "3", "owed": "0", "shortfall": "0" },
+            ] },
+            { "feature": "tokens", "quantity": "300", "events": 1,
+                "pools": [{ "pool": "credits", "cost": "3", "drawn": "3", "owed": "0", "shortfall": "0" }] },
+        ])
+    );
+    let (_, by) =
+        app.call("GET", &format!("{USAGE}?group_by=entity,property:model,property:n&feature=messages"), None).await;
+    let groups: Vec<(&Value, &Value, &Value)> = by["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (&one["entity"], &one["properties"], &one["quantity"]))
+        .collect();
     assert!(groups.contains(&(&json!("seat-1"), &json!({ "model": "b", "n": null }), &json!("2"))), "{by}");
     assert!(groups.contains(&(&json!(null), &json!({ "model": "a", "n": 1.5 }), &json!("5"))), "{by}");
     assert_eq!(groups.len(), 3);

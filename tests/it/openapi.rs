@@ -226,10 +226,13 @@ impl Checked<'_> {
         asked["hold"] = json!({ "key": "h1", "ttl_seconds": 600, "when_more": "take_available" });
         let held = self.call(200, "POST", "/api/v1/check", Some(asked)).await;
         let hold = held["hold"]["id"].as_str().unwrap().to_owned();
-        let settle = json!({ "key": "s1", "customer": "ada", "feature": "premium_messages", "quantity": "1", "hold": hold });
+        let settle =
+            json!({ "key": "s1", "customer": "ada", "feature": "premium_messages", "quantity": "1", "hold": hold });
         self.call(200, "POST", "/api/v1/track", Some(settle)).await;
         let one = format!("/api/v1/holds/{hold}");
-        for path in [one.as_str(), "/api/v1/customers/ada/holds", "/api/v1/customers/ada?entity=e", "/api/v1/customers/ada"] {
+        for path in
+            [one.as_str(), "/api/v1/customers/ada/holds", "/api/v1/customers/ada?entity=e", "/api/v1/customers/ada"]
+        {
             self.call(200, "GET", path, None).await;
         }
         self.call(200, "POST", &format!("{one}/extend"), Some(json!({ "ttl_seconds": 900 }))).await;
@@ -365,11 +368,7 @@ async fn the_members_of_requests_are_those_the_code_knows() {
         ("POST", "/api/v1/check", json!({ "customer": "ada", "feature": "usd_credits" })),
         ("POST", "/api/v1/track", json!({ "key": "k", "customer": "ada", "feature": "usd_credits" })),
         ("POST", "/api/v1/track/batch", json!({ "events": [{}] })),
-        (
-            "POST",
-            "/api/v1/check/batch",
-            json!({ "customers": ["ada"], "checks": [{ "feature": "usd_credits" }] }),
-        ),
+        ("POST", "/api/v1/check/batch", json!({ "customers": ["ada"], "checks": [{ "feature": "usd_credits" }] })),
         (
             "PUT",
             "/api/v1/customers/ada/spend-limits/a",

@@ -34,7 +34,8 @@ async fn five_hundred_tracks_and_holds_share_a_hundred_credits() {
         let app = &apps[n % 2];
         async move {
             if n % 4 < 2 {
-                let body = json!({ "key": format!("t{n}"), "feature": "messages", "quantity": "1", "when_short": "reject" });
+                let body =
+                    json!({ "key": format!("t{n}"), "feature": "messages", "quantity": "1", "when_short": "reject" });
                 let (status, answer) = app.used(body).await;
                 assert!([200, 402].contains(&status), "{answer}");
                 ("track", status == 200, answer)
@@ -55,7 +56,8 @@ async fn five_hundred_tracks_and_holds_share_a_hundred_credits() {
     }
     assert_eq!(done.values().sum::<usize>(), 100, "{done:?}");
     let (_, state) = apps[1].call("GET", "/api/v1/customers/ada", None).await;
-    let pool = state["balances"].as_array().unwrap().iter().find(|balance| balance["feature"] == "credits").unwrap().clone();
+    let pool =
+        state["balances"].as_array().unwrap().iter().find(|balance| balance["feature"] == "credits").unwrap().clone();
     assert_eq!((&pool["available"], &pool["held"]), (&json!("0"), &json!(done["hold"].to_string())));
     finish(apps).await;
 }
@@ -77,7 +79,8 @@ async fn stream(app: &TestApp, number: usize) -> u64 {
         drawn += settled["drawn"].as_str().unwrap().parse::<u64>().unwrap();
         assert_eq!(settled["shortfall"], "0", "what was held is always there: {settled}");
         if !last {
-            let (status, _) = app.call("POST", &format!("/api/v1/holds/{id}/extend"), Some(json!({ "ttl_seconds": 700 }))).await;
+            let (status, _) =
+                app.call("POST", &format!("/api/v1/holds/{id}/extend"), Some(json!({ "ttl_seconds": 700 }))).await;
             assert_eq!(status, 200);
         }
     }
@@ -118,7 +121,8 @@ async fn a_settle_that_races_the_end_of_its_hold_is_told_which_came_first() {
             let id = placed["hold"]["id"].as_str().unwrap_or_else(|| panic!("{placed}")).to_owned();
             let wait = 950_u64 + 10 * u64::try_from(n).unwrap();
             tokio::time::sleep(Duration::from_millis(wait)).await;
-            let body = json!({ "key": format!("t{n}"), "feature": "messages", "quantity": "5", "hold": id, "final": true });
+            let body =
+                json!({ "key": format!("t{n}"), "feature": "messages", "quantity": "5", "hold": id, "final": true });
             let (status, answer) = app.used(body).await;
             assert!([200, 404].contains(&status), "{answer}");
             (id, status, answer)
@@ -139,7 +143,8 @@ async fn one_hold_key_from_fifty_callers_is_one_hold() {
     let apps = two_daemons().await;
     let hold = json!({ "feature": "messages", "quantity": "7", "hold": { "key": "the-one", "ttl_seconds": 60 } });
     let answers: Vec<(u16, Value)> = join_all((0..50).map(|n| apps[n % 2].check(hold.clone()))).await;
-    let ids: std::collections::BTreeSet<&str> = answers.iter().filter_map(|(_, answer)| answer["hold"]["id"].as_str()).collect();
+    let ids: std::collections::BTreeSet<&str> =
+        answers.iter().filter_map(|(_, answer)| answer["hold"]["id"].as_str()).collect();
     assert_eq!((ids.len(), answers.iter().filter(|(_, answer)| answer["status"] == "applied").count()), (1, 1));
     assert_eq!(apps[0].available("ada", "credits").await, "93");
     finish(apps).await;

@@ -1,9 +1,9 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
 use creditd::store::{
-    accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, event_waits, events,
-    holds, instance, keys, leases, ledger, ledger_usual, listings, payments, reports, retention, reversals, usage_listings, usage_rows,
-    verify, work,
+    accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, event_waits, events, holds,
+    instance, keys, leases, ledger, ledger_usual, listings, payments, reports, retention, reversals, usage_listings,
+    usage_rows, verify, work,
 };
 use sqlx::{Executor, PgPool};
 

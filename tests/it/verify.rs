@@ -7,7 +7,8 @@ use creditd::domain::catalog::{
     Catalog, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, ResetAnchor, RevenuePolicy,
 };
 use creditd::domain::command::{
-    Basis, Command, Decision, NewGrant, Outcome, PlaceHold, PlanPaid, Purchase, PurchasedGrant, Track, WalletRef, WhenShort,
+    Basis, Command, Decision, NewGrant, Outcome, PlaceHold, PlanPaid, Purchase, PurchasedGrant, Track, WalletRef,
+    WhenShort,
 };
 use creditd::domain::credits::{Credits, Quantity};
 use creditd::domain::entry::Source;
@@ -322,7 +323,11 @@ async fn used_in() -> (Store, PgPool) {
 #[case::usage_of_nobody("INSERT INTO usage_records (account_id, seq, at, feature, quantity) SELECT account_id, 9999, clock_timestamp(), 'messages', 1 FROM accounts", &["usage"], "no such command is in the ledger")]
 #[case::level("UPDATE levels SET used = used + 1", &["levels"], "in use 5, tracks 4")]
 #[tokio::test]
-async fn a_change_of_usage_behind_the_door_is_named(#[case] tamper: &str, #[case] checks: &[&str], #[case] words: &str) {
+async fn a_change_of_usage_behind_the_door_is_named(
+    #[case] tamper: &str,
+    #[case] checks: &[&str],
+    #[case] words: &str,
+) {
     let (store, pool) = used_in().await;
     pool.execute(sqlx::AssertSqlSafe(tamper.to_owned())).await.unwrap();
     let found = store.verify().await.unwrap();

@@ -245,13 +245,7 @@ fn of_step(step: &Step, rejection: Rejection) -> Problem {
 }
 
 /// The plain check once more; a yes of it came too late.
-async fn refused(
-    app: &App,
-    customer: &str,
-    asked: &Asked,
-    reason: Reason,
-    explain: bool,
-) -> Result<Checked, Problem> {
+async fn refused(app: &App, customer: &str, asked: &Asked, reason: Reason, explain: bool) -> Result<Checked, Problem> {
     let (_, reading) = app.reading(customer, false).await?;
     let answer = answer(&reading, asked, explain)?;
     Ok(if answer.allowed { Checked { allowed: false, reason, ..answer } } else { answer })

@@ -111,13 +111,7 @@ async fn show(app: &App, account: AccountId, reading: &Reading, entity: &str) ->
     Ok(shown)
 }
 
-fn render(
-    profile: &Profile,
-    state: &AccountState,
-    catalog: &CatalogVersion,
-    now: Timestamp,
-    entity: &str,
-) -> Value {
+fn render(profile: &Profile, state: &AccountState, catalog: &CatalogVersion, now: Timestamp, entity: &str) -> Value {
     let plans = state.attachments.iter().filter(|known| known.ended_at.is_none());
     let pools: BTreeSet<&FeatureId> =
         state.wallets.iter().map(|wallet| &wallet.feature).chain(state.grants.iter().map(|g| &g.feature)).collect();
@@ -150,12 +144,7 @@ fn open_holds(state: &AccountState, entity: &str) -> Value {
 
 /// What is in use of each feature that is set and freed: of the customer itself and of every entity that uses some, or
 /// of one entity.
-fn levels(
-    state: &AccountState,
-    catalog: &CatalogVersion,
-    entity: &str,
-    now: Timestamp,
-) -> Result<Value, Problem> {
+fn levels(state: &AccountState, catalog: &CatalogVersion, entity: &str, now: Timestamp) -> Result<Value, Problem> {
     let mut asked: BTreeSet<(&FeatureId, &str)> = BTreeSet::new();
     for (feature, kind) in &catalog.catalog.features {
         let of_it = |(used, _): &&(FeatureId, String)| used == feature;

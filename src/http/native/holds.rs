@@ -41,7 +41,8 @@ impl From<HeldOutcome> for HoldShown {
 
 fn unknown(id: &str) -> Problem {
     let shown: String = id.chars().take(80).collect();
-    Problem::new(StatusCode::NOT_FOUND, "unknown_hold", format!("there is no hold `{shown}`, or it has ended")).about("id")
+    Problem::new(StatusCode::NOT_FOUND, "unknown_hold", format!("there is no hold `{shown}`, or it has ended"))
+        .about("id")
 }
 
 /// The hold named in a path, and whose it is.

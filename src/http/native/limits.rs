@@ -65,18 +65,12 @@ pub async fn put(
 }
 
 /// Shows one limit.
-pub async fn get(
-    State(app): State<App>,
-    LimitPath { customer, name }: LimitPath,
-) -> Result<Json<Value>, Problem> {
+pub async fn get(State(app): State<App>, LimitPath { customer, name }: LimitPath) -> Result<Json<Value>, Problem> {
     show(&app, &customer, &name).await
 }
 
 /// Takes a limit away.
-pub async fn delete(
-    State(app): State<App>,
-    LimitPath { customer, name }: LimitPath,
-) -> Result<Json<Value>, Problem> {
+pub async fn delete(State(app): State<App>, LimitPath { customer, name }: LimitPath) -> Result<Json<Value>, Problem> {
     match app.post_for(&customer, None, Command::DropLimit(name.clone())).await? {
         Booked::Done(..) => Ok(Json(json!({ "name": name, "deleted": true }))),
         Booked::Refused(Rejection::UnknownLimit(_)) => Err(unknown(&name)),

@@ -71,12 +71,7 @@ enum Booked {
 
 impl App {
     /// Posts a command; an account erased meanwhile is looked up once more, as its customer may have been made anew.
-    async fn post_for(
-        &self,
-        customer: &str,
-        key: Option<IdempotencyKey>,
-        command: Command,
-    ) -> Result<Booked, Problem> {
+    async fn post_for(&self, customer: &str, key: Option<IdempotencyKey>, command: Command) -> Result<Booked, Problem> {
         for _ in 0..2 {
             let account = self.directory.account(customer).await?;
             match self.posting.post(account, key.clone(), command.clone()).await {

@@ -105,7 +105,9 @@ fn group_by(value: Input) -> Result<Grouping, String> {
             let flag = match word {
                 "feature" => &mut grouping.by_feature,
                 "entity" => &mut grouping.by_entity,
-                _ => return Err("has to be a list of hour, day, week, month, feature, entity, property:NAME".to_owned()),
+                _ => {
+                    return Err("has to be a list of hour, day, week, month, feature, entity, property:NAME".to_owned());
+                }
             };
             if std::mem::replace(flag, true) {
                 return Err(format!("has `{word}` twice"));

@@ -38,8 +38,12 @@ pub fn get_customer() -> Operation {
         description: "As they are now: what time makes due is counted, booked or not.",
         parameters: vec![
             customer_in_path(),
-            in_query("entity", &reference("ExternalId"), "Only what this seat or workspace can spend, and its own holds, \
-                limits and levels."),
+            in_query(
+                "entity",
+                &reference("ExternalId"),
+                "Only what this seat or workspace can spend, and its own holds, \
+                limits and levels.",
+            ),
         ],
         body: None,
         answers: vec![Answer::json(200, "The customer.", "Customer")],

@@ -103,10 +103,7 @@ pub(super) fn schemas() -> Schemas {
         ("HoldOfCustomer".to_owned(), answer(&whole)),
         ("HoldPage".to_owned(), page("Hold")),
         ("Slice".to_owned(), slice),
-        (
-            "ExtendRequest".to_owned(),
-            request(&["ttl_seconds"], &json!({ "ttl_seconds": reference("HoldSeconds") })),
-        ),
+        ("ExtendRequest".to_owned(), request(&["ttl_seconds"], &json!({ "ttl_seconds": reference("HoldSeconds") }))),
         ("ReleaseRequest".to_owned(), request(&[], &json!({}))),
     ])
 }

@@ -194,9 +194,13 @@ fn check_answer() -> serde_json::Value {
     members["limits"] = list(&reference("LimitPart"), "With `explain`: the spend limits that count this usage.");
     members["in_use"] = a("Amount", "Of a feature that is set and freed: what is in use already.");
     members["status"] = words(&["applied", "repeated"], "Done with `deduct` or `hold`: now, or before?");
-    members["draws"] = list(&reference("Draw"), "With `deduct`: what was taken from which grant, in order. The numbers \
-        beside it are of the moment before.");
-    members["hold"] = a("HoldState", "With `hold`: what was set aside. The numbers beside it are of the moment before.");
+    members["draws"] = list(
+        &reference("Draw"),
+        "With `deduct`: what was taken from which grant, in order. The numbers \
+        beside it are of the moment before.",
+    );
+    members["hold"] =
+        a("HoldState", "With `hold`: what was set aside. The numbers beside it are of the moment before.");
     schema
 }
 
@@ -304,7 +308,10 @@ fn batched_checks() -> Schemas {
             request(&["customers", "checks"], &json!({ "customers": customers, "checks": checks })),
         ),
         ("CheckedPair".to_owned(), pair),
-        ("CheckBatchAnswer".to_owned(), answer(&json!({ "results": list(&reference("CheckedPair"), "Pair by pair.") }))),
+        (
+            "CheckBatchAnswer".to_owned(),
+            answer(&json!({ "results": list(&reference("CheckedPair"), "Pair by pair.") })),
+        ),
     ])
 }
 

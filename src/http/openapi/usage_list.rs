@@ -10,8 +10,11 @@ use super::{Answer, Operation};
 
 /// `GET /api/v1/customers/{customer}/usage`.
 pub fn list_usage() -> Operation {
-    let group_by = text(GROUP_BY_MAX, "Words with commas between them: one of hour, day, week, month; feature; entity; \
-        up to three of property:NAME.");
+    let group_by = text(
+        GROUP_BY_MAX,
+        "Words with commas between them: one of hour, day, week, month; feature; entity; \
+        up to three of property:NAME.",
+    );
     Operation {
         id: "list_usage",
         tag: "customers",
