@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use creditd::domain::account::AccountState;
+use creditd::domain::account::{AccountState, Changes};
 use creditd::domain::catalog::{Catalog, CatalogVersion, Cost, Feature};
 use creditd::domain::check::{Question, check};
 use creditd::domain::command::{Command, PlaceHold, Track, WhenShort};
@@ -49,7 +49,7 @@ prop_compose! {
         (amount(), 0_u8..10, any::<bool>(), 0_u8..3, 0_u128..3, -2_i64..3, prop::option::of(-2_i64..4)), 0..8,
     )) -> Vec<Grant> {
         parts.into_iter().enumerate().map(|(n, (remaining, odd, own, entity, wallet, starts, ends))| {
-            let own_pool = if own { 1 } else { 0 };
+            let own_pool = u128::from(own);
             Grant {
                 id: GrantId::from_uuid(Uuid::from_u128(n as u128 + 1)),
                 wallet: WalletId::from_uuid(Uuid::from_u128(10 + wallet * 2 + own_pool)),
@@ -121,7 +121,7 @@ proptest! {
                 when_more: WhenMore::Reject,
             };
             // It may be refused; then the state is as it was.
-            let _refused = decide(&mut state, &mut Default::default(), &Command::Hold(hold), context, &mut Counting(1_000));
+            let _refused = decide(&mut state, &mut Changes::default(), &Command::Hold(hold), context, &mut Counting(1_000));
         }
         let ask = |explain| {
             let usage = Usage::of(units);
@@ -158,7 +158,7 @@ proptest! {
         // A track that would rather be refused goes the way the check said.
         let mut tracked = state.clone();
         let track = Track { when_short: WhenShort::Reject, entity, ..Track::of(feature("messages"), units) };
-        let went = decide(&mut tracked, &mut Default::default(), &Command::Track(track), context, &mut Counting(1_000));
+        let went = decide(&mut tracked, &mut Changes::default(), &Command::Track(track), context, &mut Counting(1_000));
         prop_assert_eq!(went.is_ok(), !answer.shortfall.is_positive(), "{:?} {:?}", went, answer);
         if went.is_ok() {
             for lot in &answer.lots {

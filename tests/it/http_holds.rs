@@ -61,6 +61,11 @@ async fn tracks_settle_a_hold_and_the_last_one_frees_the_rest() {
         (&json!("settled"), &json!("ada"), &json!("60"))
     );
     assert_eq!((&shown["slices"], shown["ended_at"].is_string()), (&json!([]), true));
+    let unused = hold(&app, "h2", "30", "reject").await["hold"]["id"].clone();
+    let nothing = json!({ "key": "t4", "feature": "messages", "quantity": "0", "hold": unused, "final": true });
+    let (status, ended) = app.used(nothing).await;
+    assert_eq!((status, &ended["cost"], &ended["hold"]["state"]), (200, &json!("0"), &json!("settled")));
+    assert_eq!(ended["available"], "70", "a job that used nothing frees all of it");
     let late = json!({ "key": "t3", "feature": "messages", "quantity": "1", "hold": id });
     let (status, refused) = app.used(late).await;
     assert_eq!(

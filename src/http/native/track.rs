@@ -169,15 +169,16 @@ async fn ledger_time(app: &App) -> Result<Timestamp, Problem> {
 /// Posts it. The key's hash is over what was asked, so that a repeat is one whatever the catalogue says by then.
 async fn book(app: &App, wanted: &Wanted) -> Result<(&'static str, Outcome), Problem> {
     let Wanted { key, customer, asked, said } = wanted;
-    let (feature, usage, key) = if let Some((feature, usage)) = asked.plain() {
-        let key = IdempotencyKey::new("track", key, &of(feature.clone(), usage.clone(), asked, said));
-        (feature, usage, key)
+    let (track, key) = if let Some((feature, usage)) = asked.plain() {
+        let track = of(feature, usage, asked, said);
+        let key = IdempotencyKey::new("track", key, &track);
+        (track, key)
     } else {
         let (_, reading) = app.reading(customer, false).await?;
         let (feature, usage) = asked.by(&reading.catalog.catalog)?.ok_or_else(unknown_event)?;
-        (feature, usage, IdempotencyKey::new("track", key, &(asked, said)))
+        (of(feature, usage, asked, said), IdempotencyKey::new("track", key, &(asked, said)))
     };
-    let command = Command::Track(of(feature, usage, asked, said));
+    let command = Command::Track(track);
     match app.post_for(customer, Some(key), command).await? {
         Booked::Done(status, outcome) => Ok((status, outcome)),
         Booked::Refused(rejection) => Err(rejection.into()),
