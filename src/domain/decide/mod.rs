@@ -94,6 +94,8 @@ pub fn decide(
         Command::Settle => Ok(draft.settle()),
     }?;
     if command.needs_all() {
+        // What was over before it came is gone, not taken back: as if it had come before its money went.
+        draft.expire_what_came_late()?;
         draft.reverse_what_came_late()?;
         draft.expire_what_came_late()?;
         draft.reckon_next_due()?;

@@ -192,8 +192,9 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Remembers that a grant repaid a debt that a reversal in this batch may cancel.
+    /// Remembers that a grant repaid a debt that a reversal or a return in this batch may cancel.
     pub(super) fn remember_repayment(&mut self, debt: DebtId, payer: GrantId, amount: Credits) {
+        self.state.repaid.entry(debt).or_default().push((payer, amount));
         let debts = self.state.backs.values_mut().flat_map(|back| back.debts.values_mut());
         for known in debts.filter(|known| known.id == debt) {
             known.repaid.push((payer, amount));
