@@ -22,11 +22,20 @@ pub(crate) fn agree(seed: u64) -> Result<usize, String> {
     let steps = history(&mut dice);
     let engines: &[bool] = if seed.is_multiple_of(4) { &[false, true] } else { &[seed % 4 == 1] };
     for punctual in engines {
-        if let Err(difference) = compare(&shop, opens, &steps, *punctual, false) {
+        if let Err(difference) = caught(|| compare(&shop, opens, &steps, *punctual, false), steps.len()) {
             return Err(explain(seed, &shop, opens, &steps, *punctual, &difference));
         }
     }
     Ok(steps.len())
+}
+
+/// A panic of either side is a difference too, at the end of so many steps.
+fn caught(
+    compare: impl FnOnce() -> Result<(), Difference> + std::panic::UnwindSafe,
+    steps: usize,
+) -> Result<(), Difference> {
+    let panicked = |_| Err(Difference { step: steps.saturating_sub(1), text: "a panic, see above".to_owned() });
+    std::panic::catch_unwind(compare).unwrap_or_else(panicked)
 }
 
 /// The difference between the two over a history; with `all` every question is asked after every step.
@@ -98,8 +107,7 @@ fn explain(seed: u64, shop: &Arc<Shop>, opens: i64, steps: &[Step], punctual: bo
             next.wait += gone.wait;
             next.joined &= gone.joined;
         }
-        let again = std::panic::catch_unwind(|| compare(shop, opens, &fewer, punctual, true));
-        if let Ok(Err(difference)) = again {
+        if let Err(difference) = caught(|| compare(shop, opens, &fewer, punctual, true), fewer.len()) {
             fewer.truncate(difference.step + 1);
             (kept, last, place) = (fewer, Some(difference), 0);
         } else {

@@ -407,7 +407,7 @@ impl Model {
             rest -= part;
             back.push((*payer, part));
         }
-        for (payer, part) in back {
+        for (payer, part) in back.into_iter().filter(|(_, part)| *part > 0) {
             self.lot(payer).left += part;
         }
     }
