@@ -67,13 +67,14 @@ impl Draft<'_> {
         };
         // From here it must succeed: every draw is at most what is free in its grant, or pinned for it.
         let owed = owing.as_ref().map_or(Credits::ZERO, |owing| owing.amount);
+        let pool = owing.as_ref().map_or(&paid.pool, |owing| &owing.pool.feature).clone();
         let shortfall = if owing.is_some() { Credits::ZERO } else { paid.shortfall };
         let parts = self.book_paid(track, &priced, &paid, owing, shortfall)?;
         self.count_against_limits(track, &priced, &paid, &parts)?;
         self.record(track, track.quantity, parts);
         let held = self.settle_hold(track)?;
         self.note_metadata(track);
-        self.tracked(track, paid, shortfall, owed, held)
+        self.tracked(track, paid, (pool, shortfall, owed), held)
     }
 
     /// What usage costs, and of whom.
@@ -237,19 +238,18 @@ impl Draft<'_> {
         &self,
         track: &Track,
         paid: Burn,
-        shortfall: Credits,
-        owed: Credits,
+        (pool, shortfall, owed): (FeatureId, Credits, Credits),
         hold: Option<HeldOutcome>,
     ) -> Result<Decision, Rejection> {
-        let left = balance(self.holdings(&track.entity), &paid.pool);
+        let left = balance(self.holdings(&track.entity), &pool);
         let draws = paid.draws.into_iter();
         Ok(Decision::Applied(Outcome::Tracked {
-            cost: paid.drawn.checked_add(paid.shortfall)?,
+            cost: paid.drawn.checked_add(shortfall)?.checked_add(owed)?,
             drawn: paid.drawn,
             shortfall,
             available: left.available,
             unlimited: left.unlimited,
-            pool: paid.pool,
+            pool,
             draws: draws.map(|d| DrawOutcome { grant: d.grant, pool: d.pool, amount: d.amount }).collect(),
             owed,
             hold,

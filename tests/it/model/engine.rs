@@ -16,7 +16,7 @@ use creditd::domain::command::{
 };
 use creditd::domain::credits::{Credits, Quantity};
 use creditd::domain::decide::{Context, at_time, decide};
-use creditd::domain::entry::Source;
+use creditd::domain::entry::{EntryKind, Source};
 use creditd::domain::grant::{Category, DebtCause, Grant, GrantMoney, Origin, Wallet, WalletState};
 use creditd::domain::hold::{HoldState, WhenMore};
 use creditd::domain::ids::{GrantId, HoldId, PaymentId, WalletId};
@@ -82,7 +82,7 @@ impl Engine {
     }
 
     fn sleep_until(&mut self, then: i64) {
-        let is_settled_on_time = self.punctual || (!super::IDLE_PERIODS_COUNT && self.store.owes_credits());
+        let is_settled_on_time = self.punctual || (!super::RENEWALS_ARE_WHOLE && self.store.owes_credits());
         while let Some(due) = self.store.next_due_at.map(Timestamp::as_second).filter(|due| is_settled_on_time && *due < then) {
             self.now = due.max(self.now);
             self.run_together(&[(0, Command::Settle)]);
@@ -103,7 +103,8 @@ impl Engine {
             let context = Context { catalog: &catalog, now: at(self.now) };
             let decision = decide(&mut state, &mut changes, command, context, &mut self.ids);
             for made in &changes.grants {
-                self.names.entry(made.grant.id).or_insert_with(|| name_of(&made.grant, &made.origin, *number));
+                let name = || name_of(&made.grant, &made.origin, is_rolled(&changes, made.grant.id), *number);
+                self.names.entry(made.grant.id).or_insert_with(name);
             }
             if let (Command::Hold(_), Ok(Decision::Applied(Outcome::Held(held)))) = (command, &decision) {
                 self.holds.push(held.hold);
@@ -153,7 +154,9 @@ impl Engine {
             let is_over = grant.ends_at().is_some_and(|end| end <= now);
             let left = if is_over { grant.held } else { grant.remaining };
             if left.is_positive() {
-                let name = self.names.get(&grant.id).copied().unwrap_or_else(|| name_of(grant, &Origin::default(), 0));
+                // What is due and not yet booked is of the plan, new periods and what rolls over into them.
+                let due = || name_of(grant, &Origin::default(), grant.period.is_none(), 0);
+                let name = self.names.get(&grant.id).copied().unwrap_or_else(due);
                 picture.lots.insert(name, (left.nanos(), grant.held.nanos()));
             }
         }
@@ -324,13 +327,18 @@ impl Engine {
     }
 }
 
-fn name_of(grant: &Grant, origin: &Origin, number: usize) -> Name {
+fn is_rolled(changes: &Changes, grant: GrantId) -> bool {
+    changes.entries.iter().any(|(entry, _)| entry.kind == EntryKind::RolloverIn && entry.grant == Some(grant))
+}
+
+fn name_of(grant: &Grant, origin: &Origin, is_rolled: bool, number: usize) -> Name {
     match (&grant.period, origin.payment, &origin.item_key) {
         (Some(period), ..) => Name::Period(period.item.parse().unwrap(), period.start.as_second()),
         (None, Some(payment), Some(item)) => {
             let payment = u8::try_from(payment.as_uuid().as_u128() - PAYMENTS).unwrap();
             Name::Bought(payment, item.parse().unwrap())
         }
+        (None, ..) if is_rolled => Name::Rolled(word(&grant.feature), grant.starts_at.as_second()),
         (None, ..) => Name::Given(number),
     }
 }
@@ -404,7 +412,11 @@ fn plan(shop: &Shop) -> Plan {
             Every::Months(count) => Interval { unit: IntervalUnit::Month, count },
         }),
         anchor: ResetAnchor::Anniversary,
-        rollover: None,
+        rollover: of.rollover.map(|rollover| creditd::domain::catalog::Rollover {
+            max: rollover.most.map(credits),
+            max_percent: rollover.percent,
+            months: rollover.months,
+        }),
         packs: Vec::new(),
         expires_after: Expiry::Never,
         priority: of.priority,

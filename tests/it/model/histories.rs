@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::exact::{ONE, Rate};
-use super::words::{Act, Dispute, ENTITIES, Every, PRICE, PlanItem, SEATS, SPENT, Shop, Short, Span, Step};
+use super::words::{Act, Dispute, ENTITIES, Every, PRICE, PlanItem, Rollover, SEATS, SPENT, Shop, Short, Span, Step};
 
 /// Steps of the shortest and of the longest history.
 const STEPS: (u64, u64) = (5, 40);
@@ -87,6 +87,15 @@ fn every(dice: &mut Dice) -> Option<Every> {
     }
 }
 
+fn rollover(dice: &mut Dice) -> Rollover {
+    let (most, percent) = match dice.below(3) {
+        0 => (None, None),
+        1 => (Some(dice.amount(15)), None),
+        _ => (None, Some(dice.one_of(&[1, 33, 100, 250]))),
+    };
+    Rollover { most, percent, months: dice.maybe(|dice| dice.one_of(&[1, 2, 6])) }
+}
+
 /// A shop, with the second at which its customer comes.
 pub(crate) fn shop(dice: &mut Dice) -> (Shop, i64) {
     let mut credits = BTreeMap::from([("messages", rate(dice))]);
@@ -102,7 +111,10 @@ pub(crate) fn shop(dice: &mut Dice) -> (Shop, i64) {
         if dice.once_in(2) {
             let included = (!dice.once_in(8)).then(|| dice.amount(10));
             let priority = dice.once_in(4).then_some(5);
-            items.push(PlanItem { feature, included, every: every(dice), priority });
+            let every = every(dice);
+            let may_roll = super::RENEWALS_ARE_WHOLE && feature != SEATS && every.is_some() && included.is_some();
+            let rollover = if may_roll && dice.once_in(2) { Some(rollover(dice)) } else { None };
+            items.push(PlanItem { feature, included, every, priority, rollover });
         }
     }
     // What may be owed is said by an item, and by a plan there has to be.

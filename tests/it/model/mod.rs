@@ -18,6 +18,7 @@ mod metering;
 mod money;
 mod picture;
 mod reference;
+mod rollover;
 mod store;
 mod words;
 
@@ -30,9 +31,9 @@ const PROGRESS: u64 = 10_000;
 /// Threads at most: what one runs is all in memory.
 const THREADS_MAX: usize = 8;
 
-/// Does the engine count the periods that an account slept through as if each had been booked on time, those that repay
-/// a debt too? Until then an account that owes is woken for each.
-const IDLE_PERIODS_COUNT: bool = false;
+/// Does the engine roll credits over, and count the periods that an account slept through as if each had been booked on
+/// time, those that repay a debt too? Until then nothing rolls over here, and an account that owes is woken for each.
+const RENEWALS_ARE_WHOLE: bool = false;
 
 fn number(name: &str) -> Option<u64> {
     let text = creditd::config::process_environment(name)?;

@@ -29,6 +29,16 @@ pub(crate) struct PlanItem {
     /// None: once and for ever.
     pub(crate) every: Option<Every>,
     pub(crate) priority: Option<i32>,
+    pub(crate) rollover: Option<Rollover>,
+}
+
+/// What is carried into the next period: so many credits at most, or so many percent of what a period gives, for so many
+/// months.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rollover {
+    pub(crate) most: Option<i128>,
+    pub(crate) percent: Option<u32>,
+    pub(crate) months: Option<u32>,
 }
 
 /// How often an item comes anew.
@@ -113,6 +123,8 @@ pub(crate) enum Name {
     Given(usize),
     Bought(u8, u8),
     Period(usize, i64),
+    /// What rolled over, of a feature, at a boundary.
+    Rolled(&'static str, i64),
 }
 
 /// What is answered to a step.
