@@ -82,7 +82,11 @@ impl Engine {
     }
 
     fn sleep_until(&mut self, then: i64) {
-        let is_settled_on_time = self.punctual || (!super::RENEWALS_ARE_WHOLE && self.store.owes_credits());
+        // A hold that ends after a boundary counts at the boundary only for who looks before it ends: while one is open,
+        // what rolls over is booked on time, as the worker for renewals does.
+        let needs_worker =
+            if super::RENEWALS_ARE_WHOLE { self.store.has_open_hold() } else { self.store.owes_credits() };
+        let is_settled_on_time = self.punctual || needs_worker;
         while let Some(due) = self.store.next_due_at.map(Timestamp::as_second).filter(|due| is_settled_on_time && *due < then) {
             self.now = due.max(self.now);
             self.run_together(&[(0, Command::Settle)]);

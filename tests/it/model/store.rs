@@ -359,6 +359,10 @@ impl Store {
         }
     }
 
+    pub(crate) fn has_open_hold(&self) -> bool {
+        self.holds.iter().any(|hold| hold.state == HoldState::Open)
+    }
+
     /// Does the next grant of any wallet repay something?
     pub(crate) fn owes_credits(&self) -> bool {
         self.debts.values().any(|(debt, _)| {
