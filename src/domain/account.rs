@@ -14,7 +14,7 @@ use super::entry::{ChainHead, Entry, EntryKind};
 use super::grant::{Debt, Grant, Origin, Wallet};
 use super::hold::Hold;
 use super::ids::{AccountId, AttachmentId, DebtId, GrantId, HoldId, PaymentId, WalletId};
-use super::limit::SpendLimit;
+use super::limit::{Counted, LimitKey, SpendLimit};
 use super::proration::Share;
 use super::reversal::PaymentBack;
 use super::usage_record::UsageRecord;
@@ -105,8 +105,10 @@ pub struct AccountState {
     pub usage_is_cut: bool,
     /// What grants repaid of debts that the batch may cancel, in the order in which they did.
     pub repaid: BTreeMap<DebtId, Vec<(GrantId, Credits)>>,
-    /// What was used already in the running window of limits that the batch sets, by limit.
-    pub used_before: BTreeMap<String, Credits>,
+    /// What was used already in the running window of limits that the batch sets, when it was read.
+    pub used_before: BTreeMap<LimitKey, Credits>,
+    /// What was used, or taken back, since; only where the batch sets a limit.
+    pub used_since: Vec<Counted>,
 }
 
 /// A grant to be made.
@@ -296,6 +298,7 @@ impl AccountState {
             usage_is_cut: false,
             repaid: BTreeMap::new(),
             used_before: BTreeMap::new(),
+            used_since: Vec::new(),
         }
     }
 

@@ -273,10 +273,12 @@ fn above_debts(holdings: Holdings<'_>) -> BTreeMap<WalletId, Credits> {
     owed
 }
 
-/// The active grants of a pool, in burn order.
+/// The active grants of a pool that have something left, in burn order: whether an empty one is still at hand must not
+/// change an answer.
 pub fn in_order<'state>(holdings: Holdings<'state>, pool: &FeatureId) -> Vec<&'state Grant> {
     let mine = |grant: &&Grant| {
         grant.feature == *pool
+            && (grant.unlimited || grant.remaining.is_positive())
             && grant.blocked(holdings.now).is_none()
             && (holdings.entity.is_empty() || grant.entity.is_empty() || grant.entity == holdings.entity)
     };

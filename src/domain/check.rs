@@ -237,7 +237,7 @@ fn metered(
         Reason::Unlimited
     } else if !granted {
         if frozen() { Reason::Frozen } else { Reason::FeatureNotGranted }
-    } else if paid.shortfall.is_positive() && paid.limited {
+    } else if paid.limited {
         Reason::SpendLimit
     } else if paid.shortfall.is_positive() {
         if frozen() { Reason::Frozen } else { Reason::Insufficient }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::{FeatureId, Interval, IntervalUnit, ResetAnchor};
-use super::credits::{AmountError, Credits};
+use super::credits::{AmountError, Credits, Quantity};
 use super::period::{self, OutOfCalendar};
 
 /// Longest name of a limit, in bytes.
@@ -71,6 +71,24 @@ impl Window {
     }
 }
 
+/// What makes up what a limit counts: its name, feature, entity and window.
+pub type LimitKey = (String, FeatureId, String, Window);
+
+/// Usage that limits count, or no longer count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What was used.
+    pub feature: FeatureId,
+    /// For which seat or workspace; empty: none.
+    pub entity: String,
+    /// Units of it that were paid, below zero for those that were taken back.
+    pub units: Quantity,
+    /// Credits that paid for them, by pool.
+    pub credits: Vec<(FeatureId, Credits)>,
+}
+
 /// A limit, with what is used of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpendLimit {
@@ -94,6 +112,20 @@ impl SpendLimit {
     /// Does it count the usage of that entity?
     pub fn counts(&self, entity: &str) -> bool {
         self.entity.is_empty() || self.entity == entity
+    }
+
+    /// What it counts of a usage: credits of its pool, or units of its feature.
+    pub fn share_of(&self, counted: &Counted, is_pool: bool) -> Result<Credits, AmountError> {
+        if is_pool {
+            let of_pool = counted.credits.iter().filter(|(pool, _)| *pool == self.feature);
+            return of_pool.map(|(_, credits)| *credits).try_fold(Credits::ZERO, Credits::checked_add);
+        }
+        if self.feature == counted.feature { Credits::from_nanos(counted.units.nanos()) } else { Ok(Credits::ZERO) }
+    }
+
+    /// Is a time in the window that contains `now`?
+    pub fn is_running(&self, at: Timestamp, now: Timestamp) -> Result<bool, OutOfCalendar> {
+        Ok(self.window.around(at)? == self.window.around(now)?)
     }
 
     /// Used in the window that contains `now`.

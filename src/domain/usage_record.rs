@@ -28,9 +28,12 @@ pub struct PaidPart {
     pub pool: FeatureId,
     /// Credits.
     pub amount: Credits,
-    /// Units of the feature it stands for, where pools of different cost paid together.
+    /// Units of the feature it stands for: where pools of different cost paid together, and of what nobody paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<Quantity>,
+    /// When the usage was tracked that this takes back: windows of limits count by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// A track as it stands.
@@ -62,6 +65,26 @@ impl UsageRecord {
     /// Units that can still be taken back.
     pub fn left(&self) -> Result<Quantity, AmountError> {
         self.quantity.checked_sub(self.returned)
+    }
+
+    /// Units of it that nobody paid: as they were noted with the shortfall, else the shortfall's share of the cost. They
+    /// are the first to be taken back.
+    pub fn unpaid_units(&self) -> Result<Quantity, AmountError> {
+        let is_unpaid = |part: &&PaidPart| part.grant.is_none() && part.debt.is_none();
+        let Some(unpaid) = self.paid.iter().find(is_unpaid) else { return Ok(Quantity::ZERO) };
+        if let Some(units) = unpaid.units {
+            return Ok(units.min(self.quantity));
+        }
+        let cost = self.paid.iter().fold(I256::from(0), |sum, part| sum.wrapping_add(I256::from(part.amount.nanos())));
+        // Cannot overflow: below 2^97 times below 2^97.
+        let product = I256::from(self.quantity.nanos()).wrapping_mul(I256::from(unpaid.amount.nanos()));
+        let nanos = product.checked_div(cost).unwrap_or_default();
+        i128::try_from(nanos).map_err(|_| AmountError::TooLarge).and_then(Quantity::from_nanos)
+    }
+
+    /// Units of it that were paid and not taken back: what spend limits count.
+    pub fn settled_units(&self) -> Result<Quantity, AmountError> {
+        self.quantity.checked_sub(self.unpaid_units()?.max(self.returned))
     }
 
     /// What goes back of each part when `more` units are taken back, beyond what went back before.

@@ -62,15 +62,17 @@ const READ_REPAID: &str = "-- read_repaid_usage_debts
 SELECT account_id, debt_id, grant_id, -sum(amount) AS gave, max(seq) AS last
 FROM entries WHERE account_id = ANY($1) AND debt_id = ANY($2) AND kind = 'repay' AND grant_id IS NOT NULL
 GROUP BY account_id, debt_id, grant_id HAVING sum(amount) < 0 ORDER BY last";
-/// What was used since a time: units that were paid, or credits of a pool.
+/// What was used since a time: units that were paid, or credits of a pool. What was taken back counts by when it was used;
+/// units that nobody paid are the first to be taken back.
 const READ_USED: &str = "-- read_used_since
 SELECT coalesce(round(sum(CASE WHEN $5 THEN p.of_pool
-        ELSE (u.quantity - u.returned) * CASE WHEN p.owing = 0 THEN 1 ELSE p.settled / p.owing END END), 9), 0)
+        ELSE u.quantity - greatest(u.returned, least(u.quantity, p.unpaid)) END), 9), 0)
 FROM usage_records u CROSS JOIN LATERAL (
-    SELECT coalesce(sum((part->>'amount')::numeric), 0) AS owing,
-        coalesce(sum((part->>'amount')::numeric) FILTER (WHERE part ? 'grant' OR part ? 'debt'), 0) AS settled,
-        coalesce(sum((part->>'amount')::numeric)
-            FILTER (WHERE (part ? 'grant' OR part ? 'debt') AND part->>'pool' = $2), 0) AS of_pool
+    SELECT coalesce(sum((part->>'units')::numeric) FILTER (WHERE NOT (part ? 'grant' OR part ? 'debt')),
+            trunc(u.quantity * sum((part->>'amount')::numeric) FILTER (WHERE NOT (part ? 'grant' OR part ? 'debt'))
+                / nullif(sum((part->>'amount')::numeric), 0), 9), 0) AS unpaid,
+        coalesce(sum((part->>'amount')::numeric) FILTER (WHERE (part ? 'grant' OR part ? 'debt') AND part->>'pool' = $2
+            AND coalesce((part->>'at')::timestamptz, u.at) >= coalesce($4, '-infinity')), 0) AS of_pool
     FROM jsonb_array_elements(u.paid) AS parts (part)
 ) AS p
 WHERE u.account_id = $1 AND ($5 OR (u.feature = $2 AND u.quantity > 0)) AND ($3 = '' OR u.entity = $3)
@@ -321,7 +323,8 @@ pub async fn read_used(
             .fetch_one(&mut *connection)
             .await?;
         if let Some(state) = states.get_mut(account) {
-            state.used_before.insert(limit.name.clone(), super::rows::credits(used, "usage_records", "quantity")?);
+            let key = (limit.name.clone(), limit.feature.clone(), limit.entity.clone(), limit.window);
+            state.used_before.insert(key, super::rows::credits(used, "usage_records", "quantity")?);
         }
     }
     Ok(())

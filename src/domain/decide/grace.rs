@@ -86,7 +86,7 @@ impl Draft<'_> {
                 None if grant.unlimited => self.end_with_plan(period.attachment, &place),
                 None => continue,
             };
-            if grant.grace_ends_at != wanted {
+            if grant.grace_ends_at != wanted && !is_revived(grant) {
                 changed.push((grant.id, wanted));
             }
         }
@@ -118,12 +118,19 @@ impl Draft<'_> {
         let place = self.place_of(attachment, &[]);
         for grant in self.state.grants.iter_mut().filter(|grant| grant.feature == *feature) {
             let before = grant.period.as_ref().is_some_and(|p| place.contains(&p.attachment) && p.start < start);
-            if before && grant.grace_ends_at.take().is_some() {
+            if before && !is_revived(grant) && grant.grace_ends_at.take().is_some() {
                 self.changes.touched_grants.insert(grant.id);
             }
         }
         self.expire_ended_grants()
     }
+}
+
+/// Does it live on for credits that came back to it, not for a successor that is awaited? Such an end lies beyond any
+/// grace, and no successor takes it away.
+fn is_revived(grant: &Grant) -> bool {
+    let grace = grant.expires_at.and_then(|end| grace_end(end).ok());
+    grace.is_some() && grant.grace_ends_at > grace
 }
 
 fn grace_end(end: Timestamp) -> Result<Timestamp, Rejection> {

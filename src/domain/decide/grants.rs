@@ -200,13 +200,15 @@ impl Draft<'_> {
 
     pub(super) fn repay_debts(&mut self, grant: GrantId) -> Result<(), Rejection> {
         let Some(wallet) = self.state.grant(grant).map(|grant| grant.wallet) else { return Ok(()) };
-        let owed: Vec<(DebtId, Credits)> = self
+        let mut owed: Vec<(DebtId, Credits)> = self
             .state
             .debts
             .iter()
             .filter(|debt| debt.wallet == wallet && !debt.invoiced() && debt.outstanding.is_positive())
             .map(|debt| (debt.id, debt.outstanding))
             .collect();
+        // The oldest first, in whatever order they were read: ids of debts count up.
+        owed.sort_unstable();
         for (debt, outstanding) in owed {
             let Some(payer) = self.state.grant(grant) else { return Ok(()) };
             let amount = payer.free().min(outstanding);

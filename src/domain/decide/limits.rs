@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use ethnum::I256;
 
 use super::super::account::AccountState;
 use super::super::burn::Burn;
@@ -10,7 +9,7 @@ use super::super::catalog::{Feature, FeatureId, Priced};
 use super::super::command::{Decision, Outcome, Rejection, SetLimit, Track};
 use super::super::credits::{AmountError, Credits, Quantity};
 use super::super::hold::{Hold, HoldState};
-use super::super::limit::{LIMITS_MAX, SpendLimit, Window};
+use super::super::limit::{Counted, LIMITS_MAX, SpendLimit, Window};
 use super::super::usage_record::{PaidPart, UsageRecord};
 use super::Draft;
 
@@ -67,51 +66,47 @@ impl Draft<'_> {
         paid: &Burn,
         parts: &[PaidPart],
     ) -> Result<(), Rejection> {
-        let unpaid = paid.shortfall.is_positive() && !parts.iter().any(|part| part.debt.is_some());
-        let units = if unpaid { paid.paid_units(track.quantity, priced.quantity)? } else { track.quantity };
-        self.count(&track.feature, &track.entity, units, parts, |_| true)
+        let is_owed = parts.iter().any(|part| part.debt.is_some());
+        let units = if is_owed { track.quantity } else { paid.paid_units(track.quantity, priced.quantity)? };
+        self.count(Counted {
+            at: self.context.now,
+            feature: track.feature.clone(),
+            entity: track.entity.clone(),
+            units,
+            credits: settled(parts),
+        })
     }
 
-    /// Takes back from limits what was counted in windows that still run.
+    /// Takes back from limits what was counted in windows that still run; units that nobody paid were not counted.
     pub(super) fn count_back(
         &mut self,
         record: &UsageRecord,
-        units: Quantity,
+        take: Quantity,
         parts: &[PaidPart],
     ) -> Result<(), Rejection> {
-        let (at, now) = (record.at, self.context.now);
-        let is_same = |limit: &SpendLimit| match (limit.window.around(at), limit.window.around(now)) {
-            (Ok(then), Ok(now)) => then == now,
-            (Err(_), _) | (_, Err(_)) => false,
-        };
-        let units = paid_part(units, parts)?;
-        self.count(&record.feature, &record.entity, units.negated(), parts, is_same)
+        let after = UsageRecord { returned: record.returned.checked_add(take)?, ..record.clone() };
+        let units = after.settled_units()?.checked_sub(record.settled_units()?)?;
+        self.count(Counted {
+            at: record.at,
+            feature: record.feature.clone(),
+            entity: record.entity.clone(),
+            units,
+            credits: settled(parts),
+        })
     }
 
-    fn count(
-        &mut self,
-        feature: &FeatureId,
-        entity: &str,
-        units: Quantity,
-        parts: &[PaidPart],
-        concerns: impl Fn(&SpendLimit) -> bool,
-    ) -> Result<(), Rejection> {
+    fn count(&mut self, counted: Counted) -> Result<(), Rejection> {
         let now = self.context.now;
         let catalog = &self.context.catalog.catalog;
-        for limit in self.state.limits.iter_mut().filter(|limit| limit.counts(entity) && concerns(limit)) {
-            let amount = if is_pool(catalog.features.get(&limit.feature)) {
-                let paid = parts.iter().filter(|part| part.pool == limit.feature);
-                let paid = paid.filter(|part| part.grant.is_some() || part.debt.is_some());
-                paid.map(|part| part.amount).try_fold(Credits::ZERO, Credits::checked_add)?
-            } else if limit.feature == *feature {
-                Credits::from_nanos(units.nanos())?
-            } else {
-                continue;
-            };
-            if !amount.is_zero() {
+        for limit in self.state.limits.iter_mut().filter(|limit| limit.counts(&counted.entity)) {
+            let amount = limit.share_of(&counted, is_pool(catalog.features.get(&limit.feature)))?;
+            if !amount.is_zero() && limit.is_running(counted.at, now)? {
                 limit.count(now, amount)?;
                 self.changes.limits.insert(limit.name.clone());
             }
+        }
+        if !self.state.used_before.is_empty() {
+            self.state.used_since.push(counted);
         }
         Ok(())
     }
@@ -130,17 +125,26 @@ impl Draft<'_> {
         if place.is_none() && self.state.limits.len() >= LIMITS_MAX {
             return Err(Rejection::TooManyLimits);
         }
-        let used = self.state.used_before.get(&wanted.name).copied().unwrap_or_default();
-        let limit = SpendLimit {
+        let key = (wanted.name.clone(), wanted.feature.clone(), wanted.entity.clone(), wanted.window);
+        let used = self.state.used_before.get(&key).copied().unwrap_or_default();
+        let mut limit = SpendLimit {
             name: wanted.name.clone(),
             feature: wanted.feature.clone(),
             entity: wanted.entity.clone(),
             window: wanted.window,
             most: wanted.most,
             window_start: wanted.window.around(self.context.now)?.map(|(start, _)| start),
-            used: used.max(Credits::ZERO),
+            used,
         };
-        let used = limit.used;
+        let is_pool = is_pool(self.context.catalog.catalog.features.get(&limit.feature));
+        let mut used = limit.used;
+        for counted in self.state.used_since.iter().filter(|counted| limit.counts(&counted.entity)) {
+            if limit.is_running(counted.at, self.context.now)? {
+                used = used.checked_add(limit.share_of(counted, is_pool)?)?;
+            }
+        }
+        let used = used.max(Credits::ZERO);
+        limit.used = used;
         match place.and_then(|place| self.state.limits.get_mut(place)) {
             Some(known) => *known = limit,
             None => self.state.limits.push(limit),
@@ -156,26 +160,16 @@ impl Draft<'_> {
         let place = self.state.limits.iter().position(|limit| limit.name == name);
         let Some(place) = place else { return Err(Rejection::UnknownLimit(name.to_owned())) };
         let limit = self.state.limits.remove(place);
+        let used = limit.used_at(self.context.now)?;
         self.changes.limits.insert(limit.name);
-        Ok(Decision::Applied(Outcome::Limited { used: limit.used }))
+        Ok(Decision::Applied(Outcome::Limited { used }))
     }
 }
 
-/// Units of a return that had been paid: what had not been was not counted. Rounded down: a limit is a limit.
-fn paid_part(units: Quantity, parts: &[PaidPart]) -> Result<Quantity, AmountError> {
-    let sum = |counts: fn(&PaidPart) -> bool| {
-        let counted = parts.iter().filter(|part| counts(part));
-        counted.map(|part| part.amount).try_fold(Credits::ZERO, Credits::checked_add)
-    };
-    let all = sum(|_| true)?;
-    let paid = sum(|part| part.grant.is_some() || part.debt.is_some())?;
-    if all == paid {
-        return Ok(units);
-    }
-    // Cannot overflow: both factors are below 10^28, in 256 bits.
-    let product = I256::from(units.nanos()).wrapping_mul(I256::from(paid.nanos()));
-    let nanos = product.wrapping_div(I256::from(all.nanos()));
-    i128::try_from(nanos).map_err(|_| AmountError::TooLarge).and_then(Quantity::from_nanos)
+/// Credits that were paid or are owed, by pool.
+fn settled(parts: &[PaidPart]) -> Vec<(FeatureId, Credits)> {
+    let settled = parts.iter().filter(|part| part.grant.is_some() || part.debt.is_some());
+    settled.map(|part| (part.pool.clone(), part.amount)).collect()
 }
 
 const fn is_pool(kind: Option<&Feature>) -> bool {

@@ -114,6 +114,8 @@ pub fn decide(
         Command::Uncancel(wish) => draft.uncancel_own(wish),
     }?;
     if command.needs_all() {
+        // What was over before it came is gone, not taken back: as if it had come before its money went.
+        draft.expire_what_came_late()?;
         draft.reverse_what_came_late()?;
         draft.void_what_came_back_too_late()?;
         draft.expire_what_came_late()?;

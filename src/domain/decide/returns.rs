@@ -186,8 +186,7 @@ impl Back {
                 }
                 (None, None) => self.shortfall = self.shortfall.checked_add(amount)?,
             }
-            let units = None;
-            parts.push(PaidPart { amount, units, ..part.clone() });
+            parts.push(PaidPart { amount, units: None, at: Some(record.at), ..part.clone() });
         }
         self.parts.extend(parts.iter().cloned());
         Ok(parts.into_iter().map(|part| PaidPart { amount: part.amount.negated(), ..part }).collect())

@@ -101,10 +101,11 @@ impl Draft<'_> {
         beyond_hold: bool,
     ) -> Result<(), Rejection> {
         let required = paid.drawn.checked_add(paid.shortfall)?;
+        // A limit refuses units that cost nothing too.
+        if paid.limited {
+            return Err(room.refusal(paid)?);
+        }
         if paid.shortfall.is_positive() {
-            if paid.limited {
-                return Err(room.refusal(paid)?);
-            }
             return Err(Rejection::Insufficient { required, available: paid.drawn, pool: paid.pool.clone() });
         }
         let elsewhere = paid.draws.iter().any(|draw| !draw.pinned && draw.amount.is_positive());
@@ -142,18 +143,21 @@ impl Draft<'_> {
         if let Some(usage) = usage.take() {
             self.book_usage(Line { event_at: track.at, ..nothing(EntryKind::Draw, paid.pool.clone()) }, Some(usage))?;
         }
+        let unpaid = track.quantity.checked_sub(paid.paid_units(track.quantity, priced.quantity)?)?;
+        let is_unpaid = owing.is_none() && (shortfall.is_positive() || unpaid.is_positive());
         if let Some(owing) = owing {
             let pool = owing.pool.feature.clone();
             let amount = owing.amount;
             let debt = self.owe_usage(owing, track)?;
             parts.push(part(priced, &pool, amount, |part| part.debt = Some(debt))?);
         }
-        if shortfall.is_positive() {
-            parts.push(part(priced, &paid.pool, shortfall, |_| {})?);
+        if is_unpaid {
+            parts.push(part(priced, &paid.pool, shortfall, |part| part.units = Some(unpaid))?);
         }
         let one_pool = parts.windows(2).all(|pair| pair.first().map(|p| &p.pool) == pair.last().map(|p| &p.pool));
         if one_pool {
-            parts.iter_mut().for_each(|part| part.units = None);
+            let paid_by = parts.iter_mut().filter(|part| part.grant.is_some() || part.debt.is_some());
+            paid_by.for_each(|part| part.units = None);
         }
         Ok(parts)
     }
@@ -281,7 +285,7 @@ fn part(
 ) -> Result<PaidPart, Rejection> {
     let of_pool = priced.pools.iter().find(|known| known.feature == *pool);
     let units = of_pool.map(|pool| units_of(pool, amount)).transpose()?;
-    let mut part = PaidPart { grant: None, debt: None, pool: pool.clone(), amount, units };
+    let mut part = PaidPart { grant: None, debt: None, pool: pool.clone(), amount, units, at: None };
     name(&mut part);
     Ok(part)
 }
