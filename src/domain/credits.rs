@@ -152,7 +152,6 @@ macro_rules! amount {
             }
 
             /// The same for serde, which asks with a reference.
-            #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
             pub const fn is_zero_ref(&self) -> bool {
                 self.0 == 0
             }

@@ -13,7 +13,7 @@ use super::super::ids::{GrantId, HoldId};
 use super::super::usage::Usage;
 use super::super::{grant::Grant, period::OutOfCalendar};
 use super::Draft;
-use super::track::held;
+use super::track::{held, refuse_short};
 
 impl Draft<'_> {
     /// Lets go of holds whose time is over, each at its own time, whoever asks first.
@@ -59,7 +59,7 @@ impl Draft<'_> {
         let bounds = Bounds { units, credits: Some(&room.credits), ..Bounds::default() };
         let paid = burn_within(self.holdings(&wanted.entity), &priced.pools, priced.quantity, bounds)?;
         let Some(paid) = paid else { return Err(Rejection::UnknownFeature(wanted.feature.clone())) };
-        self.refuse_short(&paid, &room, false)?;
+        refuse_short(&paid, &room, false)?;
         let id = HoldId::from_uuid(self.ids.fresh());
         let mut slices = Vec::new();
         for draw in paid.draws.iter().filter(|draw| draw.amount.is_positive()) {

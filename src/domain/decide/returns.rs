@@ -56,7 +56,8 @@ impl Draft<'_> {
         let parts = back.parts.into_iter().map(|part| PaidPart { amount: part.amount.negated(), ..part }).collect();
         self.record(track, track.quantity, parts);
         self.note_metadata(track);
-        self.revive(back.draws.iter().map(|draw| draw.grant).collect())?;
+        let grants: Vec<GrantId> = back.draws.iter().map(|draw| draw.grant).collect();
+        self.revive(&grants)?;
         self.expire_ended_grants()?;
         let left = balance(self.holdings(&track.entity), &pool);
         let cost = drawn.checked_add(back.shortfall)?.checked_add(back.owed)?;
@@ -145,7 +146,7 @@ impl Draft<'_> {
     }
 
     /// By the feature's own policy, grants that had ended come to life again for what came back to them.
-    fn revive(&mut self, grants: Vec<GrantId>) -> Result<(), Rejection> {
+    fn revive(&mut self, grants: &[GrantId]) -> Result<(), Rejection> {
         let now = self.context.now;
         let until = now.checked_add(jiff::SignedDuration::from_hours(REVIVED_HOURS));
         let until = until.map_err(|_| super::super::period::OutOfCalendar)?;
@@ -157,7 +158,8 @@ impl Draft<'_> {
                 self.changes.touched_grants.insert(grant.id);
             }
         }
-        self.wake_for_ends()
+        self.wake_for_ends();
+        Ok(())
     }
 
     fn priced_kind(&self, feature: &FeatureId) -> Result<(), Rejection> {

@@ -89,13 +89,12 @@ impl Draft<'_> {
     }
 
     /// Has the account looked at no later than when the first of its grants ends, after one was given a later end.
-    pub(super) fn wake_for_ends(&mut self) -> Result<(), Rejection> {
+    pub(super) fn wake_for_ends(&mut self) {
         let end = self.state.earliest_end_after(self.context.now);
         if end.is_some() && earlier(self.state.next_due_at, end) != self.state.next_due_at {
             self.state.next_due_at = earlier(self.state.next_due_at, end);
             self.changes.head_changed = true;
         }
-        Ok(())
     }
 
     /// When this account has to be looked at next.

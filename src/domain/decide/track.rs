@@ -12,6 +12,7 @@ use super::super::ids::{DebtId, WalletId};
 use super::super::usage::Usage as Used;
 use super::super::usage_record::{PaidPart, UsageRecord};
 use super::Draft;
+use super::limits::Room;
 
 /// Usage as it stands on one entry of its command.
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ impl Draft<'_> {
         let owing = match when_short {
             WhenShort::Reject => {
                 let beyond_hold = hold.as_ref().is_some_and(|hold| hold.when_more == WhenMore::Reject);
-                self.refuse_short(&paid, &room, beyond_hold)?;
+                refuse_short(&paid, &room, beyond_hold)?;
                 None
             }
             WhenShort::Debt if paid.limited => return Err(room.refusal(&paid)?),
@@ -91,30 +92,6 @@ impl Draft<'_> {
     /// What burning looks at for an entity, now.
     pub(super) fn holdings<'state>(&'state self, entity: &'state str) -> Holdings<'state> {
         Holdings { grants: &self.state.grants, debts: &self.state.debts, entity, now: self.context.now }
-    }
-
-    /// Refuses what is not wholly paid; with `beyond_hold` also what a hold's own credits do not pay.
-    pub(super) fn refuse_short(
-        &self,
-        paid: &Burn,
-        room: &super::limits::Room,
-        beyond_hold: bool,
-    ) -> Result<(), Rejection> {
-        let required = paid.drawn.checked_add(paid.shortfall)?;
-        // A limit refuses units that cost nothing too.
-        if paid.limited {
-            return Err(room.refusal(paid)?);
-        }
-        if paid.shortfall.is_positive() {
-            return Err(Rejection::Insufficient { required, available: paid.drawn, pool: paid.pool.clone() });
-        }
-        let elsewhere = paid.draws.iter().any(|draw| !draw.pinned && draw.amount.is_positive());
-        if beyond_hold && elsewhere {
-            let pinned = paid.draws.iter().filter(|draw| draw.pinned);
-            let available = pinned.map(|draw| draw.amount).try_fold(Credits::ZERO, Credits::checked_add)?;
-            return Err(Rejection::Insufficient { required, available, pool: paid.pool.clone() });
-        }
-        Ok(())
     }
 
     /// Books the takings; the parts of the usage's cost, in the order in which they were paid.
@@ -261,6 +238,25 @@ impl Draft<'_> {
             hold,
         }))
     }
+}
+
+/// Refuses what is not wholly paid; with `beyond_hold` also what a hold's own credits do not pay.
+pub(super) fn refuse_short(paid: &Burn, room: &Room, beyond_hold: bool) -> Result<(), Rejection> {
+    let required = paid.drawn.checked_add(paid.shortfall)?;
+    // A limit refuses units that cost nothing too.
+    if paid.limited {
+        return Err(room.refusal(paid)?);
+    }
+    if paid.shortfall.is_positive() {
+        return Err(Rejection::Insufficient { required, available: paid.drawn, pool: paid.pool.clone() });
+    }
+    let elsewhere = paid.draws.iter().any(|draw| !draw.pinned && draw.amount.is_positive());
+    if beyond_hold && elsewhere {
+        let pinned = paid.draws.iter().filter(|draw| draw.pinned);
+        let available = pinned.map(|draw| draw.amount).try_fold(Credits::ZERO, Credits::checked_add)?;
+        return Err(Rejection::Insufficient { required, available, pool: paid.pool.clone() });
+    }
+    Ok(())
 }
 
 /// What a hold says of usage that costs more than it holds.
