@@ -25,6 +25,8 @@
 //!        store     entries (only ever added to), grants, balances ----------------+
 //! ```
 //!
+//! What has to be paid for goes out by [`selling`]: a row, then a request to Stripe; what comes of it comes back as a webhook.
+//!
 //! # The laws
 //!
 //! 1. Every credit is an entry of the ledger. What a grant holds is the sum of its entries, and never below zero.
@@ -53,7 +55,8 @@
 //! | [`inbox::receive`] | a delivery is verified and stored | `store`, `stripe::signature`, `stripe::wire`, `stripe::client`, `clock`, `meters` |
 //! | [`store`] | all SQL | `domain`, `clock` |
 //! | [`posting`] | the only door to the ledger | `domain`, `store`, `clock`, `meters` |
-//! | [`http`] | the outside surface | `posting`, `store`, `stripe::client::StripeId`, `domain`, `clock`, `meters` |
+//! | [`selling`] | plans and packs are sold through Stripe, or attached | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `domain`, `clock`, `meters` |
+//! | [`http`] | the outside surface | `posting`, `selling`, `store`, `stripe::client::StripeId`, `domain`, `clock`, `meters` |
 //! | [`workers`] | what is due gets done | `posting`, `inbox`, `inbox::receive`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `store`, `domain`, `clock`, `meters` |
 //! | [`exports`] | rows finance reads | `domain`, `store::reports` |
 //! | [`simulator`] | a stateful Stripe on loopback | `clock`, `domain::money` |
@@ -73,8 +76,8 @@
 //! | `hyper` | `stripe`, `http`, `simulator` |
 //! | `stripe_billing`, `stripe_checkout`, `stripe_client_core`, `stripe_core`, `stripe_product`, `stripe_types` | `stripe::requests` |
 //! | `reqwest` | `stripe::transport`, `simulator`, `commands::tour` |
-//! | `tokio` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `simulator`, `store`, `stripe::transport`, `workers` |
-//! | `tracing` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `simulator`, `store`, `stripe::transport`, `workers` |
+//! | `tokio` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `selling`, `simulator`, `store`, `stripe::transport`, `workers` |
+//! | `tracing` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `selling`, `simulator`, `store`, `stripe::transport`, `workers` |
 //! | `rand` | `commands`, `simulator`, `stripe::transport` |
 //! | `nix` | `devdb`, `commands::bench` |
 //! | `metrics`, `metrics_exporter_prometheus` | `meters` |
@@ -93,6 +96,7 @@ pub mod http;
 pub mod inbox;
 pub mod meters;
 pub mod posting;
+pub mod selling;
 pub mod simulator;
 pub mod store;
 pub mod stripe;

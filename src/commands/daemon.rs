@@ -25,6 +25,7 @@ use crate::inbox::receive::{self, Receiver};
 use crate::inbox::reversal::MoneyBackPolicy;
 use crate::meters::cells;
 use crate::posting::Posting;
+use crate::selling::Selling;
 use crate::store::event_intake::EventIntake;
 use crate::store::events::WAITING_FOR_PROGRAM;
 use crate::store::{Store, StoreError};
@@ -211,7 +212,8 @@ impl Daemon {
         let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)))
             .with_metrics_public(parts.surface.metrics_public)
             .with_test_clock(Arc::new(test_clock))
-            .with_replay(Arc::new(Again(inbox.clone())));
+            .with_replay(Arc::new(Again(inbox.clone())))
+            .with_selling(Selling::new(parts.store.clone(), posting.clone(), parts.stripe.clone()));
         wake_for_new_program(&inbox).await;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));

@@ -69,6 +69,7 @@ pub async fn run(store: &Store, args: &GrantArgs, out: &mut dyn Write) -> anyhow
         reason: args.reason.clone(),
         money: GrantMoney::default(),
         contract: None,
+        terms: None,
         metadata: std::collections::BTreeMap::new(),
         source: Source::Cli,
         actor: Some("creditd grant".to_owned()),

@@ -157,26 +157,25 @@ impl Guide<'_> {
             writeln!(self.out, "   Move time yourself, Stripe goes along: POST {clock} {{\"seconds\": 3600}}")?;
             return Ok(());
         }
-        let subscription = self.subscribe(customer).await?;
+        self.subscribe(customer).await?;
         self.a_month_passes(customer).await?;
-        self.cancel(customer, &subscription).await
+        self.cancel(customer).await
     }
 
-    async fn subscribe(&mut self, customer: &str) -> anyhow::Result<String> {
+    async fn subscribe(&mut self, customer: &str) -> anyhow::Result<()> {
         self.title("The customer takes Pro for 10 USD a month: 10 credits beside what was bought")?;
-        let form = [
-            ("mode", "subscription"),
-            ("success_url", "https://example.com/thanks"),
-            ("line_items[0][price]", "price_pro"),
-            ("line_items[0][quantity]", "1"),
-            ("subscription_data[metadata][creditd_customer_id]", customer),
-        ];
-        let session = self.stripe("/v1/checkout/sessions", &form, &["id", "amount_total", "url"]).await?;
-        let id = session["id"].as_str().context("no session")?;
+        let order = json!({ "customer": customer, "plan": "pro", "success_url": "https://example.com/thanks" });
+        let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/attach", Some(order)).await?;
+        let picked =
+            json!({ "action": answer["action"], "total": answer["total"], "checkout_url": answer["checkout_url"] });
+        self.show(status, &picked)?;
+        let page = answer["checkout_url"].as_str().with_context(|| format!("no page to pay on: {answer}"))?;
+        let id = page.rsplit('/').next().unwrap_or_default();
         let url = format!("{}/control/pay/{id}", self.places.stripe);
+        let curl = format!("curl -s -X POST {url} -H 'Content-Type: application/json' -d '{{\"outcome\":\"paid\"}}'");
+        writeln!(self.out, "   $ {curl}\n     (or open the url above and press Pay)")?;
         let paid = self.client.post(url).json(&json!({ "outcome": "paid" })).send().await?;
         ensure!(paid.status().is_success(), "the simulated Stripe refused: {}", paid.text().await?);
-        let paid: Value = paid.json().await?;
         self.wait_for(customer, "10.08").await?;
         self.plan(customer).await?;
         let usage =
@@ -184,7 +183,7 @@ impl Guide<'_> {
         let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/track", Some(usage)).await?;
         self.show(status, &answer)?;
         ensure!(answer["available"] == "8.08", "expected 8.08: {answer}");
-        paid["subscription"].as_str().map(str::to_owned).context("the session made no subscription")
+        Ok(())
     }
 
     /// Shows the plan in force and when what is paid for ends.
@@ -219,10 +218,12 @@ impl Guide<'_> {
         Ok(())
     }
 
-    async fn cancel(&mut self, customer: &str, subscription: &str) -> anyhow::Result<()> {
+    async fn cancel(&mut self, customer: &str) -> anyhow::Result<()> {
         self.title("Cancelled: Pro stays until the end of what is paid, then Free is back; bought credits stay")?;
-        let path = format!("/v1/subscriptions/{subscription}");
-        self.stripe(&path, &[("cancel_at_period_end", "true")], &["id", "status", "cancel_at_period_end"]).await?;
+        let wish = json!({ "customer": customer, "plan": "pro" });
+        let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/cancel", Some(wish)).await?;
+        self.show(status, &json!({ "plan": answer["plan"], "ends_at": answer["ends_at"] }))?;
+        ensure!(status == 200, "Pro was not cancelled: {answer}");
         self.wait_for_end(customer).await?;
         let end = self.plan(customer).await?;
         self.advance(end.checked_add(jiff::SignedDuration::from_mins(5))?).await?;

@@ -175,6 +175,8 @@ pub struct Changes {
     pub levels: BTreeSet<(FeatureId, String)>,
     /// The account's life or due time changed.
     pub head_changed: bool,
+    /// Wallets that were there and changed.
+    pub touched_wallets: BTreeSet<WalletId>,
 }
 
 /// The parts of an entry that a decision chooses; number, chain and time are added by the state.
@@ -242,6 +244,7 @@ impl Changes {
         self.limits.extend(more.limits);
         self.levels.extend(more.levels);
         self.head_changed |= more.head_changed;
+        self.touched_wallets.extend(more.touched_wallets);
     }
 
     /// Is there anything to write?
@@ -261,6 +264,7 @@ impl Changes {
             && self.limits.is_empty()
             && self.levels.is_empty()
             && !self.head_changed
+            && self.touched_wallets.is_empty()
     }
 }
 
@@ -350,8 +354,13 @@ impl AccountState {
         Ok(())
     }
 
-    /// Credits gone without being used are not owed when their payment is reversed.
+    /// Credits gone without being used are not owed when their payment is reversed, nor carried over as used.
     fn count_lost(&mut self, entry: &Entry) -> Result<(), AmountError> {
+        if entry.kind.is_loss() || matches!(entry.kind, EntryKind::ClawBack | EntryKind::Reinstate) {
+            for share in self.shares.iter_mut().filter(|share| Some(share.grant) == entry.grant) {
+                share.lost = share.lost.checked_sub(entry.amount)?;
+            }
+        }
         if !entry.kind.is_loss() {
             return Ok(());
         }

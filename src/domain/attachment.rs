@@ -96,6 +96,15 @@ impl AttachmentOrigin {
     }
 }
 
+/// What the plan that takes another's place keeps of it; by default nothing (rule 16).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CarryOver {
+    /// What is unspent of its running periods stays until their own end.
+    pub balances: bool,
+    /// What was used of them counts as used of the new plan's first period.
+    pub usage: bool,
+}
+
 /// A customer having a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {

@@ -1,6 +1,7 @@
 //! What an input asks of one account, and what is answered.
 
 mod metering;
+mod rejection;
 
 use std::collections::BTreeMap;
 
@@ -8,16 +9,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use super::attachment::CarryOver;
 use super::catalog::{FeatureId, PlanId};
-use super::credits::{Credits, Quantity};
+use super::credits::Credits;
 use super::entry::Source;
-use super::grant::{Category, GrantMoney};
+use super::grant::{Category, Contract, GrantMoney};
 use super::ids::{AttachmentId, GrantId, HoldId, PaymentId, WalletId};
-use super::limit::Window;
 use super::reversal::MoneyBack;
 pub use metering::{DrawOutcome, ExtendHold, HOLD_SECONDS_MAX, HeldOutcome, PlaceHold, SetLimit, Track, WhenShort};
+pub use rejection::Rejection;
 
 use super::subscription::{RenewalLost, SubscribedPlan, SubscriptionSeen};
+use super::wallet::{Adjustment, Terminate, Void, WalletOrder};
 
 /// Largest batch of purchased grants in one payment: Stripe's own limit of lines is 100 a session.
 pub const PAYMENT_GRANTS_MAX: usize = 200;
@@ -55,6 +58,20 @@ pub enum Command {
     MoneyBack(MoneyBack),
     /// Books what time made due, and nothing else.
     Settle,
+    /// A wallet made or changed.
+    Wallet(WalletOrder),
+    /// A wallet ended.
+    Terminate(Terminate),
+    /// Credits taken back from a grant by hand.
+    Void(Void),
+    /// A grant's amount corrected by hand.
+    Adjust(Adjustment),
+    /// A plan without a price is attached.
+    Attach(Attach),
+    /// A plan without a price ends.
+    Cancel(Cancel),
+    /// A plan without a price goes on after all.
+    Uncancel(Uncancel),
 }
 
 impl Command {
@@ -74,7 +91,14 @@ impl Command {
             | Self::SubscriptionSeen(_)
             | Self::RenewalLost(_)
             | Self::MoneyBack(_)
-            | Self::Settle => true,
+            | Self::Settle
+            | Self::Wallet(_)
+            | Self::Terminate(_)
+            | Self::Void(_)
+            | Self::Adjust(_)
+            | Self::Attach(_)
+            | Self::Cancel(_)
+            | Self::Uncancel(_) => true,
         }
     }
 }
@@ -118,8 +142,12 @@ pub struct NewGrant {
     /// What was paid for it outside Stripe.
     #[serde(skip)]
     pub money: GrantMoney,
-    /// Reference of that payment.
+    /// Reference of that payment, else of the contract.
     pub contract: Option<String>,
+    /// The contract that promises committed credits. Left out of the hash when absent: keys from before it was known
+    /// keep theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Contract>,
     /// Free keys.
     pub metadata: BTreeMap<String, String>,
     /// API or command line.
@@ -261,6 +289,49 @@ pub struct PlanChanged {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// A plan without a price, to be attached. Plans with a price are Stripe's, and come by its events (rule 12).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attach {
+    /// The plan.
+    pub plan: PlanId,
+    /// Seat or workspace; empty: the customer.
+    pub entity: String,
+    /// Seats.
+    pub quantity: i64,
+    /// What it keeps of the plan whose place it takes.
+    pub carry_over: CarryOver,
+}
+
+/// When a plan ends that is cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelWhen {
+    /// At once, and what is unspent of its periods with it.
+    Now,
+    /// With its running period.
+    PeriodEnd,
+}
+
+/// A plan without a price, to be ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cancel {
+    /// The plan.
+    pub plan: PlanId,
+    /// Seat or workspace; empty: the customer.
+    pub entity: String,
+    /// When.
+    pub when: CancelWhen,
+}
+
+/// A plan without a price that was set to end, to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Uncancel {
+    /// The plan.
+    pub plan: PlanId,
+    /// Seat or workspace; empty: the customer.
+    pub entity: String,
+}
+
 /// A caller's key, and what it was sent with (rule 26).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdempotencyKey {
@@ -363,6 +434,47 @@ pub enum Outcome {
     },
     /// What was due is booked.
     Settled,
+    /// A wallet is made or changed.
+    Wallet {
+        /// The wallet.
+        wallet: WalletId,
+    },
+    /// A wallet is closed.
+    Terminated {
+        /// The wallet.
+        wallet: WalletId,
+        /// Credits that were free in it and are void.
+        voided: Credits,
+        /// Credits that repaid what it owed.
+        repaid: Credits,
+        /// Grants that had something to void.
+        grants: u64,
+    },
+    /// A grant's amount is changed by hand.
+    Corrected {
+        /// The grant.
+        grant: GrantId,
+        /// By how much, signed.
+        amount: Credits,
+        /// What remains of it, held credits included.
+        remaining: Credits,
+        /// Number of the line that says so.
+        entry: i64,
+    },
+    /// A plan is attached, or will be when the one before it ends.
+    Attached {
+        /// The attachment.
+        attachment: AttachmentId,
+        /// Grants of its first periods.
+        grants: Vec<GrantId>,
+    },
+    /// A plan ends, or goes on.
+    EndSet {
+        /// The attachment.
+        attachment: AttachmentId,
+        /// It ends or ended then; `None`: it goes on.
+        ends_at: Option<Timestamp>,
+    },
 }
 
 /// How a command ended, when it was not refused.
@@ -382,140 +494,4 @@ impl Decision {
             Self::Applied(outcome) | Self::AlreadyApplied(outcome) => outcome,
         }
     }
-}
-
-/// Why a command was refused. Nothing was written, and its key is free.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
-    /// No such feature.
-    #[error("the catalogue has no feature `{0}`")]
-    UnknownFeature(FeatureId),
-    /// A flag cannot be used up.
-    #[error("feature `{0}` is boolean: it is on or off and has no credits")]
-    NotMetered(FeatureId),
-    /// No such plan.
-    #[error("the catalogue has no plan `{0}`")]
-    UnknownPlan(PlanId),
-    /// Too few credits, and the caller asked to be refused.
-    #[error("{required} {pool} needed, {available} available")]
-    Insufficient {
-        /// The pool that would have paid.
-        pool: FeatureId,
-        /// Credits needed.
-        required: Credits,
-        /// Credits that can be spent.
-        available: Credits,
-    },
-    /// A spend limit of the customer does not let it happen, and the caller asked to be refused.
-    #[error("spend limit `{name}` lets {most} be used per {}, {used} are used or held already", .window.word())]
-    SpendLimit {
-        /// The limit's name.
-        name: String,
-        /// Most that may be used in its window.
-        most: Credits,
-        /// Used in it, open holds included.
-        used: Credits,
-        /// Over which time.
-        window: Window,
-    },
-    /// More is to be taken back than was tracked.
-    #[error("{found} of `{feature}` were tracked and not taken back yet, fewer than the {asked} asked for")]
-    NothingToReturn {
-        /// The feature.
-        feature: FeatureId,
-        /// Units asked for.
-        asked: Quantity,
-        /// Units there are.
-        found: Quantity,
-    },
-    /// Taking it back would go through more tracks than are read at once.
-    #[error(
-        "the newest {} tracks do not hold that much; take it back in parts",
-        super::usage_record::RETURNED_TRACKS_MAX
-    )]
-    TooManyToReturn,
-    /// Only what is set and freed can be set.
-    #[error("feature `{0}` is consumable, its usage adds up; send `quantity`, or make it `consumable = false`")]
-    NotSettable(FeatureId),
-    /// What is set and freed cannot be set aside.
-    #[error("feature `{0}` is set and freed; only what is spent can be held")]
-    NotHoldable(FeatureId),
-    /// What is set and freed is limited by what is granted.
-    #[error("feature `{0}` is set and freed: what its plans include is its limit")]
-    NotLimitable(FeatureId),
-    /// No such hold.
-    #[error("there is no hold {0}, or it has ended")]
-    UnknownHold(HoldId),
-    /// The hold is for something else.
-    #[error("hold {hold} is for feature `{feature}`{}", entity_words(.entity))]
-    HoldOfOther {
-        /// The hold.
-        hold: HoldId,
-        /// What it is for.
-        feature: FeatureId,
-        /// For whom.
-        entity: String,
-    },
-    /// A return cannot be paid by a hold.
-    #[error("usage that is taken back is not paid by a hold; leave `hold` out")]
-    HoldOfReturn,
-    /// Too many spend limits.
-    #[error("a customer has at most {} spend limits", super::limit::LIMITS_MAX)]
-    TooManyLimits,
-    /// No such limit.
-    #[error("there is no spend limit `{0}`")]
-    UnknownLimit(String),
-    /// Debt is not allowed there.
-    #[error("debt is not allowed on `{0}`: no wallet or plan item of this customer permits it")]
-    DebtNotAllowed(FeatureId),
-    /// The key came with other content before.
-    #[error("this key was used before with other content; use a new key for a new request")]
-    KeyConflict,
-    /// The wallet holds another feature's credits.
-    #[error("wallet {wallet} holds `{holds}`, not `{asked}`")]
-    WalletFeature {
-        /// The wallet.
-        wallet: WalletId,
-        /// What it holds.
-        holds: FeatureId,
-        /// What was to be put in.
-        asked: FeatureId,
-    },
-    /// The wallet is closed.
-    #[error("wallet {0} is closed")]
-    WalletClosed(WalletId),
-    /// An end that is not after its start.
-    #[error("expires_at has to be after starts_at")]
-    EndsBeforeStart,
-    /// An amount left the range that is kept.
-    #[error("amount {0}")]
-    Amount(#[from] super::credits::AmountError),
-    /// The catalogue's card has no price for the usage.
-    #[error("{0}")]
-    Cost(#[from] super::catalog::CostError),
-    /// Usage could not be counted against a limit.
-    #[error("{0}")]
-    Limit(#[from] super::limit::LimitError),
-    /// A period left the calendar.
-    #[error("{0}")]
-    Calendar(#[from] super::period::OutOfCalendar),
-    /// The account was erased.
-    #[error("this customer was erased")]
-    Erased,
-    /// The payment carries more grants than a payment can.
-    #[error("a payment of {0} different items is more than the {PAYMENT_GRANTS_MAX} that are posted together")]
-    TooManyItems(usize),
-    /// Money of a payment went back whose amount nobody knows.
-    #[error("{0} has no amount: what share of it went back cannot be told")]
-    NoTotal(PaymentId),
-    /// More refunded or disputed objects than a payment can have.
-    #[error("more than {} disputes, warnings and credit notes on one payment", super::reversal::VIEWS_MAX)]
-    TooManyViews,
-    /// The database refused what was decided: a constraint that decisions should have kept. Nothing was written.
-    #[error("refused by constraint {0}")]
-    Constraint(String),
-}
-
-fn entity_words(entity: &str) -> String {
-    if entity.is_empty() { String::new() } else { format!(" of entity `{entity}`") }
 }

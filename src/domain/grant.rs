@@ -98,6 +98,26 @@ pub struct Wallet {
     pub state: WalletState,
     /// Days that grants without an expiry of their own live.
     pub default_expiry_days: Option<u32>,
+    /// Most credits it may owe by usage (rule 22); never zero, `None`: it may owe none.
+    pub debt_limit: Option<Credits>,
+    /// Free keys of the app.
+    pub metadata: BTreeMap<String, String>,
+    /// When it was closed; exactly when `state` says so.
+    pub closed_at: Option<Timestamp>,
+}
+
+/// The contract behind committed credits. It is kept with the grant for invoicing and finance; when the grant can be
+/// spent is said by the grant alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Contract {
+    /// Its number, or where it is found.
+    pub reference: String,
+    /// What the customer spends at least while it runs.
+    pub minimum_spend: Option<Money>,
+    /// It runs from then.
+    pub starts_at: Option<Timestamp>,
+    /// It runs until then, exclusive.
+    pub ends_at: Option<Timestamp>,
 }
 
 /// What paid for a grant, as finance needs it.
@@ -130,8 +150,10 @@ pub struct Origin {
     pub stripe_price: Option<String>,
     /// Stripe's line item.
     pub stripe_line: Option<String>,
-    /// Contract of a committed grant.
+    /// Reference of a payment outside Stripe, else of the contract.
     pub contract: Option<String>,
+    /// Contract of a committed grant.
+    pub terms: Option<Contract>,
     /// Why, in words.
     pub reason: Option<String>,
     /// Free keys of the payment or request.
@@ -150,6 +172,20 @@ pub struct Period {
     /// Its start.
     pub start: Timestamp,
 }
+
+/// What a rollover grant carries on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rolled {
+    /// The grant whose rest it is.
+    pub from: GrantId,
+    /// The attachment that gave it.
+    pub attachment: AttachmentId,
+    /// The plan's item.
+    pub item: String,
+}
+
+/// Burn priority of a rollover grant whose item names none (rule 20).
+pub const ROLLOVER_PRIORITY: i32 = 5;
 
 /// An amount of one feature's credits given to one customer for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,6 +224,10 @@ pub struct Grant {
     pub grace_ends_at: Option<Timestamp>,
     /// The plan period it is for.
     pub period: Option<Period>,
+    /// The payment that bought it, or paid for its period.
+    pub payment: Option<PaymentId>,
+    /// What it carries on, when it is a rollover grant; then it is of no period.
+    pub rolled: Option<Rolled>,
 }
 
 /// Why a grant cannot be spent now.

@@ -85,6 +85,9 @@ id!(
     /// Credits set aside from named grants.
     HoldId, "hold_");
 id!(
+    /// What a customer buys through Stripe by one request.
+    SaleId, "sale_");
+id!(
     /// A deficit of a wallet.
     DebtId, "debt_");
 id!(

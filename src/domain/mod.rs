@@ -39,3 +39,4 @@ pub mod reversal;
 pub mod subscription;
 pub mod usage;
 pub mod usage_record;
+pub mod wallet;

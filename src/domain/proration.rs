@@ -60,6 +60,8 @@ pub struct Share {
     pub ends_at: Option<Timestamp>,
     /// Was all of it taken back with its payment, before this batch?
     pub gone: bool,
+    /// Credits of it that were taken back, or gone without being used.
+    pub lost: Credits,
 }
 
 /// Credits of a rectangle that no known one covers, as a share of the period: exact, rounded once, half to even, at the

@@ -147,6 +147,8 @@ pub struct BackLot {
     pub price: Option<String>,
     /// Is it a plan's period? Then refunds take unspent credits only (rule 28).
     pub is_plan: bool,
+    /// The grant whose rest it carries: what is reversed of that one is taken here first, where it lies unspent.
+    pub rolled_from: Option<GrantId>,
     /// Credits that were gone without being used: expired, ended, voided, corrected.
     pub lost: Credits,
     /// What reversals took.
@@ -261,7 +263,31 @@ impl PaymentBack {
         let total = self.total.map_or(0, |(_, minor)| minor);
         let back = self.money_back(total);
         let write_off = self.views.values().any(|view| view.write_off);
-        self.lots.iter().map(|lot| self.aim(lot, total, back, write_off)).collect()
+        let direct = |lot: &BackLot| match lot.rolled_from {
+            None => self.aim(lot, total, back, write_off),
+            Some(_) => Ok(Aim::default()),
+        };
+        let mut aims: Vec<Aim> = self.lots.iter().map(direct).collect::<Result<_, AmountError>>()?;
+        self.follow_rollovers(&mut aims)?;
+        Ok(aims)
+    }
+
+    /// What rolled over is of the payment still: of what is to be reversed of a grant, the part that was not taken while
+    /// it lay there is taken where its rest lies now. What may be owed counts for the two together.
+    fn follow_rollovers(&self, aims: &mut [Aim]) -> Result<(), AmountError> {
+        for (place, lot) in self.lots.iter().enumerate() {
+            let Some(from) = lot.rolled_from else { continue };
+            let Some(source) = self.lots.iter().position(|other| other.grant == from) else { continue };
+            let taken = self.lots.get(source).map_or(Credits::ZERO, |source| source.account.taken);
+            let Some(whole) = aims.get_mut(source) else { continue };
+            let part = whole.all.checked_sub(taken)?.max(Credits::ZERO).min(lot.granted);
+            whole.all = whole.all.checked_sub(part)?;
+            let may_owe = whole.may_owe.min(part);
+            if let Some(aim) = aims.get_mut(place) {
+                *aim = Aim { all: part, may_owe };
+            }
+        }
+        Ok(())
     }
 
     fn money_back(&self, total: i64) -> Back {

@@ -46,6 +46,7 @@ use self::test_clock::{OffsetOnly, TestClock};
 use self::webhook::Receive;
 use crate::clock::Clock;
 use crate::posting::Posting;
+use crate::selling::Selling;
 use crate::store::Store;
 
 /// How the outside is met.
@@ -92,6 +93,8 @@ pub struct Parts {
     pub test_clock: Arc<dyn TestClock>,
     /// Looks at stored events again.
     pub replay: Arc<dyn Replay>,
+    /// Sells plans and packs.
+    pub selling: Selling,
 }
 
 impl Deref for App {
@@ -113,6 +116,7 @@ impl App {
     pub fn new(store: Store, posting: Posting, clock: Clock, workers: WorkerAges, webhook: Arc<dyn Receive>) -> Self {
         let (keys, directory) = (Keys::new(&store), Directory::new(&store));
         let test_clock = Arc::new(OffsetOnly(store.clone()));
+        let selling = Selling::new(store.clone(), posting.clone(), None);
         Self(Arc::new(Parts {
             store,
             posting,
@@ -125,6 +129,7 @@ impl App {
             queues: Queues::default(),
             test_clock,
             replay: Arc::new(NoReplay),
+            selling,
         }))
     }
 
@@ -138,6 +143,12 @@ impl App {
     #[must_use]
     pub fn with_replay(self, replay: Arc<dyn Replay>) -> Self {
         Self(Arc::new(Parts { replay, ..(*self.0).clone() }))
+    }
+
+    /// The same with what sells.
+    #[must_use]
+    pub fn with_selling(self, selling: Selling) -> Self {
+        Self(Arc::new(Parts { selling, ..(*self.0).clone() }))
     }
 
     /// The same with metrics for everyone or for keys of finance and admin only.

@@ -70,13 +70,13 @@ impl Problem {
     }
 
     /// The same, with what the log is to say.
-    fn because(mut self, cause: impl Into<String>) -> Self {
+    pub(super) fn because(mut self, cause: impl Into<String>) -> Self {
         self.0.cause = Some(cause.into());
         self
     }
 
     /// The same, with a time to come back.
-    fn after(mut self, wait: Duration) -> Self {
+    pub(super) fn after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
     }
@@ -206,6 +206,24 @@ impl From<Rejection> for Problem {
             Rejection::Limit(_) | Rejection::Calendar(_) | Rejection::TooManyItems(_) => bad("bad_request"),
             Rejection::Erased => Self::unknown_customer(),
             Rejection::NoTotal(_) | Rejection::TooManyViews | Rejection::Constraint(_) => bad("refused"),
+            Rejection::UnknownWallet(_) => Self::new(StatusCode::NOT_FOUND, "unknown_wallet", detail).about("wallet"),
+            Rejection::UnknownGrant(_) => Self::new(StatusCode::NOT_FOUND, "unknown_grant", detail).about("grant"),
+            Rejection::WalletExists(_) => conflict("wallet_exists").about("id"),
+            Rejection::TooManyWallets => conflict("too_many_wallets"),
+            Rejection::WalletHeld { held, .. } => {
+                conflict("wallet_held").about("wallet").with("held", held.to_string())
+            }
+            Rejection::MoreThanFree { asked, free, held, .. } => {
+                let problem = conflict("more_than_free").about("quantity").with("asked", asked.to_string());
+                problem.with("free", free.to_string()).with("held", held.to_string())
+            }
+            Rejection::NothingToVoid { held, .. } => conflict("nothing_to_void").with("held", held.to_string()),
+            Rejection::GrantUnlimited(_) => conflict("grant_unlimited").about("grant"),
+            Rejection::GrantEnded { .. } => conflict("grant_ended").about("grant"),
+            Rejection::AlreadyAttached(_) => conflict("already_attached").about("plan"),
+            Rejection::NotAttached(_) => Self::new(StatusCode::NOT_FOUND, "not_attached", detail).about("plan"),
+            Rejection::PlanHasPrice(_) => bad("plan_has_price").about("plan"),
+            Rejection::NotCarriedOver(_) => bad("not_supported").about("carry_over"),
         }
     }
 }

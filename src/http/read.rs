@@ -8,6 +8,7 @@ use super::fields::Reading;
 use super::json::{Json, shortened};
 use crate::domain::catalog::{FeatureId, NAME_MAX};
 use crate::domain::credits::{AmountError, Credits, Quantity};
+use crate::domain::ids::IdError;
 use crate::store::accounts::EXTERNAL_ID_MAX;
 
 /// Stripe's own limits, so that what Stripe carries fits here and the other way round.
@@ -78,6 +79,27 @@ pub fn quantity(value: Json) -> Reading<Quantity> {
 pub fn positive_credits(value: Json) -> Reading<Credits> {
     let credits = decimal(value, Credits::parse_non_negative)?;
     if credits.is_positive() { Ok(credits) } else { Err("has to be more than zero".to_owned()) }
+}
+
+/// Credits, zero or more.
+pub fn credits(value: Json) -> Reading<Credits> {
+    decimal(value, Credits::parse_non_negative)
+}
+
+/// Credits, more or fewer, but not none.
+pub fn signed_credits(value: Json) -> Reading<Credits> {
+    let credits: Credits = decimal(value, str::parse)?;
+    if credits.is_zero() { Err("has to be other than zero".to_owned()) } else { Ok(credits) }
+}
+
+/// One of our own ids.
+pub fn id<T: std::str::FromStr<Err = IdError>>(value: Json) -> Reading<T> {
+    plain(EXTERNAL_ID_MAX)(value)?.parse().map_err(|_| "is not an id of this kind".to_owned())
+}
+
+/// Whole days, at least one.
+pub fn days(most: i32) -> impl FnOnce(Json) -> Reading<u32> {
+    move |value| integer(1, most)(value).map(i32::unsigned_abs)
 }
 
 /// true or false.

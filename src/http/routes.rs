@@ -4,9 +4,11 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, get, patch, post, put};
 
-use super::native::{check, customers, entries, grants, replay, stripe_events, track};
+use super::native::{
+    adjustments, attach, balance, check, customers, entries, grants, replay, stripe_events, track, wallets,
+};
 use super::openapi::{self, Operation};
 use super::problem::Problem;
 use super::{App, auth, health, scrape, test_clock, webhook};
@@ -75,7 +77,26 @@ pub fn table() -> Vec<Route> {
         route(read.clone(), "/api/v1/stripe-events", FinanceOrAdmin, openapi::list_events, get(stripe_events::list)),
         route(read.clone(), "/api/v1/stripe-events/{id}", FinanceOrAdmin, openapi::get_event, get(stripe_events::get)),
         route(write.clone(), "/api/v1/stripe-events/{id}/replay", Admin, openapi::replay, post(replay::replay)),
+        route(write.clone(), "/api/v1/attach", AppOrAdmin, openapi::attach, post(attach::attach)),
+        route(write.clone(), "/api/v1/attach/preview", AppOrAdmin, openapi::preview_attach, post(attach::preview)),
+        route(write.clone(), "/api/v1/cancel", AppOrAdmin, openapi::cancel, post(attach::cancel)),
+        route(write.clone(), "/api/v1/uncancel", AppOrAdmin, openapi::uncancel, post(attach::uncancel)),
+        route(write.clone(), "/api/v1/portal", AppOrAdmin, openapi::portal, post(attach::portal)),
         route(write.clone(), "/api/v1/test-clock/advance", Admin, openapi::advance, post(test_clock::advance)),
+        route(write.clone(), "/api/v1/wallets", Admin, openapi::make_wallet, post(wallets::make)),
+        route(read.clone(), "/api/v1/wallets", AnyKey, openapi::list_wallets, get(wallets::list)),
+        route(read.clone(), "/api/v1/wallets/{id}", AnyKey, openapi::get_wallet, get(wallets::get)),
+        route(Method::PATCH, "/api/v1/wallets/{id}", Admin, openapi::change_wallet, patch(wallets::change)),
+        route(
+            write.clone(),
+            "/api/v1/wallets/{id}/terminate",
+            Admin,
+            openapi::terminate_wallet,
+            post(wallets::terminate),
+        ),
+        route(write.clone(), "/api/v1/grants/{id}/void", Admin, openapi::void_grant, post(adjustments::void)),
+        route(write.clone(), "/api/v1/adjustments", Admin, openapi::adjust_grant, post(adjustments::adjust)),
+        route(read.clone(), "/api/v1/customers/{customer}/balance", AnyKey, openapi::get_balance, get(balance::get)),
         route(write, "/webhooks/stripe", Stripe, openapi::webhook, post(webhook::stripe)),
         route(read.clone(), "/healthz", Anyone, openapi::healthz, get(health::healthz)),
         route(read.clone(), "/readyz", Anyone, openapi::readyz, get(health::readyz)),

@@ -142,7 +142,7 @@ impl Group {
         let complete: BTreeSet<AccountId> = orders.iter().filter(needs).map(|order| order.account).collect();
         if !complete.is_empty() {
             let complete: Vec<AccountId> = complete.into_iter().collect();
-            ledger::read_all(connection, &mut states, &complete, &asked_by(orders)).await?;
+            ledger::read_all(connection, &mut states, &complete, &asked_by(orders, now)).await?;
         }
         read_for_usage(connection, &mut states, &catalog, orders, now).await?;
         Ok(Self { states, changes: BTreeMap::new(), situation, catalog, now, fresh: BTreeSet::new() })
@@ -216,7 +216,7 @@ async fn read_for_usage(
     usage_rows::read_used(connection, states, &limits, now).await
 }
 
-fn asked_by(orders: &[Order]) -> Asked {
+fn asked_by(orders: &[Order], now: Timestamp) -> Asked {
     let mut asked = Asked::default();
     for order in orders {
         match &order.command {
@@ -225,6 +225,8 @@ fn asked_by(orders: &[Order]) -> Asked {
                 asked.periods.push(paid.period_start);
                 asked.payments.extend(paid.payment);
             }
+            // What was used of running periods may be carried over.
+            Command::Attach(_) => asked.periods.push(now),
             Command::MoneyBack(back) => asked.reversed.push(back.payment),
             Command::PlanChanged(change) => {
                 asked.periods.push(change.changed_at);
@@ -240,7 +242,14 @@ fn asked_by(orders: &[Order]) -> Asked {
             | Command::Grant(_)
             | Command::SubscriptionSeen(_)
             | Command::RenewalLost(_)
-            | Command::Settle => {}
+            | Command::Settle
+            | Command::Wallet(_)
+            | Command::Terminate(_)
+            | Command::Cancel(_)
+            | Command::Uncancel(_) => {}
+            // Used up or not: what is corrected need not be open.
+            Command::Void(order) => asked.grants.push(order.grant),
+            Command::Adjust(order) => asked.grants.push(order.grant),
         }
     }
     asked

@@ -31,6 +31,13 @@ impl Posted {
             Command::RenewalLost(_) => "renewal_lost",
             Command::MoneyBack(_) => "money_back",
             Command::Settle => "settle",
+            Command::Wallet(_) => "wallet",
+            Command::Terminate(_) => "terminate",
+            Command::Void(_) => "void",
+            Command::Adjust(_) => "adjust",
+            Command::Attach(_) => "attach",
+            Command::Cancel(_) => "cancel",
+            Command::Uncancel(_) => "uncancel",
         };
         Self { command, _waiting: COMMANDS_WAITING.enter() }
     }
@@ -89,6 +96,19 @@ const fn code_of(rejection: &Rejection) -> &'static str {
         Rejection::NoTotal(_) => "no_total",
         Rejection::TooManyViews => "too_many_views",
         Rejection::Constraint(_) => "constraint",
+        Rejection::UnknownWallet(_) => "unknown_wallet",
+        Rejection::UnknownGrant(_) => "unknown_grant",
+        Rejection::WalletExists(_) => "wallet_exists",
+        Rejection::TooManyWallets => "too_many_wallets",
+        Rejection::WalletHeld { .. } => "wallet_held",
+        Rejection::MoreThanFree { .. } => "more_than_free",
+        Rejection::NothingToVoid { .. } => "nothing_to_void",
+        Rejection::GrantUnlimited(_) => "grant_unlimited",
+        Rejection::GrantEnded { .. } => "grant_ended",
+        Rejection::AlreadyAttached(_) => "already_attached",
+        Rejection::NotAttached(_) => "not_attached",
+        Rejection::PlanHasPrice(_) => "plan_has_price",
+        Rejection::NotCarriedOver(_) => "not_carried_over",
     }
 }
 

@@ -197,8 +197,10 @@ async fn read_complete(
     accounts: &[AccountId],
 ) -> Result<BTreeMap<AccountId, AccountState>, StoreError> {
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let (mut states, _) = ledger::read_unlocked(&mut snapshot, accounts).await?;
-    ledger::read_all(&mut snapshot, &mut states, accounts, &ledger::Asked::default()).await?;
+    let (mut states, situation) = ledger::read_unlocked(&mut snapshot, accounts).await?;
+    // Previews ask what running periods gave.
+    let asked = ledger::Asked { periods: vec![situation.now], ..ledger::Asked::default() };
+    ledger::read_all(&mut snapshot, &mut states, accounts, &asked).await?;
     snapshot.rollback().await?;
     Ok(states)
 }

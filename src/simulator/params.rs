@@ -30,6 +30,15 @@ impl Params {
         Ok(Self { prefix: String::new(), value: form::nest(pairs)? })
     }
 
+    /// The same with what the path says.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        if let Value::Object(fields) = &mut self.value {
+            fields.insert(name.to_owned(), Value::String(value.to_owned()));
+        }
+        self
+    }
+
     /// The name of a parameter as the caller wrote it.
     pub fn name(&self, path: &str) -> String {
         if self.prefix.is_empty() {

@@ -6,9 +6,9 @@ use super::expand::expand;
 use super::form::Pair;
 use super::lists::{self, CREATED, PAGING};
 use super::objects::{
-    balance, charge, collection, credit_note, customer, dispute, event, invoice, invoice_item, payment_intent,
-    payment_link, payment_method, plan_change, portal, price, product, refund, schedule, session, session_payment,
-    subscription,
+    balance, charge, collection, credit_note, customer, dispute, event, invoice, invoice_by_hand, invoice_item,
+    payment_intent, payment_link, payment_method, plan_change, portal, price, product, refund, schedule, session,
+    session_payment, subscription,
 };
 use super::params::Params;
 use super::refusal::Refusal;
@@ -51,10 +51,7 @@ pub fn serve(state: &mut State, call: &Call<'_>) -> Result<Value, Refusal> {
     let answer = match (call.method, segments.as_slice()) {
         ("GET", segments) => read(state, call, segments)?,
         ("POST", segments) => write(state, call, segments)?,
-        ("DELETE", ["subscriptions", id]) => {
-            call.params(&[EXPAND])?;
-            subscription::cancel(state, id)?
-        }
+        ("DELETE", ["subscriptions", id]) => subscription::cancel(state, id, &call.params(&[subscription::CANCEL])?)?,
         ("DELETE", ["customers", id]) => {
             call.params(&[])?;
             customer::delete(state, id)?
@@ -91,6 +88,11 @@ fn read(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value, Refu
     match segments {
         ["customers"] => listed(Kind::Customer, customer::FILTERS),
         ["customers", id] => one(Kind::Customer, id),
+        ["customers", id, "payment_methods"] => {
+            state.found(Kind::Customer, id)?;
+            let params = call.params(&[PAGING, &["type"]])?;
+            lists::list(state, Kind::PaymentMethod, call.path, &params.with("customer", id))
+        }
         ["products"] => listed(Kind::Product, product::FILTERS),
         ["products", id] => one(Kind::Product, id),
         ["prices"] => listed(Kind::Price, price::FILTERS),
@@ -182,6 +184,8 @@ fn write(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<Value,
         ["payment_intents"] => {
             payment_intent::create(state, &call.params(&[payment_intent::ACCEPTED, call.methods()])?)
         }
+        ["invoices"] => invoice_by_hand::create(state, &call.params(&[invoice_by_hand::ACCEPTED])?),
+        ["invoiceitems"] => invoice_by_hand::add_item(state, &call.params(&[invoice_by_hand::ITEM])?),
         ["invoices", id, "finalize"] => collection::finalize_now(state, id, &call.params(&[collection::FINALIZE])?),
         ["invoices", id, "pay"] => collection::pay_now(state, id, &call.params(&[collection::PAY])?),
         ["invoices", id, "void"] => {

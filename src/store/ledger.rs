@@ -11,17 +11,15 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::ledger_rows::{
-    AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, ShareRow, WalletRow, grant, grant_columns, head,
-};
+use super::ledger_rows::{AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, ShareRow, grant, grant_columns, head};
 pub use super::ledger_write::{AppliedKey, STATEMENTS as WRITE_STATEMENTS, write};
 use super::usage_rows::extras;
-use super::{reversals, rows, usage_rows};
+use super::{reversals, rows, usage_rows, wallet_rows};
 use crate::domain::account::AccountState;
 use crate::domain::catalog::FeatureId;
 use crate::domain::command::{IdempotencyKey, Outcome};
 use crate::domain::credits::Credits;
-use crate::domain::grant::{Debt, DebtCause};
+use crate::domain::grant::Debt;
 use crate::domain::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
 
 macro_rules! situation {
@@ -58,7 +56,7 @@ const READ_STATE: &str = concat!(
     "-- read_state\n",
     "SELECT NULL::uuid, NULL::uuid, NULL::uuid, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer,
     NULL::boolean, NULL::numeric, NULL::numeric, NULL::numeric, NULL::boolean, NULL::timestamptz, NULL::timestamptz,
-    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz,",
+    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz, NULL::uuid, NULL::uuid, NULL::uuid, NULL::text,",
     situation!(),
     ",\n    ",
     extras!(),
@@ -74,14 +72,14 @@ const READ_UNLOCKED: &str = concat!(
     "-- read_unlocked\n",
     "SELECT NULL::uuid, NULL::uuid, NULL::uuid, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer,
     NULL::boolean, NULL::numeric, NULL::numeric, NULL::numeric, NULL::boolean, NULL::timestamptz, NULL::timestamptz,
-    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz,",
+    NULL::timestamptz, NULL::uuid, NULL::text, NULL::timestamptz, NULL::uuid, NULL::uuid, NULL::uuid, NULL::text,",
     situation!(),
     ",\n    ",
     extras!(),
     ", NULL::text, NULL::bigint, NULL::bytea, NULL::timestamptz, NULL::timestamptz",
     "\nFROM instance i CROSS JOIN catalog_head h\nUNION ALL\n",
     "SELECT account_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, state, entry_seq, chain_head, last_entry_at, next_due_at
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, state, entry_seq, chain_head, last_entry_at, next_due_at
 FROM accounts WHERE account_id = ANY($1)",
     "\nUNION ALL\n",
     "SELECT ",
@@ -89,10 +87,6 @@ FROM accounts WHERE account_id = ANY($1)",
     ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
     from_open_grants!()
 );
-
-const READ_WALLETS: &str = "-- read_wallets
-SELECT account_id, wallet_id, wallet_key, name, feature, is_default, priority, state, default_expiry_days
-FROM wallets WHERE account_id = ANY($1)";
 
 /// Ended ones too: a late invoice must find its own, and what had its place meanwhile.
 const READ_ATTACHMENTS: &str = "-- read_attachments
@@ -112,7 +106,10 @@ ORDER BY account_id, attachment_id, item, period_start DESC";
 const READ_GIVEN: &str = "-- read_given_periods
 SELECT g.account_id, g.attachment_id, g.item, g.period_start, g.grant_id, g.feature, g.original, g.changed_at,
     g.level_from, g.level_to, g.payment_id, g.stripe_price, g.expires_at,
-    g.original > 0 AND coalesce(r.taken >= g.original, false) AS gone
+    g.original > 0 AND coalesce(r.taken >= g.original, false) AS gone,
+    coalesce(r.taken, 0) - coalesce((SELECT sum(e.amount) FROM entries e
+        WHERE e.account_id = g.account_id AND e.grant_id = g.grant_id
+            AND e.kind IN ('expire', 'end', 'void', 'adjust', 'rollover_out')), 0) AS lost
 FROM grants g LEFT JOIN reversed_grants r ON r.account_id = g.account_id AND r.grant_id = g.grant_id
 WHERE g.account_id = ANY($1) AND g.attachment_id IS NOT NULL AND (g.expires_at IS NULL OR g.expires_at > $2)";
 
@@ -121,8 +118,8 @@ SELECT account_id, payment_id, item_key, grant_id
 FROM grants WHERE account_id = ANY($1) AND payment_id = ANY($2) AND item_key IS NOT NULL";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 8] =
-    [LOCK_ACCOUNTS, READ_STATE, READ_UNLOCKED, READ_WALLETS, READ_ATTACHMENTS, READ_RENEWED, READ_GIVEN, READ_BOUGHT];
+pub const STATEMENTS: [&str; 7] =
+    [LOCK_ACCOUNTS, READ_STATE, READ_UNLOCKED, READ_ATTACHMENTS, READ_RENEWED, READ_GIVEN, READ_BOUGHT];
 
 /// A key that was used before, with what it did.
 #[derive(Clone, Debug)]
@@ -264,17 +261,12 @@ fn used_key(row: KeyJson) -> Result<((AccountId, IdempotencyName), UsedKey), Sto
 }
 
 fn debt(row: DebtJson) -> Result<(AccountId, Debt), StoreError> {
-    let price = row.unit_price.zip(row.currency).map(|(minor, currency)| usage_rows::unit_price(&minor, currency));
-    let cause = match row.cause.as_str() {
-        "usage" => DebtCause::Usage { price: price.transpose()? },
-        _ => DebtCause::ClawBack,
-    };
     let debt = Debt {
         id: DebtId::from_uuid(row.debt),
         wallet: WalletId::from_uuid(row.wallet),
         feature: row.feature,
         outstanding: row.outstanding,
-        cause,
+        cause: usage_rows::cause(&row.cause, row.unit_price, row.currency)?,
     };
     Ok((AccountId::from_uuid(row.account), debt))
 }
@@ -288,6 +280,8 @@ pub struct Asked {
     pub reversed: Vec<PaymentId>,
     /// Starts of periods that were paid, and times at which one was changed.
     pub periods: Vec<Timestamp>,
+    /// Grants that are corrected, open or not.
+    pub grants: Vec<GrantId>,
 }
 
 /// Fills in wallets, attachments and once-only keys of those accounts that need them.
@@ -298,13 +292,7 @@ pub async fn read_all(
     asked: &Asked,
 ) -> Result<(), StoreError> {
     let ids = uuids(accounts);
-    let wallets: Vec<WalletRow> = sqlx::query_as(READ_WALLETS).bind(&ids).fetch_all(&mut *connection).await?;
-    for row in wallets {
-        let (account, wallet) = row.into_wallet()?;
-        if let Some(state) = states.get_mut(&account) {
-            state.wallets.push(wallet);
-        }
-    }
+    wallet_rows::read(connection, states, &ids).await?;
     let attachments: Vec<AttachmentRow> =
         sqlx::query_as(READ_ATTACHMENTS).bind(&ids).fetch_all(&mut *connection).await?;
     let mut attached: Vec<Uuid> = Vec::new();
@@ -330,6 +318,7 @@ pub async fn read_all(
     if !(payments.is_empty() && asked.reversed.is_empty()) {
         reversals::read(connection, states, &ids, &payments, &asked.reversed).await?;
     }
+    reversals::read_grants(connection, states, &ids, &asked.grants).await?;
     for account in accounts {
         if let Some(state) = states.get_mut(account) {
             state.complete = true;

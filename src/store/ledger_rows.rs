@@ -12,7 +12,7 @@ use crate::domain::attachment::{Attachment, AttachmentOrigin, AttachmentState};
 use crate::domain::catalog::{FeatureId, PlanId};
 use crate::domain::credits::Credits;
 use crate::domain::entry::ChainHead;
-use crate::domain::grant::{Category, Grant, Period, Wallet, WalletState};
+use crate::domain::grant::{Category, Grant, Period, Rolled, WalletState};
 use crate::domain::ids::{AccountId, AttachmentId, GrantId, PaymentId, WalletId};
 use crate::domain::proration::{Share, Step};
 
@@ -21,13 +21,13 @@ macro_rules! grant_columns {
     () => {
         "g.account_id, g.grant_id, g.wallet_id, w.priority, w.state, g.feature, g.entity, g.category, g.priority,
     g.unlimited, g.original, g.remaining, g.held, g.frozen, g.starts_at, g.expires_at, g.grace_ends_at, g.attachment_id,
-    g.item, g.period_start"
+    g.item, g.period_start, g.payment_id, g.rolled_from, g.rolled_attachment_id, g.rolled_item"
     };
 }
 pub(super) use grant_columns;
 
 /// Column of the first fact of the situation, behind those of a grant.
-pub(super) const SITUATION_COLUMN: usize = 20;
+pub(super) const SITUATION_COLUMN: usize = 24;
 /// Column of the first fact of an account's head, behind those of the situation.
 pub(super) const HEAD_COLUMN: usize = SITUATION_COLUMN + 5;
 
@@ -64,6 +64,13 @@ pub(super) fn grant(columns: &PgRow) -> Result<(AccountId, Grant), StoreError> {
         }
         _ => None,
     };
+    let payment: Option<Uuid> = columns.try_get(20)?;
+    let rolled = match (columns.try_get(21)?, columns.try_get(22)?, columns.try_get(23)?) {
+        (Some(from), Some(attachment), Some(item)) => {
+            Some(Rolled { from: GrantId::from_uuid(from), attachment: AttachmentId::from_uuid(attachment), item })
+        }
+        _ => None,
+    };
     let wallet_state = WalletState::from_word(columns.try_get(4)?);
     let feature = FeatureId::new(columns.try_get(5)?);
     let category = Category::from_word(columns.try_get(7)?);
@@ -85,6 +92,8 @@ pub(super) fn grant(columns: &PgRow) -> Result<(AccountId, Grant), StoreError> {
         expires_at: time(15)?,
         grace_ends_at: time(16)?,
         period,
+        payment: payment.map(PaymentId::from_uuid),
+        rolled,
     };
     Ok((AccountId::from_uuid(columns.try_get(0)?), grant))
 }
@@ -101,37 +110,6 @@ impl GrantRow {
 impl<'row> sqlx::FromRow<'row, PgRow> for GrantRow {
     fn from_row(row: &'row PgRow) -> Result<Self, sqlx::Error> {
         grant(row).map(|(account, grant)| Self(account, grant)).map_err(|error| sqlx::Error::Decode(error.into()))
-    }
-}
-
-#[derive(sqlx::FromRow)]
-pub(super) struct WalletRow {
-    account_id: Uuid,
-    wallet_id: Uuid,
-    wallet_key: Option<String>,
-    name: Option<String>,
-    feature: String,
-    is_default: bool,
-    priority: i32,
-    state: String,
-    default_expiry_days: Option<i32>,
-}
-
-impl WalletRow {
-    pub(super) fn into_wallet(self) -> Result<(AccountId, Wallet), StoreError> {
-        let row = self.wallet_id.to_string();
-        let days = self.default_expiry_days.map(u32::try_from).transpose();
-        let wallet = Wallet {
-            id: WalletId::from_uuid(self.wallet_id),
-            key: self.wallet_key,
-            name: self.name,
-            feature: word(FeatureId::new(&self.feature), "wallets", "feature", &row)?,
-            is_default: self.is_default,
-            priority: self.priority,
-            state: word(WalletState::from_word(&self.state), "wallets", "state", &row)?,
-            default_expiry_days: word(days.ok(), "wallets", "default_expiry_days", &row)?,
-        };
-        Ok((AccountId::from_uuid(self.account_id), wallet))
     }
 }
 
@@ -211,6 +189,7 @@ pub(super) struct ShareRow {
     stripe_price: Option<String>,
     expires_at: Option<jiff_sqlx::Timestamp>,
     gone: bool,
+    lost: Decimal,
 }
 
 impl ShareRow {
@@ -234,6 +213,7 @@ impl ShareRow {
             stripe_price: self.stripe_price,
             ends_at: self.expires_at.map(jiff_sqlx::Timestamp::to_jiff),
             gone: self.gone,
+            lost: credits(self.lost, "entries", "sum(amount)")?,
         };
         Ok((AccountId::from_uuid(self.account_id), share))
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::ledger_usual::write_usual;
 use super::rows::{numeric, time};
-use super::{StoreError, reversals, usage_rows};
+use super::{StoreError, reversals, usage_rows, wallet_rows};
 use crate::domain::account::{AccountState, Changes, GrantMade};
 use crate::domain::attachment::Attachment;
 use crate::domain::command::{IdempotencyKey, Outcome};
@@ -19,34 +19,27 @@ use crate::domain::credits::Credits;
 use crate::domain::grant::Grant;
 use crate::domain::ids::AccountId;
 
-const INSERT_WALLETS: &str = "-- insert_wallets
-INSERT INTO wallets (account_id, wallet_id, wallet_key, name, feature, is_default, priority, state, default_expiry_days,
-    created_at)
-SELECT account_id, wallet_id, wallet_key, name, feature, is_default, priority, state, default_expiry_days, $2
-FROM jsonb_to_recordset($1) AS n (account_id uuid, wallet_id uuid, wallet_key text, name text, feature text,
-    is_default boolean, priority integer, state text, default_expiry_days integer)";
-
-const INSERT_WALLET_IDS: &str = "-- insert_wallet_ids
-INSERT INTO wallet_ids (wallet_key, account_id, wallet_id)
-SELECT shown, account_id, wallet_id FROM jsonb_to_recordset($1) AS n (shown text, account_id uuid, wallet_id uuid)
-ON CONFLICT (wallet_key) DO NOTHING";
-
 const INSERT_GRANTS: &str = "-- insert_grants
 INSERT INTO grants (account_id, grant_id, wallet_id, feature, entity, category, priority, unlimited, original, remaining,
     held, frozen, is_open, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version, attachment_id, item,
     period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor, revenue_policy,
-    stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, created_at)
+    stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, contract_number, contract_currency,
+    contract_minimum_minor, contract_starts_at, contract_ends_at, rolled_from, rolled_attachment_id, rolled_item, created_at)
 SELECT account_id, grant_id, wallet_id, feature, entity, category, priority, unlimited, original, remaining,
     held, frozen, unlimited OR remaining > 0, starts_at, expires_at, grace_ends_at, payment_id, item_key, plan_id, plan_version,
     attachment_id, item, period_start, contract_ref, currency, amount_paid_minor, tax_minor, discount_minor, basis_minor,
-    revenue_policy, stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, $2
+    revenue_policy, stripe_price, stripe_line, reason, metadata, changed_at, level_from, level_to, contract_number,
+    contract_currency, contract_minimum_minor, contract_starts_at, contract_ends_at, rolled_from, rolled_attachment_id,
+    rolled_item, $2
 FROM jsonb_to_recordset($1) AS n (account_id uuid, grant_id uuid, wallet_id uuid, feature text, entity text,
     category text, priority integer, unlimited boolean, original numeric, remaining numeric, held numeric,
     frozen boolean, starts_at timestamptz, expires_at timestamptz, grace_ends_at timestamptz, payment_id uuid, item_key text, plan_id text,
     plan_version integer, attachment_id uuid, item text, period_start timestamptz, contract_ref text, currency text,
     amount_paid_minor bigint, tax_minor bigint, discount_minor bigint, basis_minor bigint, revenue_policy text,
     stripe_price text, stripe_line text, reason text, metadata jsonb, changed_at timestamptz, level_from numeric,
-    level_to numeric)";
+    level_to numeric, contract_number text, contract_currency text, contract_minimum_minor bigint,
+    contract_starts_at timestamptz, contract_ends_at timestamptz, rolled_from uuid, rolled_attachment_id uuid,
+    rolled_item text)";
 
 const INSERT_GRANT_IDS: &str = "-- insert_grant_ids
 INSERT INTO grant_ids (grant_id, account_id)
@@ -92,9 +85,7 @@ DELETE FROM account_work w USING unnest($1::smallint[], $2::uuid[]) AS n (bucket
 WHERE w.bucket = n.bucket AND w.account_id = n.account_id";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 10] = [
-    INSERT_WALLETS,
-    INSERT_WALLET_IDS,
+pub const STATEMENTS: [&str; 8] = [
     INSERT_GRANTS,
     INSERT_GRANT_IDS,
     UPSERT_ATTACHMENTS,
@@ -130,7 +121,7 @@ pub async fn write(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     // Parents before children, so that foreign keys inside the account hold at every statement.
-    insert_wallets(connection, changes, now).await?;
+    wallet_rows::write(connection, states, changes, now).await?;
     upsert_attachments(connection, states, changes).await?;
     insert_grants(connection, states, changes, now).await?;
     reversals::insert_debts(connection, states, changes, now).await?;
@@ -140,50 +131,6 @@ pub async fn write(
 
 pub(super) fn expect_rows(found: i64, wanted: usize, table: &'static str) -> Result<(), StoreError> {
     if usize::try_from(found) == Ok(wanted) { Ok(()) } else { Err(StoreError::LostLease(table)) }
-}
-
-#[derive(Serialize)]
-struct WalletJson<'a> {
-    account_id: Uuid,
-    wallet_id: Uuid,
-    wallet_key: Option<&'a str>,
-    shown: String,
-    name: Option<&'a str>,
-    feature: &'a str,
-    is_default: bool,
-    priority: i32,
-    state: &'static str,
-    default_expiry_days: Option<u32>,
-}
-
-async fn insert_wallets(
-    connection: &mut PgConnection,
-    changes: &BTreeMap<AccountId, Changes>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let made: Vec<WalletJson<'_>> = changes
-        .iter()
-        .flat_map(|(account, changes)| {
-            changes.wallets.iter().map(move |wallet| WalletJson {
-                account_id: account.as_uuid(),
-                wallet_id: wallet.id.as_uuid(),
-                wallet_key: wallet.key.as_deref(),
-                shown: wallet.key.clone().unwrap_or_else(|| wallet.id.to_string()),
-                name: wallet.name.as_deref(),
-                feature: wallet.feature.as_str(),
-                is_default: wallet.is_default,
-                priority: wallet.priority,
-                state: wallet.state.word(),
-                default_expiry_days: wallet.default_expiry_days,
-            })
-        })
-        .collect();
-    if made.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(INSERT_WALLETS).bind(Json(&made)).bind(time(now)).execute(&mut *connection).await?;
-    sqlx::query(INSERT_WALLET_IDS).bind(Json(&made)).execute(connection).await?;
-    Ok(())
 }
 
 #[derive(Serialize)]
@@ -224,6 +171,14 @@ struct GrantJson<'a> {
     changed_at: Option<Timestamp>,
     level_from: Option<Credits>,
     level_to: Option<Credits>,
+    contract_number: Option<&'a str>,
+    contract_currency: Option<String>,
+    contract_minimum_minor: Option<i64>,
+    contract_starts_at: Option<Timestamp>,
+    contract_ends_at: Option<Timestamp>,
+    rolled_from: Option<Uuid>,
+    rolled_attachment_id: Option<Uuid>,
+    rolled_item: Option<&'a str>,
 }
 
 /// A new grant's row. `now` is the grant as the batch left it: it may have been drawn on already.
@@ -232,6 +187,8 @@ fn grant_json<'a>(account: AccountId, made: &'a GrantMade, now: &'a Grant) -> Gr
     let period = now.period.as_ref();
     let money = &origin.money;
     let plan = origin.plan.as_ref();
+    let terms = origin.terms.as_ref();
+    let minimum = terms.and_then(|terms| terms.minimum_spend);
     GrantJson {
         account_id: account.as_uuid(),
         grant_id: now.id.as_uuid(),
@@ -269,6 +226,14 @@ fn grant_json<'a>(account: AccountId, made: &'a GrantMade, now: &'a Grant) -> Gr
         changed_at: origin.step.and_then(|step| step.changed_at),
         level_from: origin.step.map(|step| step.above),
         level_to: origin.step.map(|step| step.up_to),
+        contract_number: terms.map(|terms| terms.reference.as_str()),
+        contract_currency: minimum.map(|least| least.currency().to_string()),
+        contract_minimum_minor: minimum.map(crate::domain::money::Money::minor),
+        contract_starts_at: terms.and_then(|terms| terms.starts_at),
+        contract_ends_at: terms.and_then(|terms| terms.ends_at),
+        rolled_from: now.rolled.as_ref().map(|rolled| rolled.from.as_uuid()),
+        rolled_attachment_id: now.rolled.as_ref().map(|rolled| rolled.attachment.as_uuid()),
+        rolled_item: now.rolled.as_ref().map(|rolled| rolled.item.as_str()),
     }
 }
 

@@ -13,7 +13,7 @@ use super::rows::{credits, quantity, time, word};
 use super::{Store, StoreError};
 use crate::domain::catalog::{FeatureId, PlanId, RevenuePolicy};
 use crate::domain::entry::{ChainHead, Entry, EntryKind, Source};
-use crate::domain::grant::{Grant, GrantMoney, Origin};
+use crate::domain::grant::{Contract, Grant, GrantMoney, Origin};
 use crate::domain::ids::{AccountId, DebtId, GrantId, HoldId, PaymentId, WalletId};
 use crate::domain::money::{Currency, Money};
 
@@ -25,7 +25,8 @@ macro_rules! whole_grants {
             grant_columns!(),
             ", w.wallet_key, g.payment_id, g.item_key, g.plan_id,
     g.plan_version, g.currency, g.amount_paid_minor, g.tax_minor, g.discount_minor, g.basis_minor, g.revenue_policy,
-    g.stripe_price, g.stripe_line, g.contract_ref, g.reason, g.metadata, g.created_at, p.stripe_session,
+    g.stripe_price, g.stripe_line, g.contract_ref, g.reason, g.metadata, g.created_at, g.contract_number,
+    g.contract_currency, g.contract_minimum_minor, g.contract_starts_at, g.contract_ends_at, p.stripe_session,
     p.stripe_payment_intent, p.stripe_charge, p.stripe_invoice
 FROM grants g JOIN wallets w ON w.account_id = g.account_id AND w.wallet_id = g.wallet_id
     LEFT JOIN payments p ON p.account_id = g.account_id AND p.payment_id = g.payment_id"
@@ -132,6 +133,42 @@ pub struct EntryLine {
 }
 
 #[derive(sqlx::FromRow)]
+struct ContractRow {
+    #[sqlx(rename = "contract_number")]
+    number: Option<String>,
+    #[sqlx(rename = "contract_currency")]
+    currency: Option<String>,
+    #[sqlx(rename = "contract_minimum_minor")]
+    minimum_minor: Option<i64>,
+    #[sqlx(rename = "contract_starts_at")]
+    starts_at: Option<jiff_sqlx::Timestamp>,
+    #[sqlx(rename = "contract_ends_at")]
+    ends_at: Option<jiff_sqlx::Timestamp>,
+}
+
+impl ContractRow {
+    fn into_contract(self, row: &str) -> Result<Option<Contract>, StoreError> {
+        let Some(reference) = self.number else { return Ok(None) };
+        let least = money(self.currency, self.minimum_minor, "contract_minimum_minor", row)?;
+        let at = |time: Option<jiff_sqlx::Timestamp>| time.map(jiff_sqlx::Timestamp::to_jiff);
+        let (starts_at, ends_at) = (at(self.starts_at), at(self.ends_at));
+        Ok(Some(Contract { reference, minimum_spend: least, starts_at, ends_at }))
+    }
+}
+
+/// Money of two columns of a grant; none when either is empty.
+fn money(
+    currency: Option<String>,
+    minor: Option<i64>,
+    column: &'static str,
+    row: &str,
+) -> Result<Option<Money>, StoreError> {
+    let (Some(currency), Some(minor)) = (currency, minor) else { return Ok(None) };
+    let money = currency.parse::<Currency>().and_then(|currency| Money::from_minor(minor, currency));
+    word(money.ok(), "grants", column, row).map(Some)
+}
+
+#[derive(sqlx::FromRow)]
 struct GrantLineRow {
     #[sqlx(flatten)]
     grant: GrantRow,
@@ -153,6 +190,8 @@ struct GrantLineRow {
     metadata: Json<BTreeMap<String, String>>,
     created_at: jiff_sqlx::Timestamp,
     #[sqlx(flatten)]
+    contract: ContractRow,
+    #[sqlx(flatten)]
     stripe: StripeIds,
 }
 
@@ -166,13 +205,7 @@ impl TryFrom<GrantLineRow> for GrantLine {
             (Some(plan), Some(version)) => Some((word(PlanId::new(&plan), "grants", "plan_id", &id)?, version)),
             _ => None,
         };
-        let paid = match (row.currency, row.amount_paid_minor) {
-            (Some(currency), Some(minor)) => {
-                let money = currency.parse::<Currency>().and_then(|currency| Money::from_minor(minor, currency));
-                Some(word(money.ok(), "grants", "amount_paid_minor", &id)?)
-            }
-            _ => None,
-        };
+        let paid = money(row.currency, row.amount_paid_minor, "amount_paid_minor", &id)?;
         let policy = |text: String| serde_json::from_value::<RevenuePolicy>(serde_json::Value::String(text)).ok();
         let revenue = row.revenue_policy.map(|text| word(policy(text), "grants", "revenue_policy", &id)).transpose()?;
         let origin = Origin {
@@ -189,6 +222,7 @@ impl TryFrom<GrantLineRow> for GrantLine {
             stripe_price: row.stripe_price,
             stripe_line: row.stripe_line,
             contract: row.contract_ref,
+            terms: row.contract.into_contract(&id)?,
             reason: row.reason,
             metadata: row.metadata.0,
             step: None,

@@ -26,13 +26,17 @@ mod ledger_rows;
 pub mod ledger_usual;
 mod ledger_write;
 pub mod listings;
+pub mod past;
 pub mod payments;
 pub mod reports;
 pub mod retention;
 pub mod reversals;
 mod rows;
+pub mod sales;
 pub mod usage_rows;
 pub mod verify;
+pub mod wallet_rows;
+pub mod wallets;
 pub mod work;
 
 use std::str::FromStr;

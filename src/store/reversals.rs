@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
-use super::ledger_rows::{GrantRow, grant_columns};
+use super::ledger_rows::{GrantRow, SITUATION_COLUMN, grant_columns};
 use super::rows::{credits, numeric, time, word};
 use super::{StoreError, usage_rows};
 use crate::domain::account::{AccountState, Changes};
@@ -216,16 +216,21 @@ async fn read_repayments(
             known.repaid.push((GrantId::from_uuid(grant), gave));
         }
     }
-    if payers.is_empty() { Ok(()) } else { read_grants(connection, states, accounts, payers).await }
+    let payers: Vec<GrantId> = payers.into_iter().map(GrantId::from_uuid).collect();
+    read_grants(connection, states, accounts, &payers).await
 }
 
-/// Reads grants by id, closed ones too.
+/// Reads grants by id, those of which nothing is left too.
 pub(super) async fn read_grants(
     connection: &mut PgConnection,
     states: &mut States,
     accounts: &[Uuid],
-    grants: Vec<Uuid>,
+    grants: &[GrantId],
 ) -> Result<(), StoreError> {
+    if grants.is_empty() {
+        return Ok(());
+    }
+    let grants: Vec<Uuid> = grants.iter().map(|grant| grant.as_uuid()).collect();
     let rows: Vec<PayerRow> = sqlx::query_as(READ_PAYERS).bind(accounts).bind(grants).fetch_all(connection).await?;
     for PayerRow(account, grant, is_open) in rows {
         add_grant(states, account, grant, is_open);
@@ -239,7 +244,7 @@ struct PayerRow(AccountId, Grant, bool);
 impl<'row> FromRow<'row, PgRow> for PayerRow {
     fn from_row(row: &'row PgRow) -> Result<Self, sqlx::Error> {
         let (account, grant) = GrantRow::from_row(row)?.into_grant();
-        Ok(Self(account, grant, row.try_get(20)?))
+        Ok(Self(account, grant, row.try_get(SITUATION_COLUMN)?))
     }
 }
 
@@ -255,24 +260,25 @@ impl<'row> FromRow<'row, PgRow> for LotRow {
     fn from_row(row: &'row PgRow) -> Result<Self, sqlx::Error> {
         let PayerRow(account, grant, is_open) = PayerRow::from_row(row)?;
         let amount = |place: usize, column| -> Result<Credits, sqlx::Error> {
-            let value: Option<rust_decimal::Decimal> = row.try_get(place)?;
+            let value: Option<rust_decimal::Decimal> = row.try_get(SITUATION_COLUMN + place)?;
             let read = value.map(|value| credits(value, "reversed_grants", column)).transpose();
             read.map(Option::unwrap_or_default).map_err(|error| sqlx::Error::Decode(error.into()))
         };
         let account_of =
-            BackAccount { taken: amount(24, "taken")?, owed: amount(25, "owed")?, waived: amount(26, "waived")? };
+            BackAccount { taken: amount(4, "taken")?, owed: amount(5, "owed")?, waived: amount(6, "waived")? };
         let lot = BackLot {
             grant: grant.id,
             wallet: grant.wallet,
             feature: grant.feature.clone(),
             granted: grant.original,
-            paid: row.try_get(22)?,
-            price: row.try_get(23)?,
-            is_plan: grant.period.is_some(),
-            lost: amount(27, "lost")?,
+            paid: row.try_get(SITUATION_COLUMN + 2)?,
+            price: row.try_get(SITUATION_COLUMN + 3)?,
+            is_plan: grant.period.is_some() || grant.rolled.is_some(),
+            rolled_from: grant.rolled.as_ref().map(|rolled| rolled.from),
+            lost: amount(7, "lost")?,
             account: account_of,
         };
-        Ok(Self { account, grant, is_open, payment: row.try_get(21)?, lot })
+        Ok(Self { account, grant, is_open, payment: row.try_get(SITUATION_COLUMN + 1)?, lot })
     }
 }
 

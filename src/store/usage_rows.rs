@@ -76,7 +76,7 @@ FROM usage_records u CROSS JOIN LATERAL (
     FROM jsonb_array_elements(u.paid) AS parts (part)
 ) AS p
 WHERE u.account_id = $1 AND ($5 OR (u.feature = $2 AND u.quantity > 0)) AND ($3 = '' OR u.entity = $3)
-    AND u.at >= coalesce($4, '-infinity')";
+    AND u.at >= coalesce($4::timestamptz, '-infinity')";
 
 const UPDATE_RETURNED: &str = "-- update_returned_usage
 UPDATE usage_records u SET returned = n.returned
@@ -264,12 +264,12 @@ pub async fn read_returnable(
         .bind(most)
         .fetch_all(&mut *connection)
         .await?;
-    let (mut grants, mut debts): (BTreeSet<Uuid>, BTreeSet<Uuid>) = (BTreeSet::new(), BTreeSet::new());
+    let (mut grants, mut debts): (BTreeSet<GrantId>, BTreeSet<Uuid>) = (BTreeSet::new(), BTreeSet::new());
     let mut accounts: BTreeSet<Uuid> = BTreeSet::new();
     for row in rows {
         let account = row.account_id;
         let record = row.into_record()?;
-        grants.extend(record.paid.iter().filter_map(|part| part.grant).map(GrantId::as_uuid));
+        grants.extend(record.paid.iter().filter_map(|part| part.grant));
         debts.extend(record.paid.iter().filter_map(|part| part.debt).map(DebtId::as_uuid));
         accounts.insert(account);
         let Some(state) = states.get_mut(&AccountId::from_uuid(account)) else { continue };
@@ -278,10 +278,8 @@ pub async fn read_returnable(
     }
     let accounts: Vec<Uuid> = accounts.into_iter().collect();
     grants.extend(read_repaid(connection, states, &accounts, debts.into_iter().collect()).await?);
-    if !grants.is_empty() {
-        reversals::read_grants(connection, states, &accounts, grants.into_iter().collect()).await?;
-    }
-    Ok(())
+    let grants: Vec<GrantId> = grants.into_iter().collect();
+    reversals::read_grants(connection, states, &accounts, &grants).await
 }
 
 /// What was repaid of debts, and which grants did it.
@@ -290,7 +288,7 @@ async fn read_repaid(
     states: &mut States,
     accounts: &[Uuid],
     debts: Vec<Uuid>,
-) -> Result<Vec<Uuid>, StoreError> {
+) -> Result<Vec<GrantId>, StoreError> {
     if debts.is_empty() {
         return Ok(Vec::new());
     }
@@ -298,7 +296,7 @@ async fn read_repaid(
         sqlx::query_as(READ_REPAID).bind(accounts).bind(debts).fetch_all(connection).await?;
     let mut payers = Vec::with_capacity(rows.len());
     for (account, debt, grant, gave, _) in rows {
-        payers.push(grant);
+        payers.push(GrantId::from_uuid(grant));
         let gave = super::rows::credits(gave, "entries", "amount")?;
         let Some(state) = states.get_mut(&AccountId::from_uuid(account)) else { continue };
         state.repaid.entry(DebtId::from_uuid(debt)).or_default().push((GrantId::from_uuid(grant), gave));
@@ -343,8 +341,19 @@ pub(super) fn price_columns(debt: &Debt) -> Result<PriceColumns, StoreError> {
     Ok(Some((amount, price.currency.clone(), minor_per_major(&price.currency)?)))
 }
 
+/// How a debt came to be, of its row.
+pub(super) fn cause(cause: &str, price: Option<String>, currency: Option<String>) -> Result<DebtCause, StoreError> {
+    let price = price.zip(currency).map(|(minor, currency)| unit_price(&minor, currency)).transpose()?;
+    let known = match cause {
+        "usage" => Some(DebtCause::Usage { price }),
+        "claw_back" => Some(DebtCause::ClawBack),
+        _ => None,
+    };
+    word(known, "debts", "cause", cause)
+}
+
 /// The price of a debt's credits, as the catalogue writes it.
-pub(super) fn unit_price(minor: &str, currency: String) -> Result<UnitPrice, StoreError> {
+fn unit_price(minor: &str, currency: String) -> Result<UnitPrice, StoreError> {
     let read = Decimal::from_str_exact(minor).ok();
     let major = word(read, "debts", "unit_price_minor", minor)?.checked_div(minor_per_major(&currency)?);
     let major = word(major, "debts", "unit_price_minor", minor)?;

@@ -136,6 +136,11 @@ pub enum Fetch {
         /// The customer.
         id: StripeId,
     },
+    /// A customer's saved cards, newest first: the first page of them.
+    CardsOf {
+        /// Whose.
+        customer: StripeId,
+    },
     /// A customer's payment intents, newest first: where a charge is looked for whose answer never came. A list, not a
     /// search, for that one lags.
     IntentsOf {
@@ -249,6 +254,9 @@ impl Fetch {
             }
             Self::Schedule { id } => format!("/v1/subscription_schedules/{id}"),
             Self::Customer { id } => format!("/v1/customers/{id}"),
+            Self::CardsOf { customer } => {
+                format!("/v1/customers/{customer}/payment_methods?limit={PAGE_LIMIT}&type=card")
+            }
             Self::IntentsOf { customer, created_gte, starting_after } => {
                 let (second, after) = (created_gte.as_second(), after(starting_after.as_ref()));
                 format!("/v1/payment_intents?created[gte]={second}&customer={customer}&limit={PAGE_LIMIT}{after}")

@@ -20,8 +20,9 @@ use stripe_billing::invoice_item::{CreateInvoiceItem, PricingParam};
 use stripe_billing::invoice_line_item::ListInvoiceInvoiceLineItem;
 use stripe_billing::invoice_payment::{ListInvoicePayment, ListInvoicePaymentPayment, ListInvoicePaymentPaymentType};
 use stripe_billing::subscription::{
-    CancelSubscription, ListSubscription, ListSubscriptionStatus, RetrieveSubscription, UpdateSubscription,
-    UpdateSubscriptionItems, UpdateSubscriptionPaymentBehavior, UpdateSubscriptionProrationBehavior,
+    CancelSubscription, CreateSubscription, CreateSubscriptionItems, CreateSubscriptionPaymentBehavior,
+    ListSubscription, ListSubscriptionStatus, RetrieveSubscription, UpdateSubscription, UpdateSubscriptionItems,
+    UpdateSubscriptionPaymentBehavior, UpdateSubscriptionProrationBehavior,
 };
 use stripe_billing::subscription_schedule::{
     CreateSubscriptionSchedule, ReleaseSubscriptionSchedule, RetrieveSubscriptionSchedule, UpdateSubscriptionSchedule,
@@ -38,7 +39,10 @@ use stripe_checkout::checkout_session::{
 use stripe_checkout::{CheckoutSessionMode, CheckoutSessionStatus};
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::charge::RetrieveCharge;
-use stripe_core::customer::{CreateCustomer, RetrieveCustomer, UpdateCustomer, UpdateCustomerInvoiceSettings};
+use stripe_core::customer::{
+    CreateCustomer, ListPaymentMethodsCustomer, ListPaymentMethodsCustomerType, RetrieveCustomer, UpdateCustomer,
+    UpdateCustomerInvoiceSettings,
+};
 use stripe_core::dispute::ListDispute;
 use stripe_core::event::ListEvent;
 use stripe_core::payment_intent::{
@@ -53,7 +57,8 @@ use super::client::{Fetch, Listing, PAGE_LIMIT, StripeId};
 use super::frozen::{Frozen, Metadata, WriteError, WriteMethod};
 use super::write::{
     AfterLast, Buyer, CancelReason, Charge, Checkout, CheckoutLine, InvoiceItem, ItemChange, ItemCharge, NewCustomer,
-    NewInvoice, PaymentBehavior, Phase, PriceLine, Proration, Purpose, Refund, RefundReason, SubscriptionChange, Write,
+    NewInvoice, NewSubscription, PaymentBehavior, Phase, PriceLine, Proration, Purpose, Refund, RefundReason,
+    SubscriptionChange, Write,
 };
 use crate::domain::money::{Currency, Money};
 
@@ -102,6 +107,7 @@ fn request(write: &Write) -> Result<RequestBuilder, WriteError> {
         Write::SetCancelAtPeriodEnd { subscription, cancel } => {
             UpdateSubscription::new(subscription.as_str()).cancel_at_period_end(*cancel).build()
         }
+        Write::CreateSubscription(new) => new_subscription(new)?.build(),
         Write::ChangeSubscription(change) => change_subscription(change)?.build(),
         Write::CancelSubscription { subscription, prorate, invoice_now } => {
             CancelSubscription::new(subscription.as_str()).prorate(*prorate).invoice_now(*invoice_now).build()
@@ -245,6 +251,28 @@ fn invoice_item(item: &InvoiceItem) -> Result<CreateInvoiceItem, WriteError> {
             request.pricing(pricing).quantity(line.quantity)
         }
     })
+}
+
+fn new_subscription(new: &NewSubscription) -> Result<CreateSubscription, WriteError> {
+    let NewSubscription { customer, lines, payment_method, trial_days, payment, metadata } = new;
+    count("lines of a subscription", lines.len(), ITEMS_MAX)?;
+    let items = lines.iter().map(|line| {
+        let mut item = CreateSubscriptionItems::new();
+        item.price = Some(line.price.to_string());
+        item.quantity = Some(line.quantity);
+        item
+    });
+    let request = CreateSubscription::new()
+        .customer(customer.as_str())
+        .items(items.collect::<Vec<_>>())
+        .default_payment_method(payment_method.as_str())
+        .payment_behavior(match payment {
+            PaymentBehavior::PendingIfIncomplete => CreateSubscriptionPaymentBehavior::PendingIfIncomplete,
+            PaymentBehavior::AllowIncomplete => CreateSubscriptionPaymentBehavior::AllowIncomplete,
+            PaymentBehavior::ErrorIfIncomplete => CreateSubscriptionPaymentBehavior::ErrorIfIncomplete,
+        });
+    let request = set(request, map(metadata), CreateSubscription::metadata);
+    Ok(set(request, *trial_days, CreateSubscription::trial_period_days))
 }
 
 fn change_subscription(change: &SubscriptionChange) -> Result<UpdateSubscription, WriteError> {
@@ -418,6 +446,10 @@ fn build(what: &Fetch) -> RequestBuilder {
         }
         Fetch::Schedule { id } => RetrieveSubscriptionSchedule::new(id.as_str()).build(),
         Fetch::Customer { id } => RetrieveCustomer::new(id.as_str()).build(),
+        Fetch::CardsOf { customer } => {
+            let request = ListPaymentMethodsCustomer::new(customer.as_str()).limit(PAGE_LIMIT);
+            request.type_(ListPaymentMethodsCustomerType::Card).build()
+        }
         Fetch::IntentsOf { customer, created_gte, starting_after } => {
             let request = ListPaymentIntent::new().created(RangeQueryTs::gte(created_gte.as_second()));
             let request = request.customer(customer.as_str()).limit(PAGE_LIMIT);

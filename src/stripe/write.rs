@@ -69,6 +69,8 @@ pub enum Write {
         /// Whether it ends.
         cancel: bool,
     },
+    /// Starts a subscription that a saved card pays for.
+    CreateSubscription(NewSubscription),
     /// Changes what a subscription sells.
     ChangeSubscription(SubscriptionChange),
     /// Ends a subscription now. A `DELETE`: a repeat after an unknown outcome is told `resource_missing` if it was done.
@@ -278,6 +280,23 @@ pub enum ItemCharge {
     Amount(Money),
     /// So many of a price.
     Price(PriceLine),
+}
+
+/// A subscription to be started. Its first invoice is charged at once, and its customer is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSubscription {
+    /// Whose.
+    pub customer: StripeId,
+    /// What it sells.
+    pub lines: Vec<PriceLine>,
+    /// What pays for it.
+    pub payment_method: StripeId,
+    /// Days without payment at its start.
+    pub trial_days: Option<u32>,
+    /// What becomes of it while its first invoice is unpaid.
+    pub payment: PaymentBehavior,
+    /// Leads the webhooks home.
+    pub metadata: Metadata,
 }
 
 /// A change of a subscription's items.

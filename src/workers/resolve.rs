@@ -104,7 +104,20 @@ fn code_of(rejection: &Rejection) -> &'static str {
         | Rejection::TooManyItems(_)
         | Rejection::NoTotal(_)
         | Rejection::TooManyViews
-        | Rejection::Constraint(_) => "rejected",
+        | Rejection::Constraint(_)
+        | Rejection::UnknownWallet(_)
+        | Rejection::UnknownGrant(_)
+        | Rejection::WalletExists(_)
+        | Rejection::TooManyWallets
+        | Rejection::WalletHeld { .. }
+        | Rejection::MoreThanFree { .. }
+        | Rejection::NothingToVoid { .. }
+        | Rejection::GrantUnlimited(_)
+        | Rejection::GrantEnded { .. }
+        | Rejection::AlreadyAttached(_)
+        | Rejection::NotAttached(_)
+        | Rejection::PlanHasPrice(_)
+        | Rejection::NotCarriedOver(_) => "rejected",
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) fn lot(id: u128) -> Grant {
         expires_at: None,
         grace_ends_at: None,
         period: None,
+        payment: None,
+        rolled: None,
     }
 }
 

@@ -59,9 +59,15 @@ INSERT INTO outbox (bucket, message_id, topic, payload, created_at, due_at, leas
 VALUES (0, '00000000-0000-7000-8000-0000000000d4', 'grant.created', '{}', '2026-01-01Z', '2026-01-01Z', '00000000-0000-7000-8000-0000000000d3', '2026-01-02Z');
 INSERT INTO account_work VALUES (10, '00000000-0000-7000-8000-00000000000a', '2026-01-01Z');
 INSERT INTO catch_up_streams VALUES ('checkout', NULL, '2026-01-01Z', '2026-01-02Z', 'evt_1', 1, '2026-01-02Z', NULL);
+INSERT INTO sales VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d5', decode(repeat('06', 16), 'hex'), decode(repeat('07', 16), 'hex'),
+    decode(repeat('08', 16), 'hex'), 'checkout', '{}', 'open', '2026-01-01Z', NULL);
+INSERT INTO sale_steps VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d5', 'session', 'POST', '/v1/checkout/sessions', '', '{}', '2026-01-01Z', '2026-01-01Z');
 INSERT INTO leases VALUES ('catch_up', '00000000-0000-7000-8000-0000000000d3', 1, '2026-01-02Z');
 ";
 
+/// The grant and the attachment there are.
+const GRANT: &str = "00000000-0000-7000-8000-0000000000c1";
+const ATTACHMENT: &str = "00000000-0000-7000-8000-0000000000a1";
 /// An id that is nowhere.
 const NOWHERE: &str = "00000000-0000-7000-8000-ffffffffffff";
 /// One nano above the largest amount.
@@ -269,6 +275,37 @@ fn usage() -> Vec<Attempt> {
     ]
 }
 
+/// A rollover grant that carries the rest of the one there is, with some values changed.
+fn rollover(change: &Value) -> Value {
+    let mut patch = json!({ "grant_id": NOWHERE, "item_key": null, "attachment_id": null, "item": null,
+        "period_start": null, "rolled_from": GRANT, "rolled_attachment_id": ATTACHMENT, "rolled_item": "usd_credits" });
+    let changes = change.as_object().into_iter().flatten();
+    patch.as_object_mut().unwrap().extend(changes.map(|(key, value)| (key.clone(), value.clone())));
+    patch
+}
+
+fn rollovers() -> Vec<Attempt> {
+    let another = "INSERT INTO grants (account_id, grant_id, wallet_id, feature, category, priority, original, remaining,
+        is_open, starts_at, created_at, rolled_from, rolled_attachment_id, rolled_item)
+        SELECT account_id, '00000000-0000-7000-8000-0000000000c2', wallet_id, feature, category, 5, 1, 1, true, starts_at,
+        created_at, grant_id, attachment_id, item FROM grants";
+    let period = json!({ "attachment_id": ATTACHMENT, "item": "usd_credits", "period_start": "2026-03-01Z" });
+    vec![
+        Attempt("grants_rolled_once", "grants", another, rollover(&json!({}))),
+        attempt(
+            "grants_rolled_from_fkey",
+            "grants",
+            rollover(&json!({ "rolled_from": "00000000-0000-7000-8000-eeeeeeeeeeee" })),
+        ),
+        attempt("grants_rolled_attachment_fkey", "grants", rollover(&json!({ "rolled_attachment_id": NOWHERE }))),
+        attempt("grants_rolled_is_whole", "grants", rollover(&json!({ "rolled_from": null }))),
+        attempt("grants_rolled_is_whole", "grants", rollover(&json!({ "rolled_item": null }))),
+        attempt("grants_rolled_is_whole", "grants", rollover(&json!({ "rolled_attachment_id": null }))),
+        attempt("grants_rolled_is_of_no_period", "grants", rollover(&period)),
+        attempt("grants_rolled_from_another", "grants", rollover(&json!({ "rolled_from": NOWHERE }))),
+    ]
+}
+
 fn holds_and_debts() -> Vec<Attempt> {
     vec![
         attempt("holds_pkey", "holds", json!({})),
@@ -329,6 +366,42 @@ fn reversals() -> Vec<Attempt> {
         attempt("stripe_event_waits_event_fkey", "stripe_event_waits", json!({ "event_id": "evt_none" })),
         attempt("stripe_event_waits_alias_length", "stripe_event_waits", json!({ "alias": "" })),
         attempt("stripe_event_waits_alias_length", "stripe_event_waits", json!({ "alias": long(256) })),
+    ]
+}
+
+/// Another sale, in a slot of its own.
+const OTHER_SALE: &str = "00000000-0000-7000-8000-0000000000d6";
+
+fn sales() -> Vec<Attempt> {
+    let other = |more: Value| {
+        let mut patch = json!({ "sale_id": OTHER_SALE, "slot": bytes(16), "caller_key": null });
+        for (name, value) in more.as_object().unwrap() {
+            patch[name] = value.clone();
+        }
+        patch
+    };
+    vec![
+        attempt("sales_pkey", "sales", json!({ "slot": bytes(16), "caller_key": null })),
+        attempt("sales_account_fkey", "sales", json!({ "account_id": NOWHERE })),
+        attempt("sales_one_open", "sales", json!({ "sale_id": OTHER_SALE, "caller_key": null })),
+        attempt("sales_once_per_key", "sales", json!({ "sale_id": OTHER_SALE, "slot": bytes(16) })),
+        attempt("sales_slot_length", "sales", other(json!({ "slot": bytes(15) }))),
+        attempt("sales_request_length", "sales", other(json!({ "request": bytes(17) }))),
+        attempt("sales_caller_key_length", "sales", other(json!({ "caller_key": bytes(1) }))),
+        attempt("sales_kind_known", "sales", other(json!({ "kind": "gift" }))),
+        attempt("sales_state_known", "sales", other(json!({ "state": "lost", "ended_at": "2026-01-02Z" }))),
+        attempt("sales_ended_has_time", "sales", other(json!({ "state": "done" }))),
+        attempt("sales_ended_has_time", "sales", other(json!({ "ended_at": "2026-01-02Z" }))),
+        attempt(
+            "sales_dropped_has_no_key",
+            "sales",
+            other(json!({ "state": "dropped", "ended_at": "2026-01-02Z", "caller_key": bytes(16) })),
+        ),
+        attempt("sale_steps_pkey", "sale_steps", json!({})),
+        attempt("sale_steps_sale_fkey", "sale_steps", json!({ "sale_id": OTHER_SALE })),
+        attempt("sale_steps_step_length", "sale_steps", json!({ "step": "" })),
+        attempt("sale_steps_step_length", "sale_steps", json!({ "step": long(65) })),
+        attempt("sale_steps_answer_has_time", "sale_steps", json!({ "step": "pay", "answered_at": null })),
     ]
 }
 
@@ -406,6 +479,35 @@ fn events_and_queues() -> Vec<Attempt> {
     ]
 }
 
+fn wallets_and_contracts() -> Vec<Attempt> {
+    let committed = "UPDATE grants SET category = 'committed', contract_number = 'C-7'";
+    let broken = |constraint, patch| Attempt(constraint, "grants", committed, patch);
+    vec![
+        attempt("wallets_closed_has_time", "wallets", json!({ "state": "closed", "is_default": false })),
+        attempt("wallets_closed_has_time", "wallets", json!({ "closed_at": "2026-01-01Z" })),
+        attempt("wallets_closed_is_no_default", "wallets", json!({ "state": "closed", "closed_at": "2026-01-01Z" })),
+        attempt("wallets_name_length", "wallets", json!({ "name": "" })),
+        attempt("wallets_name_length", "wallets", json!({ "name": long(1025) })),
+        attempt("wallets_metadata_is_object", "wallets", json!({ "metadata": [] })),
+        attempt("grants_contract_is_committed", "grants", json!({ "contract_number": "C-7" })),
+        attempt("grants_contract_has_number", "grants", json!({ "contract_starts_at": "2026-01-01Z" })),
+        attempt("grants_contract_has_number", "grants", json!({ "contract_ends_at": "2026-01-01Z" })),
+        broken("grants_contract_number_length", json!({ "contract_number": "" })),
+        broken("grants_contract_number_length", json!({ "contract_number": long(256) })),
+        broken("grants_contract_minimum_has_currency", json!({ "contract_minimum_minor": 1 })),
+        broken("grants_contract_minimum_has_currency", json!({ "contract_currency": "usd" })),
+        broken(
+            "grants_contract_minimum_not_negative",
+            json!({ "contract_minimum_minor": -1, "contract_currency": "usd" }),
+        ),
+        broken("grants_contract_currency_is_code", json!({ "contract_minimum_minor": 1, "contract_currency": "USD" })),
+        broken(
+            "grants_contract_lives_forward",
+            json!({ "contract_starts_at": "2026-01-01Z", "contract_ends_at": "2026-01-01Z" }),
+        ),
+    ]
+}
+
 fn all_attempts() -> Vec<Attempt> {
     [
         accounts_and_look_ups(),
@@ -413,11 +515,14 @@ fn all_attempts() -> Vec<Attempt> {
         payments_and_wallets(),
         attachments(),
         grants(),
+        rollovers(),
         holds_and_debts(),
         usage(),
         reversals(),
         ledger(),
         events_and_queues(),
+        wallets_and_contracts(),
+        sales(),
     ]
     .into_iter()
     .flatten()

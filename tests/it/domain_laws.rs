@@ -25,7 +25,7 @@ use crate::burn_order::lot;
 
 const START: &str = "2026-01-31T10:00:00Z";
 
-pub(crate) struct Counting(u128);
+pub(crate) struct Counting(pub(crate) u128);
 
 impl IdSource for Counting {
     fn fresh(&mut self) -> Uuid {
@@ -192,6 +192,7 @@ pub(crate) fn given(of: &str, amount: &str) -> NewGrant {
         reason: "goodwill".to_owned(),
         money: GrantMoney::default(),
         contract: None,
+        terms: None,
         metadata: BTreeMap::new(),
         source: Source::Api,
         actor: None,

@@ -184,6 +184,11 @@ impl Api {
     }
 
     /// As admin.
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.call(Some(self.key(Scope::Admin)), "PATCH", &format!("/api/v1{path}"), &body.to_string()).await
+    }
+
+    /// As admin.
     pub async fn get(&self, path: &str) -> Answer {
         self.call(Some(self.key(Scope::Admin)), "GET", &format!("/api/v1{path}"), "").await
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::http_api::Api;
 
 /// Texts and values that are no amount, whatever the field.
-fn no_amounts() -> Vec<Value> {
+pub(crate) fn no_amounts() -> Vec<Value> {
     let digits = "0.1234567890123456789012345678901234567890";
     let texts =
         ["NaN", "Infinity", "-Infinity", "1e400", "1e3", "", " ", "+1", "0x1", "1,0", ".5", "5.", "--1", digits];

@@ -8,7 +8,7 @@ use creditd::store::keys::{KeyImport, Revocation};
 use crate::http_api::Api;
 
 /// Method, path, and the scopes that get past the door.
-const ROUTES: [(&str, &str, &[Scope]); 11] = [
+const ROUTES: [(&str, &str, &[Scope]); 19] = [
     ("POST", "/api/v1/check", &[Scope::App, Scope::Admin]),
     ("POST", "/api/v1/track", &[Scope::App, Scope::Admin]),
     ("POST", "/api/v1/track/batch", &[Scope::App, Scope::Admin]),
@@ -20,6 +20,14 @@ const ROUTES: [(&str, &str, &[Scope]); 11] = [
     ("POST", "/api/v1/stripe-events/evt_1/replay", &[Scope::Admin]),
     ("POST", "/api/v1/grants", &[Scope::Admin]),
     ("POST", "/api/v1/test-clock/advance", &[Scope::Admin]),
+    ("POST", "/api/v1/wallets", &[Scope::Admin]),
+    ("GET", "/api/v1/wallets?customer=ada", &Scope::ALL),
+    ("GET", "/api/v1/wallets/w", &Scope::ALL),
+    ("PATCH", "/api/v1/wallets/w", &[Scope::Admin]),
+    ("POST", "/api/v1/wallets/w/terminate", &[Scope::Admin]),
+    ("POST", "/api/v1/grants/g/void", &[Scope::Admin]),
+    ("POST", "/api/v1/adjustments", &[Scope::Admin]),
+    ("GET", "/api/v1/customers/ada/balance", &Scope::ALL),
 ];
 
 fn random(seed: u8) -> [u8; 30] {

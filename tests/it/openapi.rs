@@ -126,7 +126,9 @@ async fn every_documented_path_is_served_with_these_methods_and_no_others() {
     }
     for (path, methods) in methods {
         let url = app.address(&path.replace("{customer}", "ada").replace("{id}", "evt_1"));
-        let answer = app.client.patch(url).bearer_auth(&app.admin).send().await.unwrap();
+        // A method that no path takes.
+        let purge = reqwest::Method::from_bytes(b"PURGE").unwrap();
+        let answer = app.client.request(purge, url).bearer_auth(&app.admin).send().await.unwrap();
         assert_eq!(answer.status(), 405, "{path}");
         let allowed: BTreeSet<String> =
             answer.headers()["allow"].to_str().unwrap().split(',').map(str::to_owned).filter(|m| m != "HEAD").collect();
@@ -166,6 +168,66 @@ impl Checked<'_> {
             other["key"] = json!(key);
             self.call(status, "POST", "/api/v1/grants", Some(other)).await;
         }
+    }
+
+    async fn wallets_and_corrections(&mut self) {
+        let wallets = "/api/v1/wallets";
+        let new = json!({ "key": "w1", "customer": "ada", "feature": "usd_credits", "id": "promo", "name": "Promotions",
+            "priority": -5, "default_expiry_days": 90, "limit": "10", "metadata": { "team": "growth" } });
+        self.call(201, "POST", wallets, Some(new.clone())).await;
+        self.call(200, "POST", wallets, Some(new.clone())).await;
+        for (member, value, key, status) in [
+            ("priority", json!(4), "w1", 409),
+            ("name", json!("x"), "w2", 409),
+            ("priority", json!(1_001), "w2", 400),
+            ("customer", json!("nobody"), "w2", 404),
+            ("feature", json!("nothing"), "w2", 404),
+        ] {
+            let mut other = new.clone();
+            other[member] = value;
+            other["key"] = json!(key);
+            self.call(status, "POST", wallets, Some(other)).await;
+        }
+        self.call(200, "PATCH", "/api/v1/wallets/promo", Some(json!({ "frozen": true, "name": null, "limit": null })))
+            .await;
+        self.call(200, "PATCH", "/api/v1/wallets/promo", Some(json!({ "frozen": false, "priority": null }))).await;
+        self.call(400, "PATCH", "/api/v1/wallets/promo", Some(json!({ "frozen": "no" }))).await;
+        self.call(404, "PATCH", "/api/v1/wallets/none", Some(json!({}))).await;
+        self.call(200, "GET", "/api/v1/wallets?customer=ada&limit=1", None).await;
+        self.call(400, "GET", wallets, None).await;
+        self.call(404, "GET", "/api/v1/wallets?customer=nobody", None).await;
+        let contract = json!({ "reference": "C-7", "minimum_spend": { "amount": "50000.00", "currency": "usd" },
+            "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2027-01-01T00:00:00Z" });
+        let committed = json!({ "key": "c1", "customer": "ada", "feature": "usd_credits", "quantity": "50",
+            "category": "committed", "reason": "a contract", "wallet": "promo", "contract": contract });
+        let grant = self.call(201, "POST", "/api/v1/grants", Some(committed)).await;
+        let id = grant["id"].as_str().unwrap();
+        self.call(200, "GET", "/api/v1/wallets/promo", None).await;
+        self.call(404, "GET", "/api/v1/wallets/none", None).await;
+        let void = format!("/api/v1/grants/{id}/void");
+        let some = json!({ "key": "v1", "quantity": "10", "reason": "too many" });
+        self.call(200, "POST", &void, Some(some.clone())).await;
+        self.call(200, "POST", &void, Some(some)).await;
+        self.call(409, "POST", &void, Some(json!({ "key": "v2", "quantity": "100", "reason": "r" }))).await;
+        self.call(400, "POST", &void, Some(json!({ "key": "v2", "quantity": "0", "reason": "r" }))).await;
+        self.call(404, "POST", "/api/v1/grants/none/void", Some(json!({ "key": "v2", "reason": "r" }))).await;
+        let more = json!({ "key": "a1", "grant": id, "quantity": "2.5", "reason": "a count" });
+        self.call(200, "POST", "/api/v1/adjustments", Some(more.clone())).await;
+        for (quantity, status) in [("0", 400), ("-100", 409)] {
+            let mut other = more.clone();
+            (other["key"], other["quantity"]) = (json!("a2"), json!(quantity));
+            self.call(status, "POST", "/api/v1/adjustments", Some(other)).await;
+        }
+        let end = json!({ "key": "t1", "reason": "over" });
+        self.call(200, "POST", "/api/v1/wallets/promo/terminate", Some(end.clone())).await;
+        self.call(200, "POST", "/api/v1/wallets/promo/terminate", Some(end)).await;
+        self.call(409, "PATCH", "/api/v1/wallets/promo", Some(json!({ "name": "x" }))).await;
+        self.call(409, "POST", &void, Some(json!({ "key": "v3", "reason": "r" }))).await;
+        let balance = "/api/v1/customers/ada/balance";
+        self.call(200, "GET", &format!("{balance}?feature=usd_credits&entity=seat"), None).await;
+        self.call(200, "GET", &format!("{balance}?at=2026-01-01T00:00:00Z"), None).await;
+        self.call(400, "GET", &format!("{balance}?at=9000-01-01T00:00:00Z"), None).await;
+        self.call(404, "GET", &format!("{balance}?feature=nothing"), None).await;
     }
 
     async fn usage(&mut self) {
@@ -217,6 +279,35 @@ impl Checked<'_> {
         self.call(400, "GET", "/api/v1/customers/ada/entries?kind=none", None).await;
     }
 
+    async fn selling(&mut self) {
+        let url = "https://app.example/paid";
+        let pro = json!({ "customer": "bob", "plan": "pro", "price": "pro_monthly", "seats": 2, "success_url": url,
+            "cancel_url": url, "key": null, "entity": null, "carry_over": null, "quantities": null });
+        let packs =
+            json!({ "customer": "bob", "plan": "top_up", "quantities": { "usd_credits": "20" }, "success_url": url });
+        self.call(201, "PUT", "/api/v1/customers/bob", Some(json!({}))).await;
+        self.call(404, "POST", "/api/v1/portal", Some(json!({ "customer": "bob" }))).await;
+        for body in [pro, packs] {
+            self.call(200, "POST", "/api/v1/attach/preview", Some(body.clone())).await;
+            self.call(200, "POST", "/api/v1/attach", Some(body.clone())).await;
+            for (member, value, status) in
+                [("plan", json!("none"), 404), ("customer", json!("nobody"), 404), ("success_url", json!("x"), 400)]
+            {
+                let mut other = body.clone();
+                other[member] = value;
+                self.call(status, "POST", "/api/v1/attach", Some(other)).await;
+            }
+        }
+        let free = json!({ "customer": "bob", "plan": "free" });
+        self.call(409, "POST", "/api/v1/attach", Some(free.clone())).await;
+        let ends = json!({ "customer": "bob", "plan": "free", "when": "period_end", "entity": null });
+        self.call(200, "POST", "/api/v1/cancel", Some(ends)).await;
+        self.call(200, "POST", "/api/v1/uncancel", Some(free)).await;
+        self.call(404, "POST", "/api/v1/cancel", Some(json!({ "customer": "bob", "plan": "pro" }))).await;
+        let portal = json!({ "customer": "bob", "return_url": url });
+        self.call(200, "POST", "/api/v1/portal", Some(portal)).await;
+    }
+
     async fn stripe(&mut self) {
         let api = "/api/v1";
         let bought = self
@@ -255,8 +346,10 @@ async fn real_requests_and_answers_are_as_the_document_says() {
     let app = TestApp::start().await;
     let mut checked = Checked { app: &app, document: closed(), seen: BTreeSet::new() };
     checked.customers_and_grants().await;
+    checked.wallets_and_corrections().await;
     checked.usage().await;
     checked.lists().await;
+    checked.selling().await;
     checked.stripe().await;
     let covered: BTreeSet<&str> = checked.seen.iter().map(|(id, _, _)| id.as_str()).collect();
     let all = operations(&checked.document);
@@ -313,11 +406,25 @@ async fn the_members_of_requests_are_those_the_code_knows() {
         ("POST", "/api/v1/check", json!({ "customer": "ada", "feature": "usd_credits" })),
         ("POST", "/api/v1/track", json!({ "key": "k", "customer": "ada", "feature": "usd_credits" })),
         ("POST", "/api/v1/track/batch", json!({ "events": [{}] })),
+        ("POST", "/api/v1/attach", json!({ "customer": "ada", "plan": "pro" })),
+        ("POST", "/api/v1/attach/preview", json!({ "customer": "ada", "plan": "pro" })),
+        ("POST", "/api/v1/cancel", json!({ "customer": "ada", "plan": "pro" })),
+        ("POST", "/api/v1/uncancel", json!({ "customer": "ada", "plan": "pro" })),
+        ("POST", "/api/v1/portal", json!({ "customer": "ada" })),
         (
             "POST",
             "/api/v1/grants",
             json!({ "key": "k", "customer": "ada", "feature": "usd_credits", "quantity": "1",
             "category": "promotional", "reason": "r" }),
+        ),
+        ("POST", "/api/v1/wallets", json!({ "key": "k", "customer": "ada", "feature": "usd_credits" })),
+        ("PATCH", "/api/v1/wallets/w", json!({})),
+        ("POST", "/api/v1/wallets/w/terminate", json!({ "key": "k", "reason": "r" })),
+        ("POST", "/api/v1/grants/g/void", json!({ "key": "k", "reason": "r" })),
+        (
+            "POST",
+            "/api/v1/adjustments",
+            json!({ "key": "k", "grant": format!("grant_{:032}", 7), "quantity": "1", "reason": "r" }),
         ),
     ];
     for (method, path, mut body) in bodies {
@@ -371,6 +478,17 @@ async fn the_members_a_request_needs_are_those_the_document_requires() {
             "/api/v1/grants",
             json!({ "key": "k", "customer": "ada", "feature": "usd_credits", "quantity": "1", "reason": "r",
             "category": "promotional", "wallet": "w", "priority": 1, "metadata": {} }),
+        ),
+        (
+            "/api/v1/wallets",
+            json!({ "key": "k", "customer": "ada", "feature": "usd_credits", "name": "n", "priority": 1,
+            "default_expiry_days": 1, "limit": "1", "metadata": {} }),
+        ),
+        ("/api/v1/wallets/w/terminate", json!({ "key": "k", "reason": "r" })),
+        ("/api/v1/grants/g/void", json!({ "key": "k", "quantity": "1", "reason": "r" })),
+        (
+            "/api/v1/adjustments",
+            json!({ "key": "k", "grant": format!("grant_{:032}", 7), "quantity": "1", "reason": "r" }),
         ),
     ];
     for (path, body) in full {
@@ -439,6 +557,15 @@ fn the_codes_are_those_the_code_says() {
         "available",
         "stripe_customer",
         "properties",
+        "grant",
+        "held",
+        "asked",
+        "free",
+        "carry_over",
+        "decline_code",
+        "price",
+        "quantities",
+        "success_url",
         // Words of headers.
         "bearer",
         "identity",

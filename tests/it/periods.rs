@@ -146,3 +146,82 @@ fn local_days_of_the_reference_are_days() {
     assert_eq!(month_after(anchor, 13).date(), date(2024, 2, 29));
     assert_eq!(anchor.date().checked_add(1.day()).unwrap(), date(2023, 2, 1));
 }
+
+/// Where the clocks change by an hour, at midnight (Sao Paulo), by a whole day (Apia in 2011), or stand at a quarter.
+const ZONES: [&str; 4] = ["Europe/Berlin", "America/Sao_Paulo", "Pacific/Apia", "Asia/Kathmandu"];
+
+fn rules() -> Vec<ResetAnchor> {
+    let calendar = ZONES.iter().map(|zone| ResetAnchor::Calendar { time_zone: (*zone).to_owned() });
+    std::iter::once(ResetAnchor::Anniversary).chain(calendar).collect()
+}
+
+/// Walks so many periods from the anchor: each begins where the one before ends, each is longer than nothing, and its last
+/// moment leads to it as its first one does.
+fn must_tile(anchor: Timestamp, rule: &ResetAnchor, every: Interval, periods: usize) -> Vec<Timestamp> {
+    let mut starts = Vec::with_capacity(periods);
+    let mut now = anchor;
+    for number in 0..periods {
+        let span = containing(anchor, rule, every, now).unwrap();
+        let told = || format!("period {number} of {every:?} by {rule:?} from {anchor}: {span:?}");
+        assert_eq!(span.start, now, "{}", told());
+        assert!(span.end > span.start, "{}", told());
+        let last = span.end - SignedDuration::from_micros(1);
+        assert_eq!(containing(anchor, rule, every, last).unwrap(), span, "{}", told());
+        starts.push(span.start);
+        now = span.end;
+    }
+    starts
+}
+
+/// Every start day of a leap year and of a common one, at a moment that is another day in the east and in the west, for
+/// 120 months: by its own day and by the calendars of zones with summer time.
+#[test]
+fn every_start_day_tiles_120_months_in_every_zone() {
+    for rule in rules() {
+        for year in [2023, 2024] {
+            let mut day = date(year, 1, 1);
+            while day.year() == year {
+                let anchor = day.at(22, 30, 0, 0);
+                let starts = must_tile(utc(anchor), &rule, MONTH, 120);
+                if rule == ResetAnchor::Anniversary {
+                    for (number, start) in (0..).zip(&starts) {
+                        assert_eq!(*start, utc(month_after(anchor, number)), "{anchor} after {number} months");
+                    }
+                }
+                // Every third day is enough beside the days where months end.
+                let step = if day.day() >= 27 || day.day() <= 2 { 1 } else { 3 };
+                day = day.checked_add(i64::from(step).days()).unwrap();
+            }
+        }
+    }
+}
+
+/// The 31st comes back in every month that has one; 29 February in every leap year.
+#[rstest]
+#[case::thirty_first(date(2024, 1, 31), MONTH, 31)]
+#[case::thirtieth(date(2023, 11, 30), MONTH, 30)]
+#[case::leap_day(date(2024, 2, 29), MONTH, 29)]
+#[case::leap_day_by_years(date(2024, 2, 29), Interval { unit: IntervalUnit::Year, count: 1 }, 29)]
+#[case::by_quarters(date(2024, 8, 31), Interval { unit: IntervalUnit::Month, count: 3 }, 31)]
+fn the_day_of_the_anchor_never_drifts(#[case] day: Date, #[case] every: Interval, #[case] wanted: i8) {
+    let anchor = utc(day.at(10, 0, 0, 0));
+    for start in must_tile(anchor, &ResetAnchor::Anniversary, every, 120) {
+        let start = TimeZone::UTC.to_datetime(start).date();
+        assert_eq!(start.day(), wanted.min(start.days_in_month()), "{start}");
+    }
+}
+
+/// Days, weeks and hours over the days that are missing, doubled, 23 or 25 hours long.
+#[rstest]
+#[case::apia_skips_a_day("Pacific/Apia", "2011-12-20T10:00:00Z")]
+#[case::berlin("Europe/Berlin", "2026-03-20T10:00:00Z")]
+#[case::sao_paulo_at_midnight("America/Sao_Paulo", "2018-10-25T10:00:00Z")]
+#[case::kathmandu("Asia/Kathmandu", "1985-12-20T10:00:00Z")]
+fn short_periods_tile_over_changes_of_the_clocks(#[case] zone: &str, #[case] anchor: &str) {
+    let rule = ResetAnchor::Calendar { time_zone: zone.to_owned() };
+    for unit in [IntervalUnit::Hour, IntervalUnit::Day, IntervalUnit::Week] {
+        for count in [1, 3] {
+            must_tile(anchor.parse().unwrap(), &rule, Interval { unit, count }, 400);
+        }
+    }
+}

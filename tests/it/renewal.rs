@@ -106,3 +106,35 @@ async fn a_lease_is_raced_for_and_won_once() {
         assert_eq!(won.count(), 1, "round {round}");
     }
 }
+
+/// Four daemons book the same month at once: its rest rolls over once for each account, and no more is carried than the cap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn four_daemons_roll_each_rest_over_once() {
+    let catalog = "[features.calls]\ntype = \"metered\"\n[plans.free]\nauto_enable = true\n[[plans.free.items]]\n\
+        feature = \"calls\"\nincluded = \"5\"\nreset = \"month\"\nrollover = { max = \"8\" }\n";
+    let app = TestApp::with_catalog(catalog).await;
+    let others = [app.beside().await, app.beside().await, app.beside().await];
+    let customers: Vec<String> = (0..30).map(|number| format!("customer-{number}")).collect();
+    for customer in &customers {
+        app.customer(customer).await;
+    }
+    for (month, available) in [(1, "10"), (2, "13"), (3, "13")] {
+        assert!(app.store.set_test_offset(month * 31 * DAY + DAY).await.unwrap());
+        let workers = std::iter::once(&app).chain(&others).map(|one| one.daemon.renewal());
+        let rounds = workers.map(|worker| async move { worker.round().await });
+        assert!(futures_util::future::join_all(rounds).await.iter().all(Result::is_ok));
+        until_nothing_is_due(&app.store).await;
+        for customer in &customers {
+            assert_eq!(app.available(customer, "calls").await, available, "{customer} in month {month}");
+        }
+    }
+    for customer in &customers {
+        let grants = app.grants_of(customer).await;
+        assert_eq!(grants.len(), 7, "4 months and 3 rests: {grants:?}");
+    }
+    assert!(!app.store.verify().await.unwrap().differs());
+    for other in others {
+        other.daemon.stop().await;
+    }
+    app.finish().await;
+}

@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::domain_laws::{World, bought, credits, given, time, track};
 
-const PAYMENT: u128 = 77;
-const CHARGED: i64 = 3_000;
+pub(crate) const PAYMENT: u128 = 77;
+pub(crate) const CHARGED: i64 = 3_000;
 const SEEN: &str = "2026-02-01T00:00:00Z";
 
 fn usd() -> Currency {
@@ -33,7 +33,7 @@ fn paid(minor: i64) -> GrantMoney {
 }
 
 /// A pack of 300 credits for 20.00 and one of 50 for 5.00, on a payment of 30.00: 5.00 are a setup fee.
-fn two_packs() -> Purchase {
+pub(crate) fn two_packs() -> Purchase {
     let mut purchase =
         bought(PAYMENT, &[("price_a:pack", credits("300")), ("price_b:pack", credits("50"))], time(SEEN));
     for (grant, (price, minor)) in purchase.grants.iter_mut().zip([("price_a", 2_000), ("price_b", 500)]) {
@@ -43,7 +43,7 @@ fn two_packs() -> Purchase {
     purchase
 }
 
-fn world(totals: &[(u128, i64)]) -> World {
+pub(crate) fn world(totals: &[(u128, i64)]) -> World {
     let mut world = World::new(Vec::new());
     world.now = time(SEEN);
     for (number, minor) in totals {
@@ -58,11 +58,11 @@ fn view(object: &str, second: i64, says: Says) -> BackView {
     BackView { object: object.to_owned(), seen_at, write_off: false, says }
 }
 
-fn refunded(second: i64, back: i64) -> BackView {
+pub(crate) fn refunded(second: i64, back: i64) -> BackView {
     view("ch_1", second, Says::Refunded { charge: "ch_1".to_owned(), charged: CHARGED, back })
 }
 
-fn disputed(second: i64, state: DisputeState, lost: i64) -> BackView {
+pub(crate) fn disputed(second: i64, state: DisputeState, lost: i64) -> BackView {
     view("dp_1", second, Says::Disputed { charge: "ch_1".to_owned(), state, lost })
 }
 
@@ -71,12 +71,12 @@ fn noted(second: i64, total: i64, refunded: i64, prices: &[(&str, i64)]) -> Back
     view("cn_1", second, Says::Credited { total, refunded, prices })
 }
 
-fn back(views: &[BackView]) -> Command {
+pub(crate) fn back(views: &[BackView]) -> Command {
     Command::MoneyBack(MoneyBack { payment: payment(PAYMENT), views: views.to_vec() })
 }
 
 /// Taken, owed, waived of all the payment's grants.
-fn sums(world: &World) -> [Credits; 3] {
+pub(crate) fn sums(world: &World) -> [Credits; 3] {
     world.state.backs[&payment(PAYMENT)].lots.iter().fold([Credits::ZERO; 3], |[taken, owed, waived], lot| {
         let account = lot.account;
         [

@@ -2,8 +2,8 @@
 
 use creditd::store::{
     accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, event_waits, events,
-    instance, keys, leases, ledger, ledger_usual, listings, payments, reports, retention, reversals, usage_rows,
-    verify, work,
+    instance, keys, leases, ledger, ledger_usual, listings, past, payments, reports, retention, reversals, sales,
+    usage_rows, verify, wallet_rows, wallets, work,
 };
 use sqlx::{Executor, PgPool};
 
@@ -204,7 +204,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 24] = [
+    let files: [(&'static str, &[&'static str]); 28] = [
         ("accounts", &accounts::STATEMENTS),
         ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
@@ -225,10 +225,14 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("payments", &payments::STATEMENTS),
         ("reports", &reports::STATEMENTS),
         ("reversals", &reversals::STATEMENTS),
+        ("sales", &sales::STATEMENTS),
         ("retention", &retention::STATEMENTS),
         ("usage_rows", &usage_rows::STATEMENTS),
         ("verify", &verify::STATEMENTS),
         ("work", &work::STATEMENTS),
+        ("past", &past::STATEMENTS),
+        ("wallet_rows", &wallet_rows::STATEMENTS),
+        ("wallets", &wallets::STATEMENTS),
     ];
     files.into_iter().flat_map(|(file, all)| all.iter().map(move |statement| (file, *statement))).collect()
 }

@@ -3,7 +3,7 @@
 
 mod cuts;
 mod judged;
-mod lint;
+pub mod lint;
 mod samples;
 mod sent;
 mod server;

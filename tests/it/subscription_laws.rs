@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use creditd::domain::account::{AccountState, Changes, IdSource};
 use creditd::domain::attachment::AttachmentState;
 use creditd::domain::burn::{Holdings, balance};
-use creditd::domain::catalog::{CatalogVersion, PlanId, file};
+use creditd::domain::catalog::{CatalogVersion, FeatureId, PlanId, file};
 use creditd::domain::command::{Command, Decision, PlanPaid, Track, WhenShort};
 use creditd::domain::credits::Credits;
 use creditd::domain::decide::{Context, at_time, decide};
@@ -85,6 +85,13 @@ impl World {
 
     /// One account that opened under a catalogue.
     pub(crate) fn with(catalog: &str) -> Self {
+        let mut world = Self::unopened(catalog);
+        let _: Decision = world.post(&Command::Open);
+        world
+    }
+
+    /// The same before it opens.
+    pub(crate) fn unopened(catalog: &str) -> Self {
         let catalog = file::read(catalog).unwrap();
         let catalog = CatalogVersion {
             version: 1,
@@ -98,9 +105,7 @@ impl World {
             complete: true,
             ..AccountState::empty(AccountId::from_uuid(Uuid::from_u128(0xacc)))
         };
-        let mut world = Self { state, changes: Changes::default(), catalog, ids: Counting(0), now: day("01-01") };
-        let _: Decision = world.post(&Command::Open);
-        world
+        Self { state, changes: Changes::default(), catalog, ids: Counting(0), now: day("01-01") }
     }
 
     pub(crate) fn post(&mut self, command: &Command) -> Decision {
@@ -115,10 +120,14 @@ impl World {
 
     /// What can be spent now, as a check answers it: nothing is written.
     pub(crate) fn available(&mut self) -> Credits {
+        self.available_of(&feature("calls"))
+    }
+
+    pub(crate) fn available_of(&mut self, of: &FeatureId) -> Credits {
         let context = Context { catalog: &self.catalog, now: self.now };
         let settled = at_time(&self.state, context, &mut self.ids).unwrap();
         let holdings = Holdings { grants: &settled.grants, debts: &settled.debts, entity: "", now: self.now };
-        balance(holdings, &feature("calls")).available
+        balance(holdings, of).available
     }
 
     pub(crate) fn spend(&mut self, calls: &str) {

@@ -141,6 +141,7 @@ pub fn every_fetch() -> Vec<(Fetch, &'static str)> {
         ),
         (Fetch::Schedule { id: id("sub_sched_1") }, "/v1/subscription_schedules/sub_sched_1"),
         (Fetch::Customer { id: id("cus_1") }, "/v1/customers/cus_1"),
+        (Fetch::CardsOf { customer: id("cus_1") }, "/v1/customers/cus_1/payment_methods?limit=100&type=card"),
         (
             Fetch::IntentsOf { customer: id("cus_1"), created_gte, starting_after: None },
             "/v1/payment_intents?created[gte]=1790000000&customer=cus_1&limit=100",

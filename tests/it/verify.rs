@@ -103,6 +103,7 @@ async fn live(store: &Store, posting: &Posting, account: AccountId, name: &str) 
         reason: "=HYPERLINK(\"x\"),\r\n\"goodwill\"".to_owned(),
         money: GrantMoney::default(),
         contract: None,
+        terms: None,
         metadata: BTreeMap::new(),
         source: Source::Api,
         actor: None,
@@ -190,13 +191,14 @@ async fn a_database_that_only_the_door_wrote_holds() {
         "periods",
         "look_ups",
         "due_times",
+        "rollovers",
         "hash_chain",
         "totals",
     ];
     assert_eq!(names, checks);
     for check in &found.checks {
         assert!(
-            check.examined > 0 || ["debt_balances", "reversals"].contains(&check.check),
+            check.examined > 0 || ["debt_balances", "reversals", "rollovers"].contains(&check.check),
             "{} looked at nothing",
             check.check
         );
@@ -258,6 +260,10 @@ async fn an_empty_database_holds() {
     &["never_below_zero", "grant_balances", "hash_chain", "totals"], "leaves grant_")]
 #[case::debt_without_a_line("INSERT INTO debts (account_id, debt_id, wallet_id, feature, cause, original, outstanding, created_at) SELECT account_id, gen_random_uuid(), wallet_id, feature, 'usage', 5, 5, created_at FROM wallets",
     &["debt_balances"], "outstanding 5")]
+#[case::rolled_in_from_nowhere("UPDATE entries SET kind = 'rollover_in' WHERE kind = 'grant'", &["rollovers", "hash_chain"], "of no grant")]
+#[case::rolled_out_to_nowhere("UPDATE entries SET kind = 'rollover_out' WHERE kind = 'draw' AND amount < 0", &["rollovers", "hash_chain"], "that no grant carries")]
+#[case::rolled_nothing("UPDATE grants g SET rolled_from = o.grant_id, rolled_attachment_id = o.attachment_id, rolled_item = o.item FROM grants o WHERE o.account_id = g.account_id AND o.attachment_id IS NOT NULL AND g.category = 'promotional'",
+    &["rollovers"], "carries 0, its grant rolled over 0")]
 #[tokio::test]
 async fn a_change_behind_the_door_is_named(#[case] tamper: &str, #[case] checks: &[&str], #[case] words: &str) {
     let (store, pool) = lived_in().await;

@@ -57,6 +57,7 @@ impl Draft<'_> {
         let origin = Origin {
             money: new.money.clone(),
             contract: new.contract.clone(),
+            terms: new.terms.clone(),
             reason: Some(new.reason.clone()),
             metadata: new.metadata.clone(),
             ..Origin::default()
@@ -168,6 +169,8 @@ impl Draft<'_> {
             expires_at: plan.expires_at,
             grace_ends_at,
             period: plan.period,
+            payment: origin.payment,
+            rolled: None,
         };
         if let Some(period) = &grant.period {
             let whole = Step { changed_at: None, above: Credits::ZERO, up_to: plan.quantity };
@@ -183,6 +186,7 @@ impl Draft<'_> {
                 stripe_price: origin.stripe_price.clone(),
                 ends_at: plan.expires_at,
                 gone: false,
+                lost: Credits::ZERO,
             });
         }
         let line = Line::of(&grant, EntryKind::Grant, plan.quantity).at(plan.starts_at);
@@ -194,7 +198,7 @@ impl Draft<'_> {
         Ok(id)
     }
 
-    fn repay_debts(&mut self, grant: GrantId) -> Result<(), Rejection> {
+    pub(super) fn repay_debts(&mut self, grant: GrantId) -> Result<(), Rejection> {
         let Some(wallet) = self.state.grant(grant).map(|grant| grant.wallet) else { return Ok(()) };
         let mut owed: Vec<(DebtId, Credits)> = self
             .state
@@ -247,6 +251,9 @@ impl Draft<'_> {
             priority: 0,
             state: WalletState::Open,
             default_expiry_days: None,
+            debt_limit: None,
+            metadata: std::collections::BTreeMap::new(),
+            closed_at: None,
         }))
     }
 
@@ -255,7 +262,7 @@ impl Draft<'_> {
         Ok(period::expiry(from, days.map_or(Expiry::Never, Expiry::Days))?)
     }
 
-    fn must_hold_credits(&self, feature: &FeatureId) -> Result<(), Rejection> {
+    pub(super) fn must_hold_credits(&self, feature: &FeatureId) -> Result<(), Rejection> {
         match self.context.catalog.catalog.features.get(feature) {
             None => Err(Rejection::UnknownFeature(feature.clone())),
             Some(Feature::Boolean) => Err(Rejection::NotMetered(feature.clone())),

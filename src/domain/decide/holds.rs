@@ -26,7 +26,22 @@ impl Draft<'_> {
         for (at, id) in over {
             self.source = Source::Time;
             self.first = None;
+            let slices = self.state.hold(id).map(|hold| hold.slices.clone()).unwrap_or_default();
             self.end_hold(id, HoldState::Expired, at)?;
+            self.expire_slices(&slices, at)?;
+        }
+        Ok(())
+    }
+
+    /// What came free of grants that had ended by then is gone at once: nothing that is looked at later may find it.
+    fn expire_slices(&mut self, slices: &[Slice], at: Timestamp) -> Result<(), Rejection> {
+        for slice in slices {
+            let ended = |grant: &&Grant| grant.ends_at().is_some_and(|end| end < at);
+            let Some(grant) = self.state.grant(slice.grant).filter(ended) else { continue };
+            let line = Line::of(grant, EntryKind::Expire, slice.amount.min(grant.free()).negated());
+            if !line.amount.is_zero() {
+                self.book(line.at(at))?;
+            }
         }
         Ok(())
     }

@@ -3,21 +3,29 @@
 //! [`decide`] works on a copy: a rejection leaves state and changes as they were, so one bad command never fails its
 //! neighbours in a batch. First what time alone made due is booked (expired grants, renewed items), then the command.
 //!
+//! What time made due is the same however late it is looked at: skipped periods leave the traces that they would have left
+//! on time (`idle`), and what was unspent of a period moves on with its successor (`rollover`).
+//!
 //! Always true afterwards: every change of a grant is an entry; entries are numbered without gaps and chained; no grant
 //! is below zero; no once-only key is used twice.
 
+mod attach;
+mod carry;
 mod changes;
 mod grace;
 mod grants;
 mod holds;
+mod idle;
 mod levels;
 mod limits;
 mod plans;
 mod returns;
 mod reversals;
+mod rollover;
 mod subscriptions;
 mod time;
 mod track;
+mod wallets;
 
 pub(super) use limits::room;
 
@@ -30,7 +38,7 @@ use super::catalog::CatalogVersion;
 use super::command::{Command, Decision, Rejection};
 use super::entry::{Entry, Source};
 use super::grant::Wallet;
-use super::ids::{PaymentId, WalletId};
+use super::ids::{AttachmentId, PaymentId, WalletId};
 
 /// Days a priced recurring grant stays spendable while its successor is awaited: 72 hours (rule 14).
 pub const RENEWAL_GRACE_HOURS: i64 = 72;
@@ -59,6 +67,10 @@ struct Draft<'a> {
     first: Option<i64>,
     /// Payments that got grants, of which money may have gone back already.
     bought_for: BTreeSet<PaymentId>,
+    /// Time of the account's newest entry before this command: what had ended by then was settled then.
+    booked_up_to: Timestamp,
+    /// Items of attachments whose successors are about to be given: what is left of them rolls over, not expires.
+    rolling: BTreeSet<(AttachmentId, String)>,
 }
 
 /// Decides one command; on success state and changes hold what it did, on rejection they are untouched.
@@ -92,11 +104,19 @@ pub fn decide(
         Command::RenewalLost(lost) => draft.renewal_lost(lost),
         Command::MoneyBack(back) => draft.money_back(back),
         Command::Settle => Ok(draft.settle()),
+        Command::Wallet(order) => draft.wallet(order),
+        Command::Terminate(order) => draft.terminate(order),
+        Command::Void(order) => draft.void(order),
+        Command::Adjust(order) => draft.adjust(order),
+        Command::Attach(wish) => draft.attach_own(wish),
+        Command::Cancel(wish) => draft.cancel_own(wish),
+        Command::Uncancel(wish) => draft.uncancel_own(wish),
     }?;
     if command.needs_all() {
         // What was over before it came is gone, not taken back: as if it had come before its money went.
         draft.expire_what_came_late()?;
         draft.reverse_what_came_late()?;
+        draft.void_what_came_back_too_late()?;
         draft.expire_what_came_late()?;
         draft.reckon_next_due()?;
     }
@@ -125,6 +145,8 @@ impl<'a> Draft<'a> {
             source: Source::Time,
             first: None,
             bought_for: BTreeSet::new(),
+            booked_up_to: state.last_entry_at,
+            rolling: BTreeSet::new(),
         }
     }
 

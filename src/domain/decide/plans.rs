@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::account::{AccountLife, Line};
 use super::super::attachment::{Attachment, AttachmentOrigin, AttachmentState};
 use super::super::catalog::{Interval, Item, Plan, PlanId, RevenuePolicy};
-use super::super::command::{Decision, Outcome, PlanPaid, Rejection, WalletRef};
+use super::super::command::{CarryOver, Decision, Outcome, PlanPaid, Rejection, WalletRef};
 use super::super::credits::{AmountError, Credits};
 use super::super::entry::{EntryKind, Source};
 use super::super::grant::{Category, Grant, GrantMoney, Origin, Period};
@@ -88,7 +88,9 @@ impl Draft<'_> {
     /// Attachments of other plans that exclude this one, over or not.
     pub(super) fn group_mates(&self, of: &Attachment) -> Vec<Attachment> {
         let Some(group) = self.group_of(of) else { return Vec::new() };
-        let is_mate = |known: &&Attachment| known.plan != of.plan && self.group_of(known) == Some(group);
+        let is_mate = |known: &&Attachment| {
+            known.plan != of.plan && known.entity == of.entity && self.group_of(known) == Some(group)
+        };
         self.state.attachments.iter().filter(is_mate).cloned().collect()
     }
 
@@ -100,6 +102,11 @@ impl Draft<'_> {
     /// Plans of one group exclude each other: the one that began last stays, whichever payment is worked on first. What
     /// another subscription replaced loses its period grants; a change inside one subscription keeps them (rule 16).
     pub(super) fn make_room_for(&mut self, id: AttachmentId) -> Result<(), Rejection> {
+        self.make_room_carrying(id, CarryOver::default())
+    }
+
+    /// The same, and what goes along of the plans whose place it takes.
+    pub(super) fn make_room_carrying(&mut self, id: AttachmentId, carry: CarryOver) -> Result<(), Rejection> {
         let Some(new) = self.attachment(id).cloned() else { return Ok(()) };
         for other in self.mates(&new) {
             let inside = other.origin.subscription() == new.origin.subscription();
@@ -108,7 +115,8 @@ impl Draft<'_> {
                 continue;
             }
             if replaces(&new, &other) {
-                self.end_attachment(other.id, new.started_at.max(other.started_at), !inside)?;
+                let carry = CarryOver { balances: carry.balances || inside, ..carry };
+                self.take_over(other.id, id, new.started_at.max(other.started_at), carry)?;
             } else if other.is_paid() {
                 return self.end_attachment(id, other.started_at.max(new.started_at), !inside);
             }
@@ -121,7 +129,10 @@ impl Draft<'_> {
     pub(super) fn resume_automatic(&mut self, after: &Attachment, at: Timestamp) -> Result<(), Rejection> {
         let Some(group) = self.group_of(after).map(str::to_owned) else { return Ok(()) };
         let in_group = |known: &&Attachment| {
-            self.group_of(known) == Some(group.as_str()) && (known.paid_through.is_none() || known.is_paid())
+            self.group_of(known) == Some(group.as_str())
+                && known.entity == after.entity
+                && known.state != AttachmentState::Scheduled
+                && (known.paid_through.is_none() || known.is_paid())
         };
         let held = |known: &Attachment| known.started_at <= at && known.ended_at.is_none_or(|ended| ended > at);
         if self.state.attachments.iter().filter(in_group).any(held) {
@@ -129,6 +140,10 @@ impl Draft<'_> {
         }
         let later = self.state.attachments.iter().filter(in_group).map(|known| known.started_at);
         let until = later.filter(|started| *started > at).min();
+        // Everyone gets a plan once, not once for each seat.
+        if self.start_scheduled(after, at)? || !after.entity.is_empty() {
+            return Ok(());
+        }
         let catalog = self.context.catalog;
         let automatic = catalog.catalog.plans.iter().filter(|(_, plan)| plan.auto_enable && !plan.add_on);
         for (plan, _) in automatic.filter(|(_, plan)| plan.group.as_deref() == Some(group.as_str())) {
@@ -188,7 +203,7 @@ impl Draft<'_> {
 
     /// Grants what each item of an attachment has due now, each period once (rule 13).
     pub(super) fn renew(&mut self, id: AttachmentId) -> Result<Vec<GrantId>, Rejection> {
-        self.give(id, self.context.now, None)
+        self.renew_all(&[id])
     }
 
     /// Grants each item's period that contains `moment`: by the clock while it is covered, or because it was paid, late
@@ -239,6 +254,7 @@ impl Draft<'_> {
         let is_newest = newest.is_none_or(|newest| newest < start);
         let wallet = self.wallet_for(&WalletRef::Default, &item.feature)?;
         if is_newest {
+            self.roll_before(attachment, plan, item, start)?;
             self.succeed(attachment.id, &item.feature, start)?;
         }
         let count = paid.map_or(attachment.quantity, |paid| paid.quantity);

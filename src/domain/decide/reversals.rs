@@ -63,7 +63,8 @@ impl Draft<'_> {
             granted: grant.original,
             paid: origin.money.paid.map(super::super::money::Money::minor),
             price: origin.stripe_price.clone(),
-            is_plan: grant.period.is_some(),
+            is_plan: grant.period.is_some() || grant.rolled.is_some(),
+            rolled_from: grant.rolled.as_ref().map(|rolled| rolled.from),
             lost: Credits::ZERO,
             account: BackAccount::default(),
         });
@@ -92,11 +93,20 @@ impl Draft<'_> {
         let lots = back.lots.clone();
         self.freeze(&lots, frozen);
         let mut owed: BTreeMap<WalletId, Owed> = BTreeMap::new();
-        for (place, (lot, aim)) in lots.iter().zip(aims).enumerate() {
+        // What rolled over comes before the grant it came from: what it owes, that one does not owe again.
+        let mut in_order: Vec<(usize, (&BackLot, Aim))> = lots.iter().zip(aims).enumerate().collect();
+        in_order.sort_by_key(|(_, (lot, _))| lot.rolled_from.is_none());
+        let mut owed_after: BTreeMap<GrantId, Credits> = BTreeMap::new();
+        for (place, (lot, aim)) in in_order {
+            let elsewhere = owed_after.get(&lot.grant).copied().unwrap_or_default();
+            let aim = Aim { may_owe: aim.may_owe.checked_sub(elsewhere)?.max(Credits::ZERO), ..aim };
             let account = self.reverse_lot(lot, aim)?;
             let sum = owed.entry(lot.wallet).or_insert_with(|| Owed::new(lot));
             sum.before = sum.before.checked_add(lot.account.owed)?;
             sum.after = sum.after.checked_add(account.owed)?;
+            if let Some(from) = lot.rolled_from {
+                owed_after.insert(from, account.owed);
+            }
             if account != lot.account {
                 self.changes.reversed.insert((payment, lot.grant));
                 if let Some(kept) = self.state.backs.get_mut(&payment).and_then(|back| back.lots.get_mut(place)) {

@@ -48,6 +48,8 @@ impl Draft<'_> {
             Some(id) => (id, self.extend(id, paid)?),
             None => (self.attach_paid(paid)?, true),
         };
+        // Paid late, its period may be followed by others already: what is left of it rolls over into those.
+        self.await_successors(attachment);
         let mut grants = self.give(attachment, paid.period_start, Some(paid))?;
         changed |= self.hand_on(attachment, paid, !grants.is_empty());
         grants.extend(self.renew(attachment)?);
@@ -351,6 +353,10 @@ impl Draft<'_> {
         if came_back {
             known.paid_through = known.paid_through.max(handed_on);
             known.changed_at = Some(before.changed_at.unwrap_or(seen.seen_at).max(seen.seen_at));
+        }
+        if before.cancel_at.is_some() && seen.cancel_at.is_none() {
+            // It goes on after all: what was to follow it does not.
+            self.drop_scheduled(&before)?;
         }
         if came_back || before.cancel_at != seen.cancel_at { self.regrace(id) } else { Ok(()) }
     }

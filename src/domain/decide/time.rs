@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use super::super::account::Line;
 use super::super::command::{Decision, Outcome, Rejection};
 use super::super::entry::{EntryKind, Source};
+use super::super::grant::Grant;
 use super::super::hold::HoldState;
-use super::super::ids::AttachmentId;
+use super::super::ids::{AttachmentId, GrantId};
 use super::super::period;
 use super::Draft;
 
@@ -19,16 +20,17 @@ impl Draft<'_> {
             return Ok(());
         }
         self.source = Source::Time;
-        self.end_cancelled_attachments()?;
         let live: Vec<AttachmentId> =
             self.state.attachments.iter().filter(|known| known.is_live()).map(|known| known.id).collect();
-        for attachment in live {
-            self.renew(attachment)?;
-        }
+        // Before what ended meanwhile is over: its last periods may have begun while everybody slept (rule 17).
+        self.renew_all(&live)?;
+        self.end_cancelled_attachments()?;
         // The later months of a year's fee that went back go with it.
         self.reverse_what_came_late()?;
         self.source = Source::Time;
         self.expire_ended_grants()?;
+        // What comes back to a grant that had ended by now expires there, whether anybody was awake when it did.
+        self.booked_up_to = self.context.now;
         self.reckon_next_due()
     }
 
@@ -51,25 +53,32 @@ impl Draft<'_> {
             .collect();
         for (attachment, end) in over {
             self.end_attachment(attachment, end, false)?;
+            self.resume_after_own(attachment, end)?;
         }
         Ok(())
     }
 
-    /// Books what is left of grants past their end; a slice that a hold pins waits for the hold.
+    /// Books what is left of grants past their end: where the next period was posted before its time it rolls over. A
+    /// slice that a hold pins waits for the hold.
     pub(super) fn expire_ended_grants(&mut self) -> Result<(), Rejection> {
         let now = self.context.now;
-        let lines: Vec<Line> = self
+        let is_over = |grant: &Grant| grant.ends_at().filter(|end| *end <= now && grant.free().is_positive());
+        let ended: Vec<(GrantId, Timestamp)> = self
             .state
             .grants
             .iter()
-            .filter(|grant| grant.free().is_positive())
-            .filter_map(|grant| {
-                let end = grant.ends_at().filter(|end| *end <= now)?;
-                Some(Line::of(grant, EntryKind::Expire, grant.free().negated()).at(end))
-            })
+            .filter_map(|grant| is_over(grant).map(|end| (grant.id, end, grant)))
+            .filter(|(_, _, grant)| !self.awaits_its_successor(grant))
+            .map(|(id, end, _)| (id, end))
             .collect();
-        for line in lines {
-            self.book(line)?;
+        for (id, end) in ended {
+            if self.roll_at_its_end(id)? {
+                continue;
+            }
+            // A grant that rolled over may have cut another one of these.
+            if let Some(grant) = self.state.grant(id).filter(|grant| grant.free().is_positive()) {
+                self.book(Line::of(grant, EntryKind::Expire, grant.free().negated()).at(end))?;
+            }
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::super::catalog::{Feature, FeatureId, Overage, Pool, Priced};
 use super::super::command::{Decision, DrawOutcome, HeldOutcome, Outcome, Rejection, Track, WalletRef, WhenShort};
 use super::super::credits::{Credits, Quantity};
 use super::super::entry::{EntryKind, Source};
-use super::super::grant::{Debt, DebtCause};
+use super::super::grant::{Debt, DebtCause, Wallet};
 use super::super::hold::{Hold, WhenMore};
 use super::super::ids::{DebtId, WalletId};
 use super::super::usage::Usage as Used;
@@ -67,13 +67,14 @@ impl Draft<'_> {
         };
         // From here it must succeed: every draw is at most what is free in its grant, or pinned for it.
         let owed = owing.as_ref().map_or(Credits::ZERO, |owing| owing.amount);
+        let pool = owing.as_ref().map_or(&paid.pool, |owing| &owing.pool.feature).clone();
         let shortfall = if owing.is_some() { Credits::ZERO } else { paid.shortfall };
         let parts = self.book_paid(track, &priced, &paid, owing, shortfall)?;
         self.count_against_limits(track, &priced, &paid, &parts)?;
         self.record(track, track.quantity, parts);
         let held = self.settle_hold(track)?;
         self.note_metadata(track);
-        self.tracked(track, paid, shortfall, owed, held)
+        self.tracked(track, paid, (pool, shortfall, owed), held)
     }
 
     /// What usage costs, and of whom.
@@ -184,13 +185,19 @@ impl Draft<'_> {
         Err(Rejection::Insufficient { required, available, pool: paid.pool.clone() })
     }
 
-    /// What may be owed of a pool: what the items of the plans in force allow, the most of them, or the default wallet.
+    /// What may be owed of a pool: what its default wallet says, else the most that an item of the plans in force allows.
     fn overage_of(&self, pool: &FeatureId) -> Option<Overage> {
         let now = self.context.now;
         let live = self.state.attachments.iter().filter(|known| known.is_live() && known.started_at <= now);
         let items = live.filter_map(|known| self.terms_of(known)).flat_map(|plan| &plan.items);
         let allowed = items.filter(|item| item.feature == *pool).filter_map(|item| item.overage.clone());
-        allowed.max_by_key(|overage| overage.limit)
+        let by_plan = allowed.max_by_key(|overage| overage.limit);
+        let of_pool = |wallet: &&Wallet| wallet.is_default && wallet.feature == *pool;
+        let by_wallet = self.state.wallets.iter().find(of_pool).and_then(|wallet| wallet.debt_limit);
+        match by_wallet {
+            Some(limit) => Some(Overage { limit, price: by_plan.and_then(|overage| overage.price) }),
+            None => by_plan,
+        }
     }
 
     fn owe_usage(&mut self, owing: Owing, track: &Track) -> Result<DebtId, Rejection> {
@@ -237,19 +244,18 @@ impl Draft<'_> {
         &self,
         track: &Track,
         paid: Burn,
-        shortfall: Credits,
-        owed: Credits,
+        (pool, shortfall, owed): (FeatureId, Credits, Credits),
         hold: Option<HeldOutcome>,
     ) -> Result<Decision, Rejection> {
-        let left = balance(self.holdings(&track.entity), &paid.pool);
+        let left = balance(self.holdings(&track.entity), &pool);
         let draws = paid.draws.into_iter();
         Ok(Decision::Applied(Outcome::Tracked {
-            cost: paid.drawn.checked_add(paid.shortfall)?,
+            cost: paid.drawn.checked_add(shortfall)?.checked_add(owed)?,
             drawn: paid.drawn,
             shortfall,
             available: left.available,
             unlimited: left.unlimited,
-            pool: paid.pool,
+            pool,
             draws: draws.map(|d| DrawOutcome { grant: d.grant, pool: d.pool, amount: d.amount }).collect(),
             owed,
             hold,

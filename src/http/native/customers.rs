@@ -162,7 +162,8 @@ fn pool_balance(state: &AccountState, pool: &FeatureId, now: Timestamp) -> Value
     Value::Object(shown)
 }
 
-fn wallet_balance(state: &AccountState, wallet: &Wallet, now: Timestamp) -> Value {
+/// A wallet, what lies in it, and what it owes.
+pub(super) fn wallet_balance(state: &AccountState, wallet: &Wallet, now: Timestamp) -> Map<String, Value> {
     let grants: Vec<Grant> = state.grants.iter().filter(|grant| grant.wallet == wallet.id).cloned().collect();
     let debts: Vec<Debt> = state.debts.iter().filter(|debt| debt.wallet == wallet.id).cloned().collect();
     let mut shown = amounts(&grants, &debts, &wallet.feature, now);
@@ -172,7 +173,12 @@ fn wallet_balance(state: &AccountState, wallet: &Wallet, now: Timestamp) -> Valu
     shown.insert("default".to_owned(), json!(wallet.is_default));
     shown.insert("priority".to_owned(), json!(wallet.priority));
     shown.insert("state".to_owned(), json!(wallet.state));
-    Value::Object(shown)
+    shown.insert("default_expiry_days".to_owned(), json!(wallet.default_expiry_days));
+    shown.insert("limit".to_owned(), json!(wallet.debt_limit));
+    let debt = |debt: &Debt| json!({ "debt": debt.id, "owed": debt.outstanding, "invoiced": debt.invoiced() });
+    let open = debts.iter().filter(|debt| debt.outstanding.is_positive());
+    shown.insert("debts".to_owned(), json!(open.map(debt).collect::<Vec<_>>()));
+    shown
 }
 
 /// Every boolean feature, and whether a plan in force turns it on; an overdue one does until its grace ends.

@@ -34,7 +34,7 @@ pub async fn list(
     Ok(Json(page.body(lines, |line| line.entry.seq, render)))
 }
 
-fn render(line: &EntryLine) -> Value {
+pub(super) fn render(line: &EntryLine) -> Value {
     let entry = &line.entry;
     json!({
         "seq": entry.seq,

@@ -15,7 +15,7 @@ use super::{CustomerPath, wallet_id};
 use crate::domain::catalog::FeatureId;
 use crate::domain::command::{Command, Decision, IdempotencyKey, NewGrant, Outcome, WalletRef};
 use crate::domain::entry::Source;
-use crate::domain::grant::{Category, GrantMoney};
+use crate::domain::grant::{Category, Contract, GrantMoney};
 use crate::domain::ids::{AccountId, GrantId, WalletId};
 use crate::domain::money::{Currency, Money};
 use crate::store::accounts::EXTERNAL_ID_MAX;
@@ -66,7 +66,12 @@ pub async fn give(
         | Outcome::PlanChanged { .. }
         | Outcome::Followed { .. }
         | Outcome::Reversed { .. }
-        | Outcome::Settled => None,
+        | Outcome::Settled
+        | Outcome::Wallet { .. }
+        | Outcome::Terminated { .. }
+        | Outcome::Corrected { .. }
+        | Outcome::Attached { .. }
+        | Outcome::EndSet { .. } => None,
     };
     let id = id.ok_or_else(|| Problem::internal("a grant command gave no grant"))?;
     let line = app.store.grant(account, id).await?;
@@ -80,10 +85,15 @@ fn read_grant(body: &mut Fields) -> Result<NewGrant, Problem> {
     if paid.is_some() && category == Category::Promotional {
         return Err(body.refuse("paid", "goes with prepaid and committed; promotional credits are given for nothing"));
     }
-    let (money, contract) = match paid {
+    let (money, reference) = match paid {
         Some(paid) => read_paid(paid)?,
         None => (GrantMoney::default(), None),
     };
+    let terms = body.object("contract")?;
+    if terms.is_some() && category != Category::Committed {
+        return Err(body.refuse("contract", "goes with committed credits only"));
+    }
+    let terms = terms.map(read_contract).transpose()?;
     Ok(NewGrant {
         wallet: WalletRef::Default,
         feature: body.required("feature", read::feature)?,
@@ -95,25 +105,48 @@ fn read_grant(body: &mut Fields) -> Result<NewGrant, Problem> {
         expires_at: body.optional("expires_at", read::time)?,
         reason: body.required("reason", read::text(REASON_MAX))?,
         money,
-        contract,
+        contract: reference.or_else(|| terms.as_ref().map(|terms| terms.reference.clone())),
+        terms,
         metadata: body.optional("metadata", read::metadata)?.unwrap_or_default(),
         source: Source::Api,
         actor: None,
     })
 }
 
-/// What was paid outside Stripe: all of it is deferred on the credits.
-fn read_paid(mut paid: Fields) -> Result<(GrantMoney, Option<String>), Problem> {
-    let currency = paid.required("currency", |value| {
+/// The contract behind committed credits, kept as it is.
+fn read_contract(mut body: Fields) -> Result<Contract, Problem> {
+    let reference = body.required("reference", read::plain(REFERENCE_MAX))?;
+    let minimum_spend = match body.object("minimum_spend")? {
+        Some(mut least) => {
+            let money = read_money(&mut least)?;
+            least.done()?;
+            Some(money)
+        }
+        None => None,
+    };
+    let starts_at = body.optional("starts_at", read::time)?;
+    let ends_at = body.optional("ends_at", read::time)?;
+    if starts_at.zip(ends_at).is_some_and(|(start, end)| end <= start) {
+        return Err(body.refuse("ends_at", "has to be after `contract.starts_at`"));
+    }
+    body.done()?;
+    Ok(Contract { reference, minimum_spend, starts_at, ends_at })
+}
+
+fn read_money(body: &mut Fields) -> Result<Money, Problem> {
+    let currency = body.required("currency", |value| {
         read::text(MONEY_TEXT_MAX)(value)?.parse::<Currency>().map_err(|error| format!("is none: {error}"))
     })?;
-    let money = paid.required("amount", |value| match value {
+    let money = body.required("amount", |value| match value {
         Input::Text(text) => Money::parse_major(&text, currency).map_err(|error| format!("is none: {error}")),
         other => Err(format!("has to be a decimal string such as \"20.00\", not {}", other.kind())),
     })?;
-    if money.minor() < 0 {
-        return Err(paid.refuse("amount", "has to be zero or more"));
-    }
+    if money.minor() < 0 { Err(body.refuse("amount", "has to be zero or more")) } else { Ok(money) }
+}
+
+/// What was paid outside Stripe: all of it is deferred on the credits.
+fn read_paid(mut paid: Fields) -> Result<(GrantMoney, Option<String>), Problem> {
+    let money = read_money(&mut paid)?;
     let reference = paid.required("reference", read::plain(REFERENCE_MAX))?;
     paid.done()?;
     let basis_minor = Some(money.minor());
@@ -121,7 +154,12 @@ fn read_paid(mut paid: Fields) -> Result<(GrantMoney, Option<String>), Problem> 
 }
 
 /// The wallet of a public id, claimed for this account when nobody has it.
-async fn find_wallet(app: &App, account: AccountId, key: String, feature: &FeatureId) -> Result<WalletRef, Problem> {
+pub(super) async fn find_wallet(
+    app: &App,
+    account: AccountId,
+    key: String,
+    feature: &FeatureId,
+) -> Result<WalletRef, Problem> {
     let other = || {
         let detail = "this wallet belongs to another customer";
         Problem::new(StatusCode::CONFLICT, "wallet_of_other_customer", detail).about("wallet")
@@ -210,6 +248,7 @@ fn render(customer: &str, line: &GrantLine) -> Value {
         "stripe_price": origin.stripe_price,
         "stripe_line": origin.stripe_line,
         "reference": origin.contract,
+        "contract": origin.terms,
         "reason": origin.reason,
         "metadata": origin.metadata,
     })

@@ -1,6 +1,9 @@
 //! The native API: a file for each family of endpoints. Shared here: customers named in paths, and how wallets, times
 //! and money look in answers.
 
+pub mod adjustments;
+pub mod attach;
+pub mod balance;
 pub mod check;
 pub mod customers;
 pub mod entries;
@@ -8,6 +11,7 @@ pub mod grants;
 pub mod replay;
 pub mod stripe_events;
 pub mod track;
+pub mod wallets;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -18,6 +22,7 @@ use super::json::Json;
 use super::problem::Problem;
 use super::read;
 use crate::domain::account::AccountLife;
+use crate::domain::command::Decision;
 use crate::domain::ids::{AccountId, WalletId};
 use crate::posting::{PostError, Reading};
 
@@ -29,11 +34,24 @@ impl<S: Send + Sync> FromRequestParts<S> for CustomerPath {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let refuse = |detail: String| Problem::field("customer", format!("`customer` {detail}")).into_response();
-        match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(text)) => read::external_id(Json::Text(text)).map(Self).map_err(refuse),
-            Err(_) => Err(refuse("has to be percent-encoded UTF-8".to_owned())),
-        }
+        named_in_path(parts, state, "customer").await.map(Self).map_err(IntoResponse::into_response)
+    }
+}
+
+/// An id of the app's own in a path.
+async fn named_in_path<S: Send + Sync>(parts: &mut Parts, state: &S, what: &'static str) -> Result<String, Problem> {
+    let refuse = |detail: String| Problem::field(what, format!("`{what}` {detail}"));
+    match Path::<String>::from_request_parts(parts, state).await {
+        Ok(Path(text)) => read::external_id(Json::Text(text)).map_err(refuse),
+        Err(_) => Err(refuse("has to be percent-encoded UTF-8".to_owned())),
+    }
+}
+
+/// Did a request do something, or had it been done?
+fn status_of(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Applied(_) => "applied",
+        Decision::AlreadyApplied(_) => "repeated",
     }
 }
 

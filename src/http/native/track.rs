@@ -165,6 +165,11 @@ fn render(status: &'static str, key: String, outcome: Outcome) -> Result<Tracked
         | Outcome::PlanChanged { .. }
         | Outcome::Followed { .. }
         | Outcome::Reversed { .. }
-        | Outcome::Settled => Err(Problem::internal("a track was answered with another command's outcome")),
+        | Outcome::Settled
+        | Outcome::Wallet { .. }
+        | Outcome::Terminated { .. }
+        | Outcome::Corrected { .. }
+        | Outcome::Attached { .. }
+        | Outcome::EndSet { .. } => Err(Problem::internal("a track was answered with another command's outcome")),
     }
 }

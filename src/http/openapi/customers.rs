@@ -65,7 +65,7 @@ pub fn list_entries() -> Operation {
 }
 
 /// Members that balances of pools and wallets share.
-fn amounts(more: Value) -> Value {
+pub(super) fn amounts(more: Value) -> Value {
     let mut properties = json!({
         "available": a("Amount", "What can be spent now."),
         "held": a("Amount", "What is set aside."),
@@ -145,16 +145,24 @@ fn entry() -> Value {
     }))
 }
 
-pub(super) fn schemas() -> Schemas {
-    let clear = |text: &str| text_or_null(PROFILE_TEXT_MAX, text);
-    let wallet = json!({
+/// Members of a wallet besides its amounts.
+pub(super) fn wallet() -> Value {
+    json!({
         "wallet": shown("string", "Its public id: the app's own, else ours."),
         "feature": a("Feature", "The pool whose credits it holds."),
         "name": shown_or_null("string", "Name."),
         "default": shown("boolean", "Is it the one used when none is named?"),
         "priority": shown("integer", "Lower ones are drawn first."),
         "state": words(&["open", "frozen", "closed"], "May it be spent?"),
-    });
+        "default_expiry_days": shown_or_null("integer", "Days that grants live which say no end; null: for ever."),
+        "limit": maybe("Amount", "Most credits it may owe by usage; null: none."),
+        "debts": list(&answer(&json!({ "debt": reference("DebtId"), "owed": reference("Amount"),
+            "invoiced": shown("boolean", "Is it paid in money, rather than by the next grants?") })), "What it owes."),
+    })
+}
+
+pub(super) fn schemas() -> Schemas {
+    let clear = |text: &str| text_or_null(PROFILE_TEXT_MAX, text);
     Schemas::from_iter([
         (
             "CustomerRequest".to_owned(),
@@ -171,7 +179,7 @@ pub(super) fn schemas() -> Schemas {
         ("Customer".to_owned(), customer()),
         ("CustomerPlan".to_owned(), plan()),
         ("PoolBalance".to_owned(), amounts(json!({ "feature": a("Feature", "The pool.") }))),
-        ("WalletBalance".to_owned(), amounts(wallet)),
+        ("WalletBalance".to_owned(), amounts(wallet())),
         ("Entry".to_owned(), entry()),
         ("EntryPage".to_owned(), page("Entry")),
     ])

@@ -52,13 +52,34 @@ pub fn list_grants() -> Operation {
     }
 }
 
+fn money_members() -> (Value, Value) {
+    let amount = json!({ "type": "string", "pattern": "^(-0|[0-9]+)(\\.[0-9]+)?$",
+        "description": "In major units, such as 20.00; zero or more." });
+    (amount, json!({ "type": "string", "pattern": "^[A-Za-z]{3}$", "description": "ISO 4217." }))
+}
+
+fn contract_request() -> Value {
+    let (amount, currency) = money_members();
+    let least = request(&["amount", "currency"], &json!({ "amount": amount, "currency": currency }));
+    request(
+        &["reference"],
+        &json!({
+            "reference": text(REFERENCE_MAX, "Its number, or where it is found."),
+            "minimum_spend": { "anyOf": [least, { "type": "null" }],
+                "description": "What the customer spends at least while it runs." },
+            "starts_at": maybe("Time", "It runs from then; says nothing of when the credits can be spent."),
+            "ends_at": maybe("Time", "It runs until then; the credits end when `expires_at` says."),
+        }),
+    )
+}
+
 fn grant_request() -> Value {
+    let (amount, currency) = money_members();
     let paid = request(
         &["amount", "currency", "reference"],
         &json!({
-            "amount": { "type": "string", "pattern": "^(-0|[0-9]+)(\\.[0-9]+)?$",
-                "description": "In major units, such as 20.00; zero or more." },
-            "currency": { "type": "string", "pattern": "^[A-Za-z]{3}$", "description": "ISO 4217." },
+            "amount": amount,
+            "currency": currency,
             "reference": text(REFERENCE_MAX, "Where the payment is found: an invoice's number, a contract."),
         }),
     );
@@ -80,6 +101,8 @@ fn grant_request() -> Value {
             "reason": text(REASON_MAX, "Why, in words; it is in the ledger."),
             "paid": { "anyOf": [paid, { "type": "null" }],
                 "description": "What was paid outside Stripe, for prepaid and committed credits." },
+            "contract": { "anyOf": [contract_request(), { "type": "null" }],
+                "description": "The contract that promises committed credits; kept with them." },
             "metadata": maybe("Metadata", "Kept with the grant."),
         }),
     )
@@ -123,7 +146,11 @@ fn grant() -> Value {
         "basis_minor": minor("What of it is revenue deferred on these credits, in minor units."),
         "stripe_price": shown_or_null("string", "price_.."),
         "stripe_line": shown_or_null("string", "Stripe's line item."),
-        "reference": shown_or_null("string", "Where a payment outside Stripe is found."),
+        "reference": shown_or_null("string", "Where a payment outside Stripe is found; without one, the contract's."),
+        "contract": { "anyOf": [answer(&json!({
+            "reference": { "type": "string" }, "minimum_spend": maybe("Money", "What is spent at least."),
+            "starts_at": maybe("Time", "It runs from then."), "ends_at": maybe("Time", "It runs until then."),
+        })), { "type": "null" }], "description": "The contract behind committed credits." },
         "reason": shown_or_null("string", "Why, in words."),
         "metadata": reference("Metadata"),
     }))

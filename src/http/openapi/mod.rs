@@ -14,8 +14,10 @@ mod customers;
 mod events;
 mod grants;
 mod schema;
+mod selling;
 mod service;
 mod usage;
+mod wallets;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -27,8 +29,12 @@ use serde_json::{Map, Value, json};
 pub use self::customers::{get_customer, list_entries, put_customer};
 pub use self::events::{get_event, list_events, replay};
 pub use self::grants::{give_grant, list_grants};
+pub use self::selling::{attach, cancel, portal, preview_attach, uncancel};
 pub use self::service::{advance, healthz, metrics, openapi, readyz, webhook};
 pub use self::usage::{check, track, track_batch};
+pub use self::wallets::{
+    adjust_grant, change_wallet, get_balance, get_wallet, list_wallets, make_wallet, terminate_wallet, void_grant,
+};
 use super::routes::{self, Route, Who};
 
 /// What the document says of one route, besides what follows from the route itself.
@@ -151,7 +157,15 @@ pub fn document() -> Value {
         paths.entry(route.path).or_default().insert(method, described(&route));
     }
     let mut schemas = schema::shared();
-    for more in [usage::schemas(), customers::schemas(), grants::schemas(), events::schemas(), service::schemas()] {
+    for more in [
+        usage::schemas(),
+        customers::schemas(),
+        grants::schemas(),
+        events::schemas(),
+        service::schemas(),
+        selling::schemas(),
+        wallets::schemas(),
+    ] {
         schemas.extend(more);
     }
     let codes = codes(&paths);
@@ -169,6 +183,8 @@ pub fn document() -> Value {
             { "name": "usage", "description": "May it be used, and what was used." },
             { "name": "customers", "description": "Who they are and what they have." },
             { "name": "grants", "description": "Credits that were given." },
+            { "name": "wallets", "description": "Named groups of a customer's grants." },
+            { "name": "plans", "description": "What a customer takes and leaves." },
             { "name": "stripe", "description": "What Stripe told." },
             { "name": "service", "description": "The daemon itself." },
         ],

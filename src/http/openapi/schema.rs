@@ -168,6 +168,10 @@ pub(super) fn problem(codes: &[&str]) -> Value {
             "pool": a("Feature", "With `insufficient_credits`: the pool that would have paid."),
             "required": amount("With `insufficient_credits`: what was needed."),
             "available": amount("With `insufficient_credits`: what there is."),
+            "asked": amount("With `more_than_free`: what was to go."),
+            "free": amount("With `more_than_free`: what is neither spent nor held."),
+            "held": amount("With `more_than_free`, `nothing_to_void` and `wallet_held`: what is set aside."),
+            "decline_code": shown_or_null("string", "With `payment_failed`: why the card was declined, in its issuer's word."),
         },
     })
 }

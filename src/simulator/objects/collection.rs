@@ -7,7 +7,7 @@ use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, number, text};
 use super::payment_intent::{self, Card, Decline, Purpose};
-use super::{customer, subscription_life};
+use super::{customer, payment_method, subscription_life};
 
 /// Parameters of a finalization.
 pub const FINALIZE: &[&str] = &["auto_advance", "expand[]"];
@@ -89,6 +89,7 @@ pub fn finalize(state: &mut State, id: &str) {
         "status": "open", "number": number_text, "effective_at": state.now, "starting_balance": starting,
         "ending_balance": ending, "amount_due": due, "amount_remaining": due,
         "automatically_finalizes_at": null, "status_transitions": transition(state, id, "finalized_at"),
+        "hosted_invoice_url": format!("{}/invoice/{id}", state.base_url),
     });
     if starting != ending {
         customer::move_balance(state, &payer(state, id), ending.saturating_sub(starting));
@@ -295,6 +296,7 @@ pub fn pay_now(state: &mut State, id: &str, params: &Params) -> Result<Value, Re
     let _off_session = params.boolean("off_session")?;
     let method = params.string("payment_method")?;
     let chosen = match &method {
+        Some(method) if payment_method::usable(state, method, Some(&payer(state, id))) => Some(Card::Succeeds),
         Some(method) => Some(
             payment_intent::card(method).ok_or_else(|| Refusal::no_such("PaymentMethod", method, "payment_method"))?,
         ),

@@ -71,8 +71,13 @@ pub struct Draft {
 
 /// Makes a draft; one that finalizes itself does so at the time given, and is then charged.
 pub fn draft(state: &mut State, draft: &Draft, finalizes_at: Option<i64>) -> String {
-    let id = ids::fresh("in");
     let currency = draft.lines.first().map(|line| line.price["currency"].clone()).unwrap_or_default();
+    draft_in(state, draft, &currency, finalizes_at)
+}
+
+/// The same in a currency that its lines, if there are any, have too.
+pub fn draft_in(state: &mut State, draft: &Draft, currency: &Value, finalizes_at: Option<i64>) -> String {
+    let id = ids::fresh("in");
     let mut lines: Vec<Value> = draft.lines.iter().map(|line| invoice_line(&id, draft, line)).collect();
     let of = draft.subscription.as_ref().and_then(|of| state.get(Kind::Subscription, of));
     let coupon = of.and_then(|record| record.extra.get("coupon")?.as_str().map(str::to_owned));
@@ -82,7 +87,7 @@ pub fn draft(state: &mut State, draft: &Draft, finalizes_at: Option<i64>) -> Str
         tax::discount_lines(&mut lines, coupon, discount);
     }
     let sums = Sums::of(&mut lines, rate);
-    let mut object = build(state, &id, draft, &currency, &lines, sums.total);
+    let mut object = build(state, &id, draft, currency, &lines, sums.total);
     sums.write(&mut object, discount.as_deref());
     object["auto_advance"] = json!(finalizes_at.is_some());
     object["automatically_finalizes_at"] = json!(finalizes_at);
@@ -92,6 +97,33 @@ pub fn draft(state: &mut State, draft: &Draft, finalizes_at: Option<i64>) -> Str
     }
     state.emit("invoice.created", Kind::Invoice, &id);
     id
+}
+
+/// Adds the line of an invoice item to a draft, and reckons the draft anew.
+pub fn add_line(state: &mut State, id: &str, line: &DraftLine, item: &str) {
+    let Some(record) = state.get(Kind::Invoice, id) else { return };
+    let (mut object, extra) = (record.object.clone(), record.extra.clone());
+    let draft = Draft {
+        customer: text(&object, "customer").to_owned(),
+        subscription: None,
+        billing_reason: text(&object, "billing_reason").to_owned(),
+        metadata: object["metadata"].clone(),
+        quote: None,
+        lines: Vec::new(),
+    };
+    let mut made = invoice_line(id, &draft, line);
+    made["parent"]["invoice_item_details"]["invoice_item"] = json!(item);
+    let mut lines = extra.get("lines").and_then(Value::as_array).cloned().unwrap_or_default();
+    lines.push(made);
+    let rate = tax::rate(state, object["automatic_tax"]["enabled"] == json!(true));
+    let sums = Sums::of(&mut lines, rate);
+    sums.write(&mut object, None);
+    for field in ["amount_due", "amount_remaining", "total"] {
+        object[field] = json!(sums.total);
+    }
+    object["lines"] = first_lines(id, &lines);
+    state.set(Kind::Invoice, id, object);
+    state.set_extra(Kind::Invoice, id, "lines", json!(lines));
 }
 
 /// What an invoice's lines come to.

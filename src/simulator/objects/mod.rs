@@ -10,6 +10,7 @@ pub mod customer;
 pub mod dispute;
 pub mod event;
 pub mod invoice;
+pub mod invoice_by_hand;
 pub mod invoice_item;
 pub mod payment_intent;
 pub mod payment_link;

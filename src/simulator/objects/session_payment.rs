@@ -139,6 +139,9 @@ fn subscribe(state: &mut State, id: &str, session: &Value) -> Value {
     let asked = state.get(Kind::Session, id).map(|record| record.extra.clone()).unwrap_or_default();
     let coupon = asked.get("coupon").and_then(Value::as_str);
     subscription::ask_for(state, &made, coupon, asked.get("taxed") == Some(&json!(true)));
+    // A subscription keeps its buyer's card by itself.
+    let card = payment_method::make(state, Some(&customer));
+    state.set(Kind::Subscription, &made, json!({ "default_payment_method": card }));
     let invoice = subscription::bill(state, &made, "subscription_create");
     let status = if number(session, "amount_total") == 0 { "no_payment_required" } else { "paid" };
     json!({ "subscription": made, "invoice": invoice, "payment_status": status })

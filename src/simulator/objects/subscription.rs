@@ -10,7 +10,9 @@ use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, number, text, with_nulls};
 use super::invoice::{self, Draft, DraftLine};
 use super::terms::{Terms, Trial, read_cancellation};
-use super::{collection, customer, embedded_list, invoice_item, plan_change, price, subscription_life, tax};
+use super::{
+    collection, customer, embedded_list, invoice_item, payment_method, plan_change, price, subscription_life, tax,
+};
 
 /// Parameters of a creation.
 pub const ACCEPTED: &[&str] = &[
@@ -19,6 +21,8 @@ pub const ACCEPTED: &[&str] = &[
     "items[][quantity]",
     "cancel_at",
     "cancel_at_period_end",
+    "default_payment_method",
+    "payment_behavior",
     "description",
     "trial_end",
     "trial_period_days",
@@ -40,6 +44,8 @@ pub const UPDATE: &[&str] = &[
     "pause_collection[resumes_at]",
     "expand[]",
 ];
+/// Parameters of a cancellation.
+pub const CANCEL: &[&str] = &["prorate", "invoice_now", "expand[]"];
 /// Filters of the list; without `status` the canceled are left out.
 pub const FILTERS: &[&str] = &["customer", "status", "price"];
 
@@ -127,6 +133,17 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let (cancel_at, at_end) = read_cancellation(params, state.now)?;
     let coupon = tax::read_coupon(params)?;
     let taxed = params.boolean("automatic_tax[enabled]")? == Some(true);
+    let method = params.string("default_payment_method")?;
+    if let Some(method) = method.as_deref().filter(|method| !payment_method::usable(state, method, Some(&customer))) {
+        return Err(Refusal::no_such("PaymentMethod", method, "default_payment_method"));
+    }
+    let behavior = params.one_of("payment_behavior", &["allow_incomplete", "error_if_incomplete"])?;
+    if behavior.as_deref() == Some("error_if_incomplete")
+        && trial.is_none()
+        && let Some(decline) = customer::next_decline(state, &customer)
+    {
+        return Err(Refusal::card(&decline.code, decline.reason.as_deref(), &decline.message));
+    }
     // From here it must succeed.
     let terms = Terms {
         trial_end: trial.and_then(|trial| trial.end(state.now)),
@@ -136,6 +153,7 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     };
     let id = open(state, &customer, &seats, &metadata, description.as_deref(), terms);
     ask_for(state, &id, coupon.as_deref(), taxed);
+    state.set(Kind::Subscription, &id, json!({ "default_payment_method": method }));
     if let Some(invoice) = draft(state, &id, "subscription_create", Some(state.now)) {
         collection::finalize(state, &invoice);
         if terms.incomplete {
@@ -422,8 +440,14 @@ fn read_pause(params: &Params, now: i64) -> Result<Option<Value>, Refusal> {
     Ok(Some(json!({ "behavior": behavior, "resumes_at": resumes })))
 }
 
-/// `DELETE /v1/subscriptions/{id}`: canceled at once.
-pub fn cancel(state: &mut State, id: &str) -> Result<Value, Refusal> {
+/// `DELETE /v1/subscriptions/{id}`: canceled at once, and nothing credited or invoiced for it.
+pub fn cancel(state: &mut State, id: &str, params: &Params) -> Result<Value, Refusal> {
+    for settles in ["prorate", "invoice_now"] {
+        if params.boolean(settles)? == Some(true) {
+            let message = format!("The simulator cancels without `{settles}`.");
+            return Err(Refusal::invalid(&message).with("param", json!(settles)));
+        }
+    }
     if !subscription_life::is_running(&state.found(Kind::Subscription, id)?.object) {
         return Err(Refusal::not_found(Kind::Subscription.name(), id));
     }

@@ -83,6 +83,24 @@ const REVERSALS: &str = check!(
     WHERE o.owed <> coalesce(d.owed, 0)"
 );
 
+/// What came into a rollover grant went out of the one it carries on, and all of what went out came in somewhere.
+const ROLLOVERS: &str = check!(
+    "rollovers",
+    "SELECT count(*) FROM grants WHERE rolled_from IS NOT NULL",
+    "SELECT 'grant_' || replace(coalesce(g.grant_id, m.grant_id, s.grant_id)::text, '-', ''),
+        CASE WHEN s.grant_id IS NOT NULL AND g.grant_id IS NULL THEN 'rolled over ' || trim_scale(s.went) || ' that no grant carries'
+        WHEN g.grant_id IS NULL THEN 'carries ' || trim_scale(m.came) || ' of no grant'
+        ELSE 'carries ' || trim_scale(coalesce(m.came, 0)) || ', its grant rolled over ' || trim_scale(coalesce(s.went, 0)) END
+    FROM (SELECT account_id, grant_id, sum(amount) AS came FROM entries
+        WHERE kind = 'rollover_in' GROUP BY account_id, grant_id) AS m
+    FULL JOIN (SELECT account_id, grant_id, rolled_from FROM grants WHERE rolled_from IS NOT NULL) AS g
+        ON g.account_id = m.account_id AND g.grant_id = m.grant_id
+    FULL JOIN (SELECT account_id, grant_id, -sum(amount) AS went FROM entries
+        WHERE kind = 'rollover_out' GROUP BY account_id, grant_id) AS s
+        ON s.account_id = g.account_id AND s.grant_id = g.rolled_from
+    WHERE g.grant_id IS NULL OR m.grant_id IS NULL OR m.came <> coalesce(s.went, 0)"
+);
+
 /// The key makes numbers unique, so count, least and greatest say that none is missing.
 const ENTRY_NUMBERS: &str = check!(
     "entry_numbers",
@@ -265,7 +283,7 @@ const DUE_TIMES: &str = check!(
 );
 
 /// Every check that is one statement: stable name, what has to be true, statement.
-pub(super) const CHECKS: [(&str, &str, &str); 11] = [
+pub(super) const CHECKS: [(&str, &str, &str); 12] = [
     ("grant_balances", "a grant's remaining, held and original are the sums of its entries", GRANT_BALANCES),
     ("debt_balances", "a debt's outstanding is the sum of its debt and repay entries", DEBT_BALANCES),
     ("reversals", "what money going back took and left owing is what the ledger says", REVERSALS),
@@ -285,6 +303,7 @@ pub(super) const CHECKS: [(&str, &str, &str); 11] = [
         "the work queue has each account at its own due time, or a little later after a try that failed",
         DUE_TIMES,
     ),
+    ("rollovers", "what a rollover grant carries is what went out of the grant before it", ROLLOVERS),
 ];
 
 /// Every line with the head its account claims.
@@ -313,7 +332,7 @@ pub(super) const REMAINING: &str = "-- verify_remaining
 SELECT feature, sum(remaining)::text FROM grants GROUP BY feature ORDER BY feature";
 
 /// Every statement of the checks, for the test that prepares each.
-pub const STATEMENTS: [&str; 14] = [
+pub const STATEMENTS: [&str; 15] = [
     GRANT_BALANCES,
     DEBT_BALANCES,
     NEVER_BELOW_ZERO,
@@ -324,6 +343,7 @@ pub const STATEMENTS: [&str; 14] = [
     PERIODS,
     LOOK_UPS,
     DUE_TIMES,
+    ROLLOVERS,
     CHAIN,
     EMPTY_HEADS,
     TOTALS,

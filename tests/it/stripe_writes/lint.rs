@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use creditd::simulator::Log;
 use serde_json::{Value, json};
 
 use super::samples::{every_write, frozen};
@@ -43,19 +44,16 @@ fn wrong() -> Vec<Value> {
     ]
 }
 
-/// `CREDITD_TEST_PYTHON` names an interpreter with `stripe` 16.1.0 and `pydantic`; without it the test says that it
-/// skipped.
-#[test]
-fn the_official_sdk_knows_every_parameter_we_send() {
+/// What the official SDK finds wrong with each request; `None`: it is not there. `CREDITD_TEST_PYTHON` names an
+/// interpreter with `stripe` 16.1.0 and `pydantic`; without it the test says that it skipped.
+pub fn lint(requests: &[Value]) -> Option<Vec<Vec<String>>> {
     #[expect(clippy::disallowed_methods, reason = "where the official SDK is is a fact of the machine that tests")]
     let Ok(program) = std::env::var("CREDITD_TEST_PYTHON") else {
         println!("skipped lint_requests.py: CREDITD_TEST_PYTHON is not set (stripe 16.1.0 and pydantic wanted)");
-        return;
+        return None;
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk/lint_requests.py");
-    let (ours, wrong) = (ours(), wrong());
-    assert!(ours.len() > 40, "{} requests", ours.len());
-    let lines: Vec<String> = ours.iter().chain(&wrong).map(Value::to_string).collect();
+    let lines: Vec<String> = requests.iter().map(Value::to_string).collect();
     let input = lines.join("\n");
     let mut child = Command::new(program).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     // Written from beside, for the script answers while it reads.
@@ -66,7 +64,27 @@ fn the_official_sdk_knows_every_parameter_we_send() {
     assert!(output.status.success(), "lint_requests.py failed; has the interpreter pydantic?");
     let found: Vec<Vec<String>> =
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(found.len(), ours.len() + wrong.len());
+    assert_eq!(found.len(), requests.len());
+    Some(found)
+}
+
+/// Nothing is wrong with what a simulated Stripe was sent.
+pub fn lint_log(log: &Log) {
+    let sent = log.requests().into_iter().filter(|one| one.path.starts_with("/v1/"));
+    let sent: Vec<Value> = sent
+        .map(|one| request(&one.method, &one.path, if one.method == "GET" { &one.query } else { &one.body }))
+        .collect();
+    for (request, found) in sent.iter().zip(lint(&sent).unwrap_or_default()) {
+        assert!(found.is_empty(), "{request}\n{found:#?}");
+    }
+}
+
+#[test]
+fn the_official_sdk_knows_every_parameter_we_send() {
+    let (ours, wrong) = (ours(), wrong());
+    assert!(ours.len() > 40, "{} requests", ours.len());
+    let all: Vec<Value> = ours.iter().chain(&wrong).cloned().collect();
+    let Some(found) = lint(&all) else { return };
     for (request, found) in ours.iter().zip(&found) {
         assert!(found.is_empty(), "{request}\n{found:#?}");
     }

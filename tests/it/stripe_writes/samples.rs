@@ -5,7 +5,8 @@ use creditd::stripe::client::StripeId;
 use creditd::stripe::frozen::{Frozen, IdempotencyKey, Metadata};
 use creditd::stripe::write::{
     AfterLast, Buyer, CancelReason, Charge, Checkout, CheckoutLine, InvoiceItem, ItemChange, ItemCharge, NewCustomer,
-    NewInvoice, PaymentBehavior, Phase, PriceLine, Proration, Purpose, Refund, RefundReason, SubscriptionChange, Write,
+    NewInvoice, NewSubscription, PaymentBehavior, Phase, PriceLine, Proration, Purpose, Refund, RefundReason,
+    SubscriptionChange, Write,
 };
 use jiff::Timestamp;
 
@@ -185,6 +186,17 @@ fn subscriptions() -> Vec<(&'static str, Write)> {
     ];
     vec![
         ("cancel at period end", Write::SetCancelAtPeriodEnd { subscription: id("sub_1"), cancel: true }),
+        (
+            "create subscription",
+            Write::CreateSubscription(NewSubscription {
+                customer: id("cus_1"),
+                lines: vec![line("price_1", 2)],
+                payment_method: id("pm_1"),
+                trial_days: Some(14),
+                payment: PaymentBehavior::AllowIncomplete,
+                metadata: metadata(),
+            }),
+        ),
         (
             "change subscription",
             Write::ChangeSubscription(SubscriptionChange {
