@@ -41,7 +41,13 @@ fn caught(
 }
 
 /// The difference between the two over a history; with `all` every question is asked after every step.
-pub(crate) fn compare(shop: &Arc<Shop>, opens: i64, steps: &[Step], punctual: bool, all: bool) -> Result<(), Difference> {
+pub(crate) fn compare(
+    shop: &Arc<Shop>,
+    opens: i64,
+    steps: &[Step],
+    punctual: bool,
+    all: bool,
+) -> Result<(), Difference> {
     let mut model = Model::new(shop.clone(), opens);
     let mut engine = Engine::new(shop, opens, punctual);
     let mut number = 0;
@@ -67,7 +73,8 @@ pub(crate) fn compare(shop: &Arc<Shop>, opens: i64, steps: &[Step], punctual: bo
 /// How many of the next steps are decided together: those that are joined, as far as nobody names a hold of which the
 /// answer is not there yet.
 fn batch(steps: &[Step]) -> usize {
-    let names_hold = |act: &Act| matches!(act, Act::Track { hold: Some(_), .. } | Act::Extend { .. } | Act::Release { .. });
+    let names_hold =
+        |act: &Act| matches!(act, Act::Track { hold: Some(_), .. } | Act::Extend { .. } | Act::Release { .. });
     let mut has_hold = matches!(steps[0].act, Act::Hold { .. });
     let mut count = 1;
     for step in &steps[1..] {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use creditd::domain::account::Changes;
 use creditd::domain::burn::{Holdings, balance};
 use creditd::domain::catalog::{
-    Catalog, CatalogVersion, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Overage, PAST_DUE_GRACE_HOURS,
-    Plan, PlanId, ResetAnchor, Returned, RevenuePolicy, UnitPrice, Upgrade,
+    Catalog, CatalogVersion, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Overage,
+    PAST_DUE_GRACE_HOURS, Plan, PlanId, ResetAnchor, Returned, RevenuePolicy, UnitPrice, Upgrade,
 };
 use creditd::domain::check::{Question, check};
 use creditd::domain::command::{
@@ -28,7 +28,8 @@ use uuid::Uuid;
 
 use super::store::{Ids, Store};
 use super::words::{
-    Act, Answer, Checked, Dispute, ENTITIES, Every, Name, PRICE, Picture, Refusal, SEATS, SPENT, Shop, Short, Span, Step, asked,
+    Act, Answer, Checked, Dispute, ENTITIES, Every, Name, PRICE, Picture, Refusal, SEATS, SPENT, Shop, Short, Span,
+    Step, asked,
 };
 
 /// Ids of wallets, payments and of a hold that is not there; those of the engine count up from far above.
@@ -87,7 +88,9 @@ impl Engine {
         let needs_worker =
             if super::RENEWALS_ARE_WHOLE { self.store.has_open_hold() } else { self.store.owes_credits() };
         let is_settled_on_time = self.punctual || needs_worker;
-        while let Some(due) = self.store.next_due_at.map(Timestamp::as_second).filter(|due| is_settled_on_time && *due < then) {
+        while let Some(due) =
+            self.store.next_due_at.map(Timestamp::as_second).filter(|due| is_settled_on_time && *due < then)
+        {
             self.now = due.max(self.now);
             self.run_together(&[(0, Command::Settle)]);
             assert!(
@@ -126,16 +129,18 @@ impl Engine {
             Ok(Decision::Applied(outcome) | Decision::AlreadyApplied(outcome)) => outcome,
         };
         match outcome {
-            Outcome::Tracked { cost, drawn, shortfall, available, unlimited, draws, owed, hold, .. } => Answer::Tracked {
-                cost: cost.nanos(),
-                drawn: drawn.nanos(),
-                shortfall: shortfall.nanos(),
-                owed: owed.nanos(),
-                available: available.nanos(),
-                unlimited,
-                draws: draws.iter().map(|draw| (self.names[&draw.grant], draw.amount.nanos())).collect(),
-                hold: hold.map(|hold| hold.held.nanos()),
-            },
+            Outcome::Tracked { cost, drawn, shortfall, available, unlimited, draws, owed, hold, .. } => {
+                Answer::Tracked {
+                    cost: cost.nanos(),
+                    drawn: drawn.nanos(),
+                    shortfall: shortfall.nanos(),
+                    owed: owed.nanos(),
+                    available: available.nanos(),
+                    unlimited,
+                    draws: draws.iter().map(|draw| (self.names[&draw.grant], draw.amount.nanos())).collect(),
+                    hold: hold.map(|hold| hold.held.nanos()),
+                }
+            }
             Outcome::Held(held) => Answer::Held { held: held.held.nanos(), ends: held.expires_at.as_second() },
             Outcome::Limited { used } => Answer::Limited { used: used.nanos() },
             Outcome::Granted { .. } => Answer::Granted,
@@ -191,7 +196,10 @@ impl Engine {
             };
             let answer = check(&state, &self.catalog, &question, now).unwrap();
             let parts: i128 = answer.lots.iter().map(|lot| lot.available.nanos()).sum();
-            assert!(answer.in_use.is_some() || parts == answer.available.nanos(), "the lots explain the answer: {answer:?}");
+            assert!(
+                answer.in_use.is_some() || parts == answer.available.nanos(),
+                "the lots explain the answer: {answer:?}"
+            );
             picture.checks.push((of, entity, checked(&answer)));
         }
         picture

@@ -16,7 +16,13 @@ fn shop(credits: Rate, points: Option<Rate>) -> Shop {
         ("credits", BTreeMap::from([("messages", credits)])),
         ("points", points.map(|rate| ("messages", rate)).into_iter().collect()),
     ]);
-    Shop { systems, reviving: Vec::new(), items: Vec::new(), overage: None, wallets: vec![("credits", 0), ("messages", 0)] }
+    Shop {
+        systems,
+        reviving: Vec::new(),
+        items: Vec::new(),
+        overage: None,
+        wallets: vec![("credits", 0), ("messages", 0)],
+    }
 }
 
 fn after(wait: i64, act: Act) -> Step {
@@ -112,7 +118,13 @@ fn what_is_taken_back_of_an_older_window_does_not_lower_a_new_limit() {
 
 #[test]
 fn revived_credits_outlive_the_next_period() {
-    let item = PlanItem { feature: "messages", included: Some(5 * ONE), every: Some(Every::Days(7)), priority: None, rollover: None };
+    let item = PlanItem {
+        feature: "messages",
+        included: Some(5 * ONE),
+        every: Some(Every::Days(7)),
+        priority: None,
+        rollover: None,
+    };
     let shop = Shop { items: vec![item], reviving: vec!["messages"], ..shop(SINGLE, None) };
     let steps = [
         after(DAY, track("messages", 5, Short::Cap)),

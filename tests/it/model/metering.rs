@@ -291,7 +291,8 @@ impl Model {
     /// their own.
     pub(super) fn seats_left(&self, entity: &str) -> (i128, bool) {
         let granted = |of: &str| -> i128 {
-            let own = self.lots.iter().filter(|lot| lot.feature == SEATS && lot.entity == of && lot.is_active(self.now));
+            let own =
+                self.lots.iter().filter(|lot| lot.feature == SEATS && lot.entity == of && lot.is_active(self.now));
             own.map(Lot::free).sum()
         };
         let own = |of: &str| if of.is_empty() { 0 } else { granted(of) };

@@ -236,7 +236,8 @@ impl Model {
                 let priority = priority.unwrap_or(if bought { 50 } else { 10 });
                 let (name, expires) = (Name::Given(number), lives.map(|seconds| starts + seconds));
                 let (unlimited, payment) = (false, None);
-                let new = NewLot { name, wallet, feature, entity, priority, unlimited, amount, starts, expires, payment };
+                let new =
+                    NewLot { name, wallet, feature, entity, priority, unlimited, amount, starts, expires, payment };
                 self.give(new);
                 Ok(Answer::Granted)
             }
