@@ -48,6 +48,7 @@ mod kill_deliveries;
 mod kill_long;
 mod logs;
 mod metrics;
+mod model;
 mod openapi;
 mod periods;
 mod permutations;

@@ -1,5 +1,7 @@
 //! One history through model and engine, and the shortest beginning of it that they differ on.
 
+use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::engine::Engine;
@@ -39,7 +41,13 @@ fn caught(
 }
 
 /// The difference between the two over a history; with `all` every question is asked after every step.
-pub(crate) fn compare(shop: &Arc<Shop>, opens: i64, steps: &[Step], punctual: bool, all: bool) -> Result<(), Difference> {
+pub(crate) fn compare(
+    shop: &Arc<Shop>,
+    opens: i64,
+    steps: &[Step],
+    punctual: bool,
+    all: bool,
+) -> Result<(), Difference> {
     let mut model = Model::new(shop.clone(), opens);
     let mut engine = Engine::new(shop, opens, punctual);
     let mut number = 0;
@@ -65,7 +73,8 @@ pub(crate) fn compare(shop: &Arc<Shop>, opens: i64, steps: &[Step], punctual: bo
 /// How many of the next steps are decided together: those that are joined, as far as nobody names a hold of which the
 /// answer is not there yet.
 fn batch(steps: &[Step]) -> usize {
-    let names_hold = |act: &Act| matches!(act, Act::Track { hold: Some(_), .. } | Act::Extend { .. } | Act::Release { .. });
+    let names_hold =
+        |act: &Act| matches!(act, Act::Track { hold: Some(_), .. } | Act::Extend { .. } | Act::Release { .. });
     let mut has_hold = matches!(steps[0].act, Act::Hold { .. });
     let mut count = 1;
     for step in &steps[1..] {
@@ -80,15 +89,32 @@ fn batch(steps: &[Step]) -> usize {
 }
 
 fn pictures_differ(step: usize, ours: &Picture, theirs: &Picture) -> Result<(), Difference> {
-    differ(step, "grants (left, held)", &ours.lots, &theirs.lots)?;
-    differ(step, "balances (available, held)", &ours.balances, &theirs.balances)?;
-    differ(step, "debts", &ours.debts, &theirs.debts)?;
-    differ(step, "levels", &ours.levels, &theirs.levels)?;
-    differ(step, "used of limits", &ours.limits, &theirs.limits)?;
-    differ(step, "checks", &ours.checks, &theirs.checks)
+    maps_differ(step, "grants (left, held)", &ours.lots, &theirs.lots)?;
+    maps_differ(step, "balances (available, held)", &ours.balances, &theirs.balances)?;
+    maps_differ(step, "debts", &ours.debts, &theirs.debts)?;
+    maps_differ(step, "levels", &ours.levels, &theirs.levels)?;
+    maps_differ(step, "used of limits", &ours.limits, &theirs.limits)?;
+    for (ours, theirs) in ours.checks.iter().zip(&theirs.checks) {
+        differ(step, "a check", ours, theirs)?;
+    }
+    Ok(())
 }
 
-fn differ<T: PartialEq + std::fmt::Debug>(step: usize, what: &str, ours: &T, theirs: &T) -> Result<(), Difference> {
+/// Shows of two lists only what they do not share.
+fn maps_differ<K: Ord + Debug, V: PartialEq + Debug>(
+    step: usize,
+    what: &str,
+    ours: &BTreeMap<K, V>,
+    theirs: &BTreeMap<K, V>,
+) -> Result<(), Difference> {
+    let beside = |one: &BTreeMap<K, V>, other: &BTreeMap<K, V>| -> Vec<String> {
+        let own = one.iter().filter(|(name, value)| other.get(name) != Some(value));
+        own.map(|row| format!("{row:?}")).collect()
+    };
+    differ(step, what, &beside(ours, theirs), &beside(theirs, ours))
+}
+
+fn differ<T: PartialEq + Debug>(step: usize, what: &str, ours: &T, theirs: &T) -> Result<(), Difference> {
     if ours == theirs {
         return Ok(());
     }

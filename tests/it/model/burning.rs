@@ -210,13 +210,16 @@ impl Model {
             if !is_pool && limit.feature != feature {
                 continue;
             }
-            let open = self.holds.iter().enumerate().filter(|(_, known)| {
-                known.is_open && (limit.entity.is_empty() || limit.entity == known.entity)
-            });
+            let open = self
+                .holds
+                .iter()
+                .enumerate()
+                .filter(|(_, known)| known.is_open && (limit.entity.is_empty() || limit.entity == known.entity));
             let mut used = self.used_of(name);
             for (number, known) in open {
                 if is_pool {
-                    used += known.slices.iter().filter(|slice| slice.1 == limit.feature).map(|slice| slice.2).sum::<i128>();
+                    used +=
+                        known.slices.iter().filter(|slice| slice.1 == limit.feature).map(|slice| slice.2).sum::<i128>();
                 } else if known.feature == limit.feature && Some(number) != hold {
                     used += known.units;
                 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use creditd::domain::account::Changes;
 use creditd::domain::burn::{Holdings, balance};
 use creditd::domain::catalog::{
-    Catalog, CatalogVersion, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Overage, PAST_DUE_GRACE_HOURS,
-    Plan, PlanId, ResetAnchor, Returned, RevenuePolicy, UnitPrice, Upgrade,
+    Catalog, CatalogVersion, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Overage,
+    PAST_DUE_GRACE_HOURS, Plan, PlanId, ResetAnchor, Returned, RevenuePolicy, UnitPrice, Upgrade,
 };
 use creditd::domain::check::{Question, check};
 use creditd::domain::command::{
@@ -16,7 +16,7 @@ use creditd::domain::command::{
 };
 use creditd::domain::credits::{Credits, Quantity};
 use creditd::domain::decide::{Context, at_time, decide};
-use creditd::domain::entry::Source;
+use creditd::domain::entry::{EntryKind, Source};
 use creditd::domain::grant::{Category, DebtCause, Grant, GrantMoney, Origin, Wallet, WalletState};
 use creditd::domain::hold::{HoldState, WhenMore};
 use creditd::domain::ids::{GrantId, HoldId, PaymentId, WalletId};
@@ -28,7 +28,8 @@ use uuid::Uuid;
 
 use super::store::{Ids, Store};
 use super::words::{
-    Act, Answer, Checked, Dispute, ENTITIES, Every, Name, PRICE, Picture, Refusal, SEATS, SPENT, Shop, Short, Span, Step, asked,
+    Act, Answer, Checked, Dispute, ENTITIES, Every, Name, PRICE, Picture, Refusal, SEATS, SPENT, Shop, Short, Span,
+    Step, asked,
 };
 
 /// Ids of wallets, payments and of a hold that is not there; those of the engine count up from far above.
@@ -82,8 +83,14 @@ impl Engine {
     }
 
     fn sleep_until(&mut self, then: i64) {
-        let is_settled_on_time = self.punctual || (!super::IDLE_PERIODS_COUNT && self.store.owes_credits());
-        while let Some(due) = self.store.next_due_at.map(Timestamp::as_second).filter(|due| is_settled_on_time && *due < then) {
+        // A hold that ends after a boundary counts at the boundary only for who looks before it ends: while one is open,
+        // what rolls over is booked on time, as the worker for renewals does.
+        let needs_worker =
+            if super::RENEWALS_ARE_WHOLE { self.store.has_open_hold() } else { self.store.owes_credits() };
+        let is_settled_on_time = self.punctual || needs_worker;
+        while let Some(due) =
+            self.store.next_due_at.map(Timestamp::as_second).filter(|due| is_settled_on_time && *due < then)
+        {
             self.now = due.max(self.now);
             self.run_together(&[(0, Command::Settle)]);
             assert!(
@@ -103,7 +110,8 @@ impl Engine {
             let context = Context { catalog: &catalog, now: at(self.now) };
             let decision = decide(&mut state, &mut changes, command, context, &mut self.ids);
             for made in &changes.grants {
-                self.names.entry(made.grant.id).or_insert_with(|| name_of(&made.grant, &made.origin, *number));
+                let name = || name_of(&made.grant, &made.origin, is_rolled(&changes, made.grant.id), *number);
+                self.names.entry(made.grant.id).or_insert_with(name);
             }
             if let (Command::Hold(_), Ok(Decision::Applied(Outcome::Held(held)))) = (command, &decision) {
                 self.holds.push(held.hold);
@@ -121,16 +129,18 @@ impl Engine {
             Ok(Decision::Applied(outcome) | Decision::AlreadyApplied(outcome)) => outcome,
         };
         match outcome {
-            Outcome::Tracked { cost, drawn, shortfall, available, unlimited, draws, owed, hold, .. } => Answer::Tracked {
-                cost: cost.nanos(),
-                drawn: drawn.nanos(),
-                shortfall: shortfall.nanos(),
-                owed: owed.nanos(),
-                available: available.nanos(),
-                unlimited,
-                draws: draws.iter().map(|draw| (self.names[&draw.grant], draw.amount.nanos())).collect(),
-                hold: hold.map(|hold| hold.held.nanos()),
-            },
+            Outcome::Tracked { cost, drawn, shortfall, available, unlimited, draws, owed, hold, .. } => {
+                Answer::Tracked {
+                    cost: cost.nanos(),
+                    drawn: drawn.nanos(),
+                    shortfall: shortfall.nanos(),
+                    owed: owed.nanos(),
+                    available: available.nanos(),
+                    unlimited,
+                    draws: draws.iter().map(|draw| (self.names[&draw.grant], draw.amount.nanos())).collect(),
+                    hold: hold.map(|hold| hold.held.nanos()),
+                }
+            }
             Outcome::Held(held) => Answer::Held { held: held.held.nanos(), ends: held.expires_at.as_second() },
             Outcome::Limited { used } => Answer::Limited { used: used.nanos() },
             Outcome::Granted { .. } => Answer::Granted,
@@ -153,7 +163,9 @@ impl Engine {
             let is_over = grant.ends_at().is_some_and(|end| end <= now);
             let left = if is_over { grant.held } else { grant.remaining };
             if left.is_positive() {
-                let name = self.names.get(&grant.id).copied().unwrap_or_else(|| name_of(grant, &Origin::default(), 0));
+                // What is due and not yet booked is of the plan, new periods and what rolls over into them.
+                let due = || name_of(grant, &Origin::default(), grant.period.is_none(), 0);
+                let name = self.names.get(&grant.id).copied().unwrap_or_else(due);
                 picture.lots.insert(name, (left.nanos(), grant.held.nanos()));
             }
         }
@@ -184,7 +196,10 @@ impl Engine {
             };
             let answer = check(&state, &self.catalog, &question, now).unwrap();
             let parts: i128 = answer.lots.iter().map(|lot| lot.available.nanos()).sum();
-            assert!(answer.in_use.is_some() || parts == answer.available.nanos(), "the lots explain the answer: {answer:?}");
+            assert!(
+                answer.in_use.is_some() || parts == answer.available.nanos(),
+                "the lots explain the answer: {answer:?}"
+            );
             picture.checks.push((of, entity, checked(&answer)));
         }
         picture
@@ -324,13 +339,18 @@ impl Engine {
     }
 }
 
-fn name_of(grant: &Grant, origin: &Origin, number: usize) -> Name {
+fn is_rolled(changes: &Changes, grant: GrantId) -> bool {
+    changes.entries.iter().any(|(entry, _)| entry.kind == EntryKind::RolloverIn && entry.grant == Some(grant))
+}
+
+fn name_of(grant: &Grant, origin: &Origin, is_rolled: bool, number: usize) -> Name {
     match (&grant.period, origin.payment, &origin.item_key) {
         (Some(period), ..) => Name::Period(period.item.parse().unwrap(), period.start.as_second()),
         (None, Some(payment), Some(item)) => {
             let payment = u8::try_from(payment.as_uuid().as_u128() - PAYMENTS).unwrap();
             Name::Bought(payment, item.parse().unwrap())
         }
+        (None, ..) if is_rolled => Name::Rolled(word(&grant.feature), grant.starts_at.as_second()),
         (None, ..) => Name::Given(number),
     }
 }
@@ -404,7 +424,11 @@ fn plan(shop: &Shop) -> Plan {
             Every::Months(count) => Interval { unit: IntervalUnit::Month, count },
         }),
         anchor: ResetAnchor::Anniversary,
-        rollover: None,
+        rollover: of.rollover.map(|rollover| creditd::domain::catalog::Rollover {
+            max: rollover.most.map(credits),
+            max_percent: rollover.percent,
+            months: rollover.months,
+        }),
         packs: Vec::new(),
         expires_after: Expiry::Never,
         priority: of.priority,

@@ -16,7 +16,13 @@ fn shop(credits: Rate, points: Option<Rate>) -> Shop {
         ("credits", BTreeMap::from([("messages", credits)])),
         ("points", points.map(|rate| ("messages", rate)).into_iter().collect()),
     ]);
-    Shop { systems, reviving: Vec::new(), items: Vec::new(), overage: None, wallets: vec![("credits", 0), ("messages", 0)] }
+    Shop {
+        systems,
+        reviving: Vec::new(),
+        items: Vec::new(),
+        overage: None,
+        wallets: vec![("credits", 0), ("messages", 0)],
+    }
 }
 
 fn after(wait: i64, act: Act) -> Step {
@@ -112,7 +118,13 @@ fn what_is_taken_back_of_an_older_window_does_not_lower_a_new_limit() {
 
 #[test]
 fn revived_credits_outlive_the_next_period() {
-    let item = PlanItem { feature: "messages", included: Some(5 * ONE), every: Some(Every::Days(7)), priority: None };
+    let item = PlanItem {
+        feature: "messages",
+        included: Some(5 * ONE),
+        every: Some(Every::Days(7)),
+        priority: None,
+        rollover: None,
+    };
     let shop = Shop { items: vec![item], reviving: vec!["messages"], ..shop(SINGLE, None) };
     let steps = [
         after(DAY, track("messages", 5, Short::Cap)),
@@ -167,7 +179,7 @@ fn an_empty_grant_that_is_still_at_hand_changes_no_answer() {
 
 #[test]
 fn a_return_finds_what_was_repaid_in_its_own_batch() {
-    let item = PlanItem { feature: "messages", included: Some(ONE), every: None, priority: None };
+    let item = PlanItem { feature: "messages", included: Some(ONE), every: None, priority: None, rollover: None };
     let overage = Some(("messages", 5 * ONE, false));
     let shop = Shop { items: vec![item], overage, ..shop(SINGLE, None) };
     let steps = [
@@ -180,7 +192,7 @@ fn a_return_finds_what_was_repaid_in_its_own_batch() {
 
 #[test]
 fn the_oldest_debt_is_repaid_first() {
-    let item = PlanItem { feature: "credits", included: Some(ONE), every: None, priority: None };
+    let item = PlanItem { feature: "credits", included: Some(ONE), every: None, priority: None, rollover: None };
     let shop = Shop { items: vec![item], overage: Some(("credits", 9 * ONE, false)), ..shop(SINGLE, None) };
     let (feature, amount) = ("credits", 4 * ONE);
     let steps = [

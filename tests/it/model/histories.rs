@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::exact::{ONE, Rate};
-use super::words::{Act, Dispute, ENTITIES, Every, PRICE, PlanItem, SEATS, SPENT, Shop, Short, Span, Step};
+use super::words::{Act, Dispute, ENTITIES, Every, PRICE, PlanItem, Rollover, SEATS, SPENT, Shop, Short, Span, Step};
 
 /// Steps of the shortest and of the longest history.
 const STEPS: (u64, u64) = (5, 40);
@@ -87,6 +87,18 @@ fn every(dice: &mut Dice) -> Option<Every> {
     }
 }
 
+/// What comes daily rolls over for months only: more grants than a year has days are not kept.
+fn rollover(dice: &mut Dice, every: Option<Every>) -> Rollover {
+    let (most, percent) = match dice.below(3) {
+        0 => (None, None),
+        1 => (Some(dice.amount(15)), None),
+        _ => (None, Some(dice.one_of(&[1, 33, 100, 250]))),
+    };
+    let months = dice.one_of(&[1, 2, 6]);
+    let is_endless = every != Some(Every::Days(1)) && dice.once_in(2);
+    Rollover { most, percent, months: (!is_endless).then_some(months) }
+}
+
 /// A shop, with the second at which its customer comes.
 pub(crate) fn shop(dice: &mut Dice) -> (Shop, i64) {
     let mut credits = BTreeMap::from([("messages", rate(dice))]);
@@ -102,7 +114,10 @@ pub(crate) fn shop(dice: &mut Dice) -> (Shop, i64) {
         if dice.once_in(2) {
             let included = (!dice.once_in(8)).then(|| dice.amount(10));
             let priority = dice.once_in(4).then_some(5);
-            items.push(PlanItem { feature, included, every: every(dice), priority });
+            let every = every(dice);
+            let may_roll = super::RENEWALS_ARE_WHOLE && feature != SEATS && every.is_some() && included.is_some();
+            let rollover = if may_roll && dice.once_in(2) { Some(rollover(dice, every)) } else { None };
+            items.push(PlanItem { feature, included, every, priority, rollover });
         }
     }
     // What may be owed is said by an item, and by a plan there has to be.
@@ -186,7 +201,14 @@ fn life(dice: &mut Dice) -> u32 {
 fn track(dice: &mut Dice) -> Act {
     if dice.once_in(12) {
         let units = dice.amount(6) - 2 * ONE;
-        return Act::Track { feature: SEATS, entity: dice.entity(), units, short: short(dice), hold: None, last: false };
+        return Act::Track {
+            feature: SEATS,
+            entity: dice.entity(),
+            units,
+            short: short(dice),
+            hold: None,
+            last: false,
+        };
     }
     let units = dice.amount(16);
     Act::Track { feature: dice.spent(), entity: dice.entity(), units, short: short(dice), hold: None, last: false }
@@ -208,7 +230,13 @@ fn settle_hold(dice: &mut Dice) -> Act {
 fn hold(dice: &mut Dice) -> Act {
     let feature = dice.one_of(&["messages", "messages", "credits", "calls"]);
     let (units, entity) = (dice.amount(8), if dice.once_in(6) { dice.entity() } else { "" });
-    Act::Hold { feature, entity, units, seconds: life(dice), more: dice.one_of(&[Short::Reject, Short::Cap, Short::Debt]) }
+    Act::Hold {
+        feature,
+        entity,
+        units,
+        seconds: life(dice),
+        more: dice.one_of(&[Short::Reject, Short::Cap, Short::Debt]),
+    }
 }
 
 fn set_limit(dice: &mut Dice) -> Act {
@@ -242,5 +270,12 @@ fn buy(dice: &mut Dice) -> Act {
     let (payment, item) = (payment(dice), dice.one_of(&[0, 1]));
     let (feature, amount) = (dice.one_of(&["credits", "credits", "messages"]), dice.amount(20));
     let ago = dice.one_of(&[0, 0, 60, 86_400, 3 * 86_400]);
-    Act::Buy { payment, item, feature, amount, ago, lives: dice.maybe(|dice| dice.one_of(&[86_400, 2 * 86_400, 30 * 86_400])) }
+    Act::Buy {
+        payment,
+        item,
+        feature,
+        amount,
+        ago,
+        lives: dice.maybe(|dice| dice.one_of(&[86_400, 2 * 86_400, 30 * 86_400])),
+    }
 }

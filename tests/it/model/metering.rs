@@ -80,10 +80,11 @@ impl Model {
         let at = self.now;
         self.usage.push(Usage { at, feature, entity, units, unpaid, returned: 0, parts });
         let held = hold.map(|number| self.settle(number, units, last));
-        let unlimited = !self.active(paid.pool, entity).iter().all(|lot| !lot.unlimited);
+        let pool = owing.map_or(paid.pool, |(pool, ..)| pool);
+        let unlimited = self.active(pool, entity).iter().any(|lot| lot.unlimited);
         let draws = paid.draws.iter().map(|draw| (self.name_of(draw.lot), draw.amount)).collect();
-        let available = self.balance(paid.pool, entity).0;
-        let (cost, drawn) = (paid.drawn + paid.shortfall, paid.drawn);
+        let available = self.balance(pool, entity).0;
+        let (cost, drawn) = (paid.drawn + shortfall + owed, paid.drawn);
         Ok(Answer::Tracked { cost, drawn, shortfall, owed, available, unlimited, draws, hold: held })
     }
 
@@ -290,7 +291,8 @@ impl Model {
     /// their own.
     pub(super) fn seats_left(&self, entity: &str) -> (i128, bool) {
         let granted = |of: &str| -> i128 {
-            let own = self.lots.iter().filter(|lot| lot.feature == SEATS && lot.entity == of && lot.is_active(self.now));
+            let own =
+                self.lots.iter().filter(|lot| lot.feature == SEATS && lot.entity == of && lot.is_active(self.now));
             own.map(Lot::free).sum()
         };
         let own = |of: &str| if of.is_empty() { 0 } else { granted(of) };

@@ -236,7 +236,8 @@ impl Model {
                 let priority = priority.unwrap_or(if bought { 50 } else { 10 });
                 let (name, expires) = (Name::Given(number), lives.map(|seconds| starts + seconds));
                 let (unlimited, payment) = (false, None);
-                let new = NewLot { name, wallet, feature, entity, priority, unlimited, amount, starts, expires, payment };
+                let new =
+                    NewLot { name, wallet, feature, entity, priority, unlimited, amount, starts, expires, payment };
                 self.give(new);
                 Ok(Answer::Granted)
             }
@@ -271,7 +272,7 @@ impl Model {
     }
 
     /// Boundary number `n` of an item, always computed from when the plan began: day 31 never drifts.
-    fn boundary(&self, every: Every, n: i64) -> i64 {
+    pub(super) fn boundary(&self, every: Every, n: i64) -> i64 {
         match every {
             Every::Days(days) => self.opened + n * i64::from(days) * 86_400,
             Every::Months(months) => {
@@ -296,6 +297,7 @@ impl Model {
                 continue;
             }
             self.periods[place] = given + 1;
+            self.roll_over(item, place, starts);
             self.give(NewLot {
                 name: Name::Period(place, starts),
                 wallet: Wallet::Default(item.feature),
@@ -353,14 +355,10 @@ impl Model {
     }
 
     /// Makes a grant; it repays its wallet's debts first, the oldest first (rule 21).
-    pub(super) fn give(&mut self, new: NewLot) -> u64 {
-        let id = self.fresh();
-        let wallet_priority = match new.wallet {
-            Wallet::Default(_) => 0,
-            Wallet::Named(number) => self.shop.wallets[number].1,
-        };
-        let mut left = new.amount;
-        for debt in self.debts.iter_mut().filter(|debt| debt.wallet == new.wallet && debt.is_in_credits()) {
+    pub(super) fn give(&mut self, new: NewLot) {
+        let id = self.lay_down(new);
+        let (wallet, mut left) = (self.lot(id).wallet, self.lot(id).left);
+        for debt in self.debts.iter_mut().filter(|debt| debt.wallet == wallet && debt.is_in_credits()) {
             let part = left.min(debt.open);
             if part > 0 {
                 debt.open -= part;
@@ -368,6 +366,16 @@ impl Model {
                 left -= part;
             }
         }
+        self.lot(id).left = left;
+    }
+
+    /// Puts credits into a grant of their own.
+    pub(super) fn lay_down(&mut self, new: NewLot) -> u64 {
+        let id = self.fresh();
+        let wallet_priority = match new.wallet {
+            Wallet::Default(_) => 0,
+            Wallet::Named(number) => self.shop.wallets[number].1,
+        };
         self.lots.push(Lot {
             id,
             name: new.name,
@@ -378,7 +386,7 @@ impl Model {
             priority: new.priority,
             unlimited: new.unlimited,
             granted: new.amount,
-            left,
+            left: new.amount,
             held: 0,
             lost: 0,
             taken: 0,

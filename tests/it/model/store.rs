@@ -125,7 +125,8 @@ impl Store {
             ..AccountState::empty(self.id)
         };
         // In no order that the engine could lean on.
-        state.grants = self.grants.values().rev().filter(|(grant, _)| is_open(grant)).map(|row| row.0.clone()).collect();
+        state.grants =
+            self.grants.values().rev().filter(|(grant, _)| is_open(grant)).map(|row| row.0.clone()).collect();
         let owed = self.debts.values().rev().filter(|(debt, _)| debt.outstanding.is_positive());
         state.debts = owed.map(|(debt, _)| debt.clone()).collect();
         if self.has_extras {
@@ -282,7 +283,8 @@ impl Store {
 
     /// Writes what was decided: what changed by its own account, and nothing else.
     pub(crate) fn write(&mut self, state: &AccountState, changes: &Changes) {
-        let made: BTreeMap<GrantId, &Origin> = changes.grants.iter().map(|made| (made.grant.id, &made.origin)).collect();
+        let made: BTreeMap<GrantId, &Origin> =
+            changes.grants.iter().map(|made| (made.grant.id, &made.origin)).collect();
         for grant in &state.grants {
             if let Some(origin) = made.get(&grant.id) {
                 self.grants.insert(grant.id, (grant.clone(), (*origin).clone()));
@@ -357,6 +359,10 @@ impl Store {
             let used = state.levels.get(key).copied().unwrap_or(Quantity::ZERO);
             self.levels.insert(key.clone(), used);
         }
+    }
+
+    pub(crate) fn has_open_hold(&self) -> bool {
+        self.holds.iter().any(|hold| hold.state == HoldState::Open)
     }
 
     /// Does the next grant of any wallet repay something?

@@ -29,6 +29,16 @@ pub(crate) struct PlanItem {
     /// None: once and for ever.
     pub(crate) every: Option<Every>,
     pub(crate) priority: Option<i32>,
+    pub(crate) rollover: Option<Rollover>,
+}
+
+/// What is carried into the next period: so many credits at most, or so many percent of what a period gives, for so many
+/// months.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rollover {
+    pub(crate) most: Option<i128>,
+    pub(crate) percent: Option<u32>,
+    pub(crate) months: Option<u32>,
 }
 
 /// How often an item comes anew.
@@ -69,14 +79,44 @@ pub(crate) enum Dispute {
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
     /// Usage, or below zero usage taken back; `hold` is the number of a hold placed earlier.
-    Track { feature: &'static str, entity: &'static str, units: i128, short: Short, hold: Option<usize>, last: bool },
+    Track {
+        feature: &'static str,
+        entity: &'static str,
+        units: i128,
+        short: Short,
+        hold: Option<usize>,
+        last: bool,
+    },
     /// So many seats are in use from now on.
-    Set { entity: &'static str, units: i128, short: Short },
-    Hold { feature: &'static str, entity: &'static str, units: i128, seconds: u32, more: Short },
-    Extend { hold: usize, seconds: u32 },
-    Release { hold: usize },
-    SetLimit { name: &'static str, feature: &'static str, entity: &'static str, span: Span, most: i128 },
-    DropLimit { name: &'static str },
+    Set {
+        entity: &'static str,
+        units: i128,
+        short: Short,
+    },
+    Hold {
+        feature: &'static str,
+        entity: &'static str,
+        units: i128,
+        seconds: u32,
+        more: Short,
+    },
+    Extend {
+        hold: usize,
+        seconds: u32,
+    },
+    Release {
+        hold: usize,
+    },
+    SetLimit {
+        name: &'static str,
+        feature: &'static str,
+        entity: &'static str,
+        span: Span,
+        most: i128,
+    },
+    DropLimit {
+        name: &'static str,
+    },
     /// Credits by hand; `wallet` is the number of one of the shop's, or none for the default one.
     Give {
         feature: &'static str,
@@ -89,10 +129,23 @@ pub(crate) enum Act {
         lives: Option<i64>,
     },
     /// A payment bought something, so many seconds ago.
-    Buy { payment: u8, item: u8, feature: &'static str, amount: i128, ago: i64, lives: Option<i64> },
+    Buy {
+        payment: u8,
+        item: u8,
+        feature: &'static str,
+        amount: i128,
+        ago: i64,
+        lives: Option<i64>,
+    },
     /// So much of a payment of [`PRICE`] has gone back by now.
-    Refund { payment: u8, back: i64 },
-    Dispute { payment: u8, state: Dispute },
+    Refund {
+        payment: u8,
+        back: i64,
+    },
+    Dispute {
+        payment: u8,
+        state: Dispute,
+    },
     Settle,
 }
 
@@ -113,6 +166,8 @@ pub(crate) enum Name {
     Given(usize),
     Bought(u8, u8),
     Period(usize, i64),
+    /// What rolled over, of a feature, at a boundary.
+    Rolled(&'static str, i64),
 }
 
 /// What is answered to a step.
@@ -128,11 +183,20 @@ pub(crate) enum Answer {
         draws: Vec<(Name, i128)>,
         hold: Option<i128>,
     },
-    Held { held: i128, ends: i64 },
-    Limited { used: i128 },
+    Held {
+        held: i128,
+        ends: i64,
+    },
+    Limited {
+        used: i128,
+    },
     Granted,
     Repeated,
-    Reversed { taken: i128, owed: i128, waived: i128 },
+    Reversed {
+        taken: i128,
+        owed: i128,
+        waived: i128,
+    },
     Settled,
     Refused(Refusal),
 }
