@@ -63,6 +63,9 @@ impl Engine {
             priority: *priority,
             state: WalletState::Open,
             default_expiry_days: None,
+            closed_at: None,
+            debt_limit: None,
+            metadata: BTreeMap::new(),
         };
         let store = Store::new(shop.wallets.iter().enumerate().map(wallet).collect(), at(now));
         let catalog = Arc::new(catalog(shop));
@@ -291,6 +294,7 @@ impl Engine {
             contract: None,
             metadata: BTreeMap::new(),
             source: Source::Api,
+            terms: None,
             actor: None,
         })
     }

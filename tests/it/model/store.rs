@@ -214,6 +214,7 @@ impl Store {
             paid: None,
             price: origin.stripe_price.clone(),
             is_plan: grant.period.is_some(),
+            rolled_from: None,
             lost: sum(gone.map(|entry| entry.amount.negated())),
             account: self.reversed.get(&grant.id).copied().unwrap_or_default(),
         }
