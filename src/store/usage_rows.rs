@@ -72,7 +72,7 @@ FROM usage_records u CROSS JOIN LATERAL (
             trunc(u.quantity * sum((part->>'amount')::numeric) FILTER (WHERE NOT (part ? 'grant' OR part ? 'debt'))
                 / nullif(sum((part->>'amount')::numeric), 0), 9), 0) AS unpaid,
         coalesce(sum((part->>'amount')::numeric) FILTER (WHERE (part ? 'grant' OR part ? 'debt') AND part->>'pool' = $2
-            AND coalesce((part->>'at')::timestamptz, u.at) >= coalesce($4, '-infinity')), 0) AS of_pool
+            AND coalesce((part->>'at')::timestamptz, u.at) >= coalesce($4::timestamptz, '-infinity')), 0) AS of_pool
     FROM jsonb_array_elements(u.paid) AS parts (part)
 ) AS p
 WHERE u.account_id = $1 AND ($5 OR (u.feature = $2 AND u.quantity > 0)) AND ($3 = '' OR u.entity = $3)
