@@ -185,6 +185,9 @@ fn in_use(state: &AccountState, question: &Question, now: Timestamp) -> Result<C
     let reason = match (balance.unlimited, balance.granted, shortfall.is_positive()) {
         (true, _, _) => Reason::Unlimited,
         (false, _, true) | (false, false, _) if frozen => Reason::Frozen,
+        (false, false, _) if state.wallets.iter().any(|wallet| wallet.feature == question.feature) => {
+            Reason::Insufficient
+        }
         (false, false, _) => Reason::FeatureNotGranted,
         (false, true, true) => Reason::Insufficient,
         (false, true, false) => Reason::Ok,
@@ -236,7 +239,13 @@ fn metered(
     let reason = if paid.unlimited {
         Reason::Unlimited
     } else if !granted {
-        if frozen() { Reason::Frozen } else { Reason::FeatureNotGranted }
+        // A wallet is made with the first grant: with one there was something, and nothing of it is left.
+        let had = state.wallets.iter().any(|wallet| pools.iter().any(|pool| pool.feature == wallet.feature));
+        match (frozen(), had) {
+            (true, _) => Reason::Frozen,
+            (false, true) => Reason::Insufficient,
+            (false, false) => Reason::FeatureNotGranted,
+        }
     } else if paid.limited {
         Reason::SpendLimit
     } else if paid.shortfall.is_positive() {

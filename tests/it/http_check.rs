@@ -296,3 +296,23 @@ async fn a_batch_answers_pair_by_pair_as_single_checks_would() {
     }
     app.finish().await;
 }
+
+// A customer who has spent everything is told that it is too little, not that it was never granted.
+#[tokio::test]
+async fn who_has_spent_all_is_short_and_who_never_had_any_is_not_granted() {
+    let app = TestApp::start().await;
+    for customer in ["ada", "bob"] {
+        app.customer(customer).await;
+    }
+    let (status, _) = app.track("t1", "ada", "basic_messages", "500").await;
+    assert_eq!(status, 200);
+    let question = |customer: &str, feature: &str| json!({ "customer": customer, "feature": feature });
+    let (_, answer) = app.call("POST", "/api/v1/check", Some(question("ada", "basic_messages"))).await;
+    assert_eq!((&answer["allowed"], &answer["reason"]), (&json!(false), &json!("insufficient")));
+    let body = json!({ "customers": ["ada", "bob"], "checks": [{ "feature": "basic_messages" }] });
+    let (_, pairs) = app.call("POST", "/api/v1/check/batch", Some(body)).await;
+    let reasons: Vec<&Value> =
+        pairs["results"].as_array().unwrap().iter().map(|pair| &pair["answer"]["reason"]).collect();
+    assert_eq!(reasons, ["insufficient", "ok"]);
+    app.finish().await;
+}

@@ -128,7 +128,7 @@ impl Draft<'_> {
 
 /// Does it live on for credits that came back to it, not for a successor that is awaited? Such an end lies beyond any
 /// grace, and no successor takes it away.
-fn is_revived(grant: &Grant) -> bool {
+pub(super) fn is_revived(grant: &Grant) -> bool {
     let grace = grant.expires_at.and_then(|end| grace_end(end).ok());
     grace.is_some() && grant.grace_ends_at > grace
 }

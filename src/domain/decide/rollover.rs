@@ -21,6 +21,7 @@ use super::super::grant::{Grant, Origin, ROLLOVER_PRIORITY, Rolled};
 use super::super::ids::{AttachmentId, GrantId};
 use super::super::period;
 use super::Draft;
+use super::grace::is_revived;
 use super::plans::{revenue_of, times};
 
 /// Most living rollover grants of one item: a day's rest for more than a year, a month's for thirty. Every decision reads
@@ -69,6 +70,7 @@ impl Draft<'_> {
                 && period.start < start
                 && grant.expires_at.is_some_and(|end| end <= self.context.now)
                 && grant.ends_at().is_some_and(|end| end >= start)
+                && !is_revived(grant)
         };
         let mut ended: Vec<(Timestamp, GrantId)> =
             self.state.grants.iter().filter(is_before).map(|grant| (grant.starts_at, grant.id)).collect();
@@ -85,7 +87,7 @@ impl Draft<'_> {
         let Some(grant) = self.state.grant(id) else { return Ok(false) };
         let (Some(period), Some(end)) = (grant.period.clone(), grant.expires_at) else { return Ok(false) };
         // What had ended when something was booked last was settled then; a hold has set this free since.
-        if end <= self.booked_up_to {
+        if end <= self.booked_up_to || self.state.grant(id).is_some_and(is_revived) {
             return Ok(false);
         }
         let key = (period.attachment, period.item);

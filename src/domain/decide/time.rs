@@ -29,6 +29,8 @@ impl Draft<'_> {
         self.reverse_what_came_late()?;
         self.source = Source::Time;
         self.expire_ended_grants()?;
+        // What comes back to a grant that had ended by now expires there, whether anybody was awake when it did.
+        self.booked_up_to = self.context.now;
         self.reckon_next_due()
     }
 

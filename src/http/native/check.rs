@@ -54,7 +54,7 @@ pub async fn check(State(app): State<App>, JsonBody(mut body): JsonBody) -> Resu
     body.done()?;
     let (_, reading) = app.reading(&customer, false).await?;
     match deduct.or(hold) {
-        None => answer(&reading, &asked, explain).map(Json),
+        None => told(&app, &customer, &reading, &asked, explain).await.map(Json),
         Some(step) => stepped(&app, &customer, &reading, &asked, &step, explain).await.map(Json),
     }
 }
@@ -123,6 +123,17 @@ impl From<LimitPart> for LimitShown {
         let left = most.checked_sub(used).unwrap_or_default().max(Credits::ZERO);
         Self { left, name, quantity: most, used, window }
     }
+}
+
+/// Answers on an account as it was read. Who has nothing left and who never had anything are told apart by the wallets,
+/// which are read only for this.
+async fn told(app: &App, customer: &str, reading: &Reading, asked: &Asked, explain: bool) -> Result<Checked, Problem> {
+    let first = answer(reading, asked, explain)?;
+    if first.reason != Reason::FeatureNotGranted || reading.state.complete {
+        return Ok(first);
+    }
+    let (_, whole) = app.reading(customer, true).await?;
+    answer(&whole, asked, explain)
 }
 
 /// Answers on an account as it was read.
@@ -247,7 +258,7 @@ fn of_step(step: &Step, rejection: Rejection) -> Problem {
 /// The plain check once more; a yes of it came too late.
 async fn refused(app: &App, customer: &str, asked: &Asked, reason: Reason, explain: bool) -> Result<Checked, Problem> {
     let (_, reading) = app.reading(customer, false).await?;
-    let answer = answer(&reading, asked, explain)?;
+    let answer = told(app, customer, &reading, asked, explain).await?;
     Ok(if answer.allowed { Checked { allowed: false, reason, ..answer } } else { answer })
 }
 
@@ -306,7 +317,16 @@ fn read_check((place, check): (usize, Input)) -> Result<Asked, Problem> {
 
 /// All checks of one customer, on one reading.
 async fn of_customer(app: &App, customer: &str, checks: &[Asked]) -> Vec<Value> {
-    let reading = app.reading(customer, false).await;
+    let mut reading = app.reading(customer, false).await;
+    let is_ungranted = |reading: &Reading, asked: &Asked| {
+        answer(reading, asked, false).is_ok_and(|answer| answer.reason == Reason::FeatureNotGranted)
+    };
+    if let Ok((_, read)) = &reading
+        && !read.state.complete
+        && checks.iter().any(|asked| is_ungranted(read, asked))
+    {
+        reading = app.reading(customer, true).await;
+    }
     // A hundred checks take about a millisecond; other requests get their turn between two customers.
     tokio::task::yield_now().await;
     let pairs = checks.iter().enumerate().map(|(place, asked)| {

@@ -250,7 +250,7 @@ impl Model {
     }
 
     /// Refuses what is not paid in full, or with a strict hold what the hold does not pay.
-    pub(super) fn must_pay(&self, paid: &Paid, strict: bool) -> Result<(), Refusal> {
+    pub(super) fn must_pay(paid: &Paid, strict: bool) -> Result<(), Refusal> {
         let required = paid.drawn + paid.shortfall;
         if paid.limited {
             return Err(Refusal::SpendLimit);

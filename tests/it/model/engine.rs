@@ -249,7 +249,7 @@ impl Engine {
             Act::DropLimit { name } => Command::DropLimit(name.to_owned()),
             Act::Give { .. } => self.give(act),
             Act::Buy { payment, item, feature, amount, ago, lives } => {
-                self.buy((payment, item), feature, amount, self.now - ago, lives)
+                Self::buy((payment, item), feature, amount, self.now - ago, lives)
             }
             Act::Refund { payment, back } => {
                 let charge = format!("ch_{payment}");
@@ -299,7 +299,7 @@ impl Engine {
         })
     }
 
-    fn buy(&self, (payment, item): (u8, u8), of: &str, amount: i128, paid: i64, lives: Option<i64>) -> Command {
+    fn buy((payment, item): (u8, u8), of: &str, amount: i128, paid: i64, lives: Option<i64>) -> Command {
         let grant = PurchasedGrant {
             item_key: item.to_string(),
             wallet: WalletRef::Default,
@@ -391,8 +391,7 @@ fn refusal(rejection: &Rejection) -> Refusal {
 }
 
 fn catalog(shop: &Shop) -> CatalogVersion {
-    let returned =
-        |of: &str| if shop.reviving.iter().any(|known| *known == of) { Returned::Revive } else { Returned::Expire };
+    let returned = |of: &str| if shop.reviving.contains(&of) { Returned::Revive } else { Returned::Expire };
     let mut features = BTreeMap::new();
     for of in ["messages", "calls", SEATS] {
         let kind = Feature::Metered { consumable: of != SEATS, events: Vec::new(), sum: None, returned: returned(of) };

@@ -87,13 +87,16 @@ fn every(dice: &mut Dice) -> Option<Every> {
     }
 }
 
-fn rollover(dice: &mut Dice) -> Rollover {
+/// What comes daily rolls over for months only: more grants than a year has days are not kept.
+fn rollover(dice: &mut Dice, every: Option<Every>) -> Rollover {
     let (most, percent) = match dice.below(3) {
         0 => (None, None),
         1 => (Some(dice.amount(15)), None),
         _ => (None, Some(dice.one_of(&[1, 33, 100, 250]))),
     };
-    Rollover { most, percent, months: dice.maybe(|dice| dice.one_of(&[1, 2, 6])) }
+    let months = dice.one_of(&[1, 2, 6]);
+    let is_endless = every != Some(Every::Days(1)) && dice.once_in(2);
+    Rollover { most, percent, months: (!is_endless).then_some(months) }
 }
 
 /// A shop, with the second at which its customer comes.
@@ -113,7 +116,7 @@ pub(crate) fn shop(dice: &mut Dice) -> (Shop, i64) {
             let priority = dice.once_in(4).then_some(5);
             let every = every(dice);
             let may_roll = super::RENEWALS_ARE_WHOLE && feature != SEATS && every.is_some() && included.is_some();
-            let rollover = if may_roll && dice.once_in(2) { Some(rollover(dice)) } else { None };
+            let rollover = if may_roll && dice.once_in(2) { Some(rollover(dice, every)) } else { None };
             items.push(PlanItem { feature, included, every, priority, rollover });
         }
     }

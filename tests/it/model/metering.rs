@@ -67,7 +67,7 @@ impl Model {
         let paid = self.burn(&Asked { feature, entity, units, hold, room: &room });
         let short = hold.map_or(short, |number| self.holds[number].more);
         let owing = match short {
-            Short::Reject => self.must_pay(&paid, hold.is_some()).map(|()| None)?,
+            Short::Reject => Self::must_pay(&paid, hold.is_some()).map(|()| None)?,
             Short::Debt if paid.limited || paid.shortfall > 0 => Some(self.may_owe(feature, &paid)?),
             Short::Cap | Short::Debt => None,
         };
@@ -199,7 +199,7 @@ impl Model {
     ) -> Result<Answer, Refusal> {
         let room = self.room(feature, entity, None);
         let paid = self.burn(&Asked { feature, entity, units, hold: None, room: &room });
-        self.must_pay(&paid, false)?;
+        Self::must_pay(&paid, false)?;
         let draws = paid.draws.iter().filter(|draw| draw.amount > 0);
         let slices: Vec<_> = draws.map(|draw| (draw.lot, draw.pool, draw.amount)).collect();
         for (lot, _, amount) in &slices {

@@ -34,7 +34,7 @@ const THREADS_MAX: usize = 8;
 
 /// Does the engine roll credits over, and count the periods that an account slept through as if each had been booked on
 /// time, those that repay a debt too? Until then nothing rolls over here, and an account that owes is woken for each.
-const RENEWALS_ARE_WHOLE: bool = false;
+const RENEWALS_ARE_WHOLE: bool = true;
 
 fn number(name: &str) -> Option<u64> {
     let text = creditd::config::process_environment(name)?;

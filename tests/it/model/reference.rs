@@ -173,6 +173,7 @@ pub(crate) struct Model {
 }
 
 /// What a new grant is to be.
+#[derive(Clone, Copy)]
 pub(super) struct NewLot {
     pub(super) name: Name,
     pub(super) wallet: Wallet,
@@ -255,7 +256,9 @@ impl Model {
         while let Some(next) = self.next_moment().filter(|next| *next <= then) {
             self.now = next;
             let over: Vec<usize> = self.over_holds();
-            over.into_iter().for_each(|hold| self.let_go(hold));
+            for hold in over {
+                self.let_go(hold);
+            }
             self.renew();
             self.lose_what_is_over();
             self.forget_untouched();

@@ -192,7 +192,9 @@ impl Store {
             let debts: Vec<Debt> = debts.map(|(debt, _)| debt.clone()).collect();
             for debt in debts {
                 let repaid = self.repaid(debt.id);
-                repaid.iter().for_each(|(payer, _)| add_grant(state, &self.grants[payer].0));
+                for (payer, _) in &repaid {
+                    add_grant(state, &self.grants[payer].0);
+                }
                 back.debts.insert(debt.wallet, BackDebt { id: debt.id, repaid });
                 if !state.debts.iter().any(|known| known.id == debt.id) {
                     state.debts.push(debt);
