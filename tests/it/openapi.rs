@@ -445,17 +445,19 @@ async fn keys_and_deliveries_are_answered_as_the_document_says() {
     app.finish().await;
 }
 
+/// The members that a refusal of an unknown one names.
+fn known(answer: &Value) -> BTreeSet<String> {
+    let detail = answer["detail"].as_str().unwrap();
+    let (_, list) = detail.split_once("known are ").unwrap_or_else(|| panic!("{detail}"));
+    list.split(", ").map(str::to_owned).collect()
+}
+
 /// A refusal of an unknown member lists what is known; that has to be what the document lists.
 #[tokio::test]
 async fn the_members_of_requests_are_those_the_code_knows() {
     let app = TestApp::start().await;
     app.customer("ada").await;
     let document = document();
-    let known = |answer: &Value| -> BTreeSet<String> {
-        let detail = answer["detail"].as_str().unwrap();
-        let (_, list) = detail.split_once("known are ").unwrap_or_else(|| panic!("{detail}"));
-        list.split(", ").map(str::to_owned).collect()
-    };
     let bodies = [
         ("PUT", "/api/v1/customers/ada", json!({})),
         ("POST", "/api/v1/check", json!({ "customer": "ada", "feature": "usd_credits" })),

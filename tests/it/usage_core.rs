@@ -250,18 +250,17 @@ fn what_a_job_costs_more_is_refused_taken_or_owed_as_the_hold_says() {
         world.give(of, "4");
         let hold = world.hold(of, "3", when_more).hold;
         let track = Track { hold: Some(hold), is_final: true, ..Track::of(feature(of), quantity("7")) };
-        match expected {
-            Some(numbers) => assert_eq!(world.track(track), numbers, "{when_more:?}"),
-            None => {
-                let refused = world.decide(&Command::Track(track)).unwrap_err();
-                assert!(matches!(refused, Rejection::Insufficient { .. }), "{refused:?}");
-                // One credit more than is held, which the balance has: the hold is the limit.
-                let refused = world.settle(hold, of, "4", true).unwrap_err();
-                let (required, available) = (credits("4"), credits("3"));
-                assert_eq!(refused, Rejection::Insufficient { pool: feature(of), required, available });
-                assert_eq!(world.check(of, "1").held, credits("3"), "nothing was written");
-            }
+        if let Some(numbers) = expected {
+            assert_eq!(world.track(track), numbers, "{when_more:?}");
+            continue;
         }
+        let refused = world.decide(&Command::Track(track)).unwrap_err();
+        assert!(matches!(refused, Rejection::Insufficient { .. }), "{refused:?}");
+        // One credit more than is held, which the balance has: the hold is the limit.
+        let refused = world.settle(hold, of, "4", true).unwrap_err();
+        let (required, available) = (credits("4"), credits("3"));
+        assert_eq!(refused, Rejection::Insufficient { pool: feature(of), required, available });
+        assert_eq!(world.check(of, "1").held, credits("3"), "nothing was written");
     }
 }
 
