@@ -146,6 +146,9 @@ pub struct Attachment {
     /// The payment of its newest paid period, and the start of that period: what the clock gives from there on is of this
     /// payment, and goes back with it. `None`: nothing was paid.
     pub paid_by: Option<(PaymentId, Timestamp)>,
+    /// Its period grants ended with it then (rule 16), what comes back to them later too. `None`: they stay until their
+    /// own ends.
+    pub grants_ended_at: Option<Timestamp>,
 }
 
 impl Attachment {

@@ -79,11 +79,13 @@ impl Command {
     pub const fn needs_all(&self) -> bool {
         match self {
             // Who may owe is said by plans and wallets.
-            Self::Track(track) => matches!(track.when_short, WhenShort::Debt) || track.hold.is_some(),
-            Self::Hold(_) | Self::ExtendHold(_) | Self::ReleaseHold(_) | Self::SetLimit(_) | Self::DropLimit(_) => {
-                false
+            // And which grants ended with their plan, for what comes back to them.
+            Self::Track(track) => {
+                matches!(track.when_short, WhenShort::Debt) || track.hold.is_some() || track.quantity.is_negative()
             }
+            Self::Hold(_) | Self::ExtendHold(_) | Self::SetLimit(_) | Self::DropLimit(_) => false,
             Self::Open
+            | Self::ReleaseHold(_)
             | Self::Grant(_)
             | Self::Purchase(_)
             | Self::PlanPaid(_)

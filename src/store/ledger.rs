@@ -92,7 +92,7 @@ FROM accounts WHERE account_id = ANY($1)",
 const READ_ATTACHMENTS: &str = "-- read_attachments
 SELECT account_id, attachment_id, plan_id, plan_version, state, origin, stripe_subscription, entity, quantity, anchor,
     paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final, changed_at, past_due_since,
-    paid_by, paid_from, ended_at IS NULL AND EXISTS (SELECT FROM reversals r
+    paid_by, paid_from, grants_ended_at, ended_at IS NULL AND EXISTS (SELECT FROM reversals r
         WHERE r.account_id = attachments.account_id AND r.payment_id = attachments.paid_by) AS fee_went_back
 FROM attachments WHERE account_id = ANY($1)";
 

@@ -136,6 +136,7 @@ pub(super) struct AttachmentRow {
     past_due_since: Option<jiff_sqlx::Timestamp>,
     paid_by: Option<Uuid>,
     paid_from: Option<jiff_sqlx::Timestamp>,
+    grants_ended_at: Option<jiff_sqlx::Timestamp>,
     fee_went_back: bool,
 }
 
@@ -167,6 +168,7 @@ impl AttachmentRow {
             changed_at: self.changed_at.map(jiff_sqlx::Timestamp::to_jiff),
             past_due_since: self.past_due_since.map(jiff_sqlx::Timestamp::to_jiff),
             paid_by: self.paid_by.map(PaymentId::from_uuid).zip(self.paid_from.map(jiff_sqlx::Timestamp::to_jiff)),
+            grants_ended_at: self.grants_ended_at.map(jiff_sqlx::Timestamp::to_jiff),
         };
         Ok((AccountId::from_uuid(self.account_id), attachment))
     }

@@ -48,18 +48,18 @@ SELECT grant_id, account_id FROM jsonb_to_recordset($1) AS n (grant_id uuid, acc
 const UPSERT_ATTACHMENTS: &str = "-- upsert_attachments
 INSERT INTO attachments (account_id, attachment_id, plan_id, plan_version, state, origin, stripe_subscription, entity,
     quantity, anchor, paid_through, started_at, trial_ends_at, cancel_at, ended_at, seen_at, is_final, changed_at,
-    past_due_since, paid_by, paid_from)
+    past_due_since, paid_by, paid_from, grants_ended_at)
 SELECT * FROM jsonb_to_recordset($1) AS n (account_id uuid, attachment_id uuid, plan_id text, plan_version integer,
     state text, origin text, stripe_subscription text, entity text, quantity bigint, anchor timestamptz,
     paid_through timestamptz, started_at timestamptz, trial_ends_at timestamptz, cancel_at timestamptz,
     ended_at timestamptz, seen_at timestamptz, is_final boolean, changed_at timestamptz, past_due_since timestamptz,
-    paid_by uuid, paid_from timestamptz)
+    paid_by uuid, paid_from timestamptz, grants_ended_at timestamptz)
 ON CONFLICT ON CONSTRAINT attachments_pkey DO UPDATE SET plan_version = excluded.plan_version, state = excluded.state,
     quantity = excluded.quantity, anchor = excluded.anchor, paid_through = excluded.paid_through,
     started_at = excluded.started_at, trial_ends_at = excluded.trial_ends_at, cancel_at = excluded.cancel_at,
     ended_at = excluded.ended_at, seen_at = excluded.seen_at, is_final = excluded.is_final,
     changed_at = excluded.changed_at, past_due_since = excluded.past_due_since,
-    paid_by = excluded.paid_by, paid_from = excluded.paid_from";
+    paid_by = excluded.paid_by, paid_from = excluded.paid_from, grants_ended_at = excluded.grants_ended_at";
 
 const UPDATE_BASES: &str = "-- update_payment_bases
 UPDATE payments p SET basis = n.basis
@@ -281,6 +281,7 @@ struct AttachmentJson<'a> {
     past_due_since: Option<Timestamp>,
     paid_by: Option<Uuid>,
     paid_from: Option<Timestamp>,
+    grants_ended_at: Option<Timestamp>,
 }
 
 fn attachment_json(account: AccountId, attachment: &Attachment) -> AttachmentJson<'_> {
@@ -306,6 +307,7 @@ fn attachment_json(account: AccountId, attachment: &Attachment) -> AttachmentJso
         past_due_since: attachment.past_due_since,
         paid_by: attachment.paid_by.map(|(payment, _)| payment.as_uuid()),
         paid_from: attachment.paid_by.map(|(_, from)| from),
+        grants_ended_at: attachment.grants_ended_at,
     }
 }
 

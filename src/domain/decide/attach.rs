@@ -44,6 +44,7 @@ impl Draft<'_> {
             changed_at: None,
             past_due_since: None,
             paid_by: None,
+            grants_ended_at: None,
         };
         let mates = self.mates(&new);
         let paid_until = mates.iter().filter(|mate| mate.origin.subscription().is_some());

@@ -134,6 +134,7 @@ impl Draft<'_> {
             changed_at: Some(change.changed_at),
             past_due_since: None,
             paid_by: None,
+            grants_ended_at: None,
         };
         Ok(self.attach(attachment))
     }

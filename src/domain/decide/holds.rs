@@ -29,6 +29,9 @@ impl Draft<'_> {
             let slices = self.state.hold(id).map(|hold| hold.slices.clone()).unwrap_or_default();
             self.end_hold(id, HoldState::Expired, at)?;
             self.expire_slices(&slices, at)?;
+            if !slices.is_empty() {
+                self.end_what_came_free(at)?;
+            }
         }
         Ok(())
     }
@@ -110,6 +113,7 @@ impl Draft<'_> {
         self.open_hold_mut(id)?;
         self.end_hold(id, HoldState::Released, self.context.now)?;
         self.expire_ended_grants()?;
+        self.end_what_came_free(self.context.now)?;
         let Some(hold) = self.state.hold(id) else { return Err(Rejection::UnknownHold(id)) };
         Ok(Decision::Applied(Outcome::Held(held(hold, &hold.feature)?)))
     }
@@ -155,6 +159,7 @@ impl Draft<'_> {
         if track.is_final {
             self.end_hold(id, HoldState::Settled, self.context.now)?;
             self.expire_ended_grants()?;
+            self.end_what_came_free(self.context.now)?;
         }
         let Some(hold) = self.state.hold(id) else { return Ok(None) };
         held(hold, pool).map(Some)

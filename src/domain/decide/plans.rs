@@ -70,6 +70,7 @@ impl Draft<'_> {
             changed_at: None,
             past_due_since: None,
             paid_by: None,
+            grants_ended_at: None,
         };
         let id = self.attach(attachment);
         self.give(id, at, None)?;
@@ -166,6 +167,7 @@ impl Draft<'_> {
         if let Some(known) = self.attachment_mut(id) {
             known.state = AttachmentState::Ended;
             known.ended_at = Some(at);
+            known.grants_ended_at = None;
         }
         self.regrace(id)?;
         if !with_grants {
@@ -182,21 +184,43 @@ impl Draft<'_> {
 
     /// Takes back what is unspent of an attachment's running periods; one-off grants stay (rule 16).
     pub(super) fn end_grants(&mut self, id: AttachmentId, at: Timestamp) -> Result<(), Rejection> {
+        if let Some(known) = self.attachment_mut(id) {
+            known.grants_ended_at = Some(at);
+        }
         let Some(known) = self.attachment(id) else { return Ok(()) };
+        let ended: Vec<GrantId> = self.grants_that_end_with(known, at).map(|grant| grant.id).collect();
+        self.end_free(&ended, at)
+    }
+
+    /// What came free or came back of grants that had ended with their plan by then is gone with it: a hold or a return
+    /// does not bring the plan's credits back.
+    pub(super) fn end_what_came_free(&mut self, at: Timestamp) -> Result<(), Rejection> {
+        let mut late: Vec<GrantId> = Vec::new();
+        for known in self.state.attachments.iter().filter(|known| known.ended_at.is_some()) {
+            let Some(ended) = known.grants_ended_at else { continue };
+            // A period that began later was paid later, and is not of what ended.
+            let began = |grant: &&Grant| grant.period.as_ref().is_some_and(|period| period.start <= ended);
+            late.extend(self.grants_that_end_with(known, ended).filter(began).map(|grant| grant.id));
+        }
+        self.end_free(&late, at)
+    }
+
+    /// An attachment's renewing grants that would have gone on after a time.
+    fn grants_that_end_with(&self, known: &Attachment, at: Timestamp) -> impl Iterator<Item = &Grant> {
         let terms = self.context.catalog.terms.get(&(known.plan.clone(), known.plan_version));
         let items = terms.map(|plan| plan.items.as_slice()).unwrap_or_default();
         let renews = |name: &str| items.iter().any(|item| item.id == name && item.reset.is_some());
-        let of_it = |grant: &&Grant| grant.period.as_ref().is_some_and(|p| p.attachment == id && renews(&p.item));
-        let lines: Vec<Line> = self
-            .state
-            .grants
-            .iter()
-            .filter(of_it)
-            .filter(|grant| grant.free().is_positive() && grant.expires_at.is_some_and(|end| end > at))
-            .map(|grant| Line::of(grant, EntryKind::End, grant.free().negated()).at(at))
-            .collect();
-        for line in lines {
-            self.book(line)?;
+        let id = known.id;
+        let of_it = move |grant: &&Grant| grant.period.as_ref().is_some_and(|p| p.attachment == id && renews(&p.item));
+        let goes_on = move |grant: &&Grant| grant.expires_at.is_some_and(|end| end > at);
+        self.state.grants.iter().filter(of_it).filter(goes_on)
+    }
+
+    fn end_free(&mut self, grants: &[GrantId], at: Timestamp) -> Result<(), Rejection> {
+        for id in grants {
+            if let Some(grant) = self.state.grant(*id).filter(|grant| grant.free().is_positive()) {
+                self.book(Line::of(grant, EntryKind::End, grant.free().negated()).at(at))?;
+            }
         }
         Ok(())
     }

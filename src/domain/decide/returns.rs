@@ -59,6 +59,8 @@ impl Draft<'_> {
         let grants: Vec<GrantId> = back.draws.iter().map(|draw| draw.grant).collect();
         self.revive(&grants)?;
         self.expire_ended_grants()?;
+        self.end_what_came_free(self.context.now)?;
+        self.void_what_came_back_too_late()?;
         let left = balance(self.holdings(&track.entity), &pool);
         let cost = drawn.checked_add(back.shortfall)?.checked_add(back.owed)?;
         let negative = |draw: DrawOutcome| DrawOutcome { amount: draw.amount.negated(), ..draw };

@@ -213,6 +213,7 @@ impl Draft<'_> {
             changed_at: None,
             past_due_since: None,
             paid_by: paid.payment.map(|payment| (payment, paid.period_start)),
+            grants_ended_at: None,
         };
         Ok(self.attach(attachment))
     }
@@ -387,6 +388,7 @@ impl Draft<'_> {
             changed_at: None,
             past_due_since: (state == AttachmentState::PastDue).then_some(seen.seen_at),
             paid_by: None,
+            grants_ended_at: None,
         })
     }
 

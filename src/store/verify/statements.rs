@@ -307,7 +307,8 @@ const HOLDS: &str = check!(
     WHERE h.state <> 'open' GROUP BY h.hold_id, h.state"
 );
 
-/// Usage that is listed is what the ledger says, and all of it: feature, units, and what each grant paid or got back.
+/// Usage that is listed is what the ledger says, and all of it: feature, units, and what each grant paid or got back. What a
+/// change of plans carried over is drawn without usage of its own.
 const USAGE: &str = check!(
     "usage",
     "SELECT count(*) FROM usage_records",
@@ -333,7 +334,8 @@ const USAGE: &str = check!(
     ) p
     FULL JOIN (
         SELECT account_id, command, 'grant_' || replace(grant_id::text, '-', '') AS grant_id, -sum(amount) AS drawn
-        FROM entries WHERE kind IN ('draw', 'return') AND grant_id IS NOT NULL GROUP BY account_id, command, grant_id
+        FROM entries WHERE kind IN ('draw', 'return') AND source = 'track' AND grant_id IS NOT NULL
+        GROUP BY account_id, command, grant_id
     ) d ON d.account_id = p.account_id AND d.command = p.seq AND d.grant_id = p.grant_id
     WHERE coalesce(p.paid, 0) <> coalesce(d.drawn, 0)"
 );
