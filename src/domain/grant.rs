@@ -252,6 +252,11 @@ impl Grant {
         self.grace_ends_at.or(self.expires_at)
     }
 
+    /// Did its plan end before its period, while a hold pinned some of it? Nothing gives that time back.
+    pub fn ended_early(&self) -> bool {
+        self.grace_ends_at.zip(self.expires_at).is_some_and(|(ended, end)| ended < end)
+    }
+
     /// Whether and why it cannot be spent at `now`: a question about time, never about a worker (law 7).
     pub fn blocked(&self, now: Timestamp) -> Option<Blocked> {
         if now < self.starts_at {

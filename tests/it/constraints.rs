@@ -242,7 +242,6 @@ fn grants() -> Vec<Attempt> {
         attempt("grants_open_says_spendable", "grants", json!({ "remaining": "0", "held": "0" })),
         attempt("grants_unlimited_has_no_amount", "grants", json!({ "unlimited": true })),
         attempt("grants_lives_forward", "grants", json!({ "expires_at": "2026-01-01Z" })),
-        attempt("grants_grace_after_expiry", "grants", json!({ "grace_ends_at": "2026-01-31Z" })),
         attempt("grants_item_key_needs_payment", "grants", json!({ "payment_id": null })),
         attempt("grants_period_is_whole", "grants", json!({ "item": null })),
         attempt("grants_period_is_whole", "grants", json!({ "attachment_id": null })),

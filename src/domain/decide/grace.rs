@@ -86,7 +86,7 @@ impl Draft<'_> {
                 None if grant.unlimited => self.end_with_plan(period.attachment, &place),
                 None => continue,
             };
-            if grant.grace_ends_at != wanted && !is_revived(grant) {
+            if grant.grace_ends_at != wanted && !is_revived(grant) && !grant.ended_early() {
                 changed.push((grant.id, wanted));
             }
         }
@@ -118,7 +118,8 @@ impl Draft<'_> {
         let place = self.place_of(attachment, &[]);
         for grant in self.state.grants.iter_mut().filter(|grant| grant.feature == *feature) {
             let before = grant.period.as_ref().is_some_and(|p| place.contains(&p.attachment) && p.start < start);
-            if before && !is_revived(grant) && grant.grace_ends_at.take().is_some() {
+            let keeps = is_revived(grant) || grant.ended_early();
+            if before && !keeps && grant.grace_ends_at.take().is_some() {
                 self.changes.touched_grants.insert(grant.id);
             }
         }

@@ -198,6 +198,15 @@ impl Draft<'_> {
         for line in lines {
             self.book(line)?;
         }
+        // What holds pin ends with them: set free later, it is over.
+        let held: Vec<GrantId> = {
+            let runs = |grant: &&Grant| grant.held.is_positive() && grant.ends_at().is_some_and(|end| end > at);
+            self.state.grants.iter().filter(of_it).filter(runs).map(|grant| grant.id).collect()
+        };
+        for grant in self.state.grants.iter_mut().filter(|grant| held.contains(&grant.id)) {
+            grant.grace_ends_at = Some(at);
+            self.changes.touched_grants.insert(grant.id);
+        }
         Ok(())
     }
 
@@ -244,7 +253,7 @@ impl Draft<'_> {
         let newest = self.state.renewed.get(&key).map(|(newest, _)| *newest);
         let given = (attachment.id, item.id.clone(), start);
         let done = match (item.reset, paid) {
-            (None, _) => newest.is_some(),
+            (None, _) => newest.is_some() || self.was_given_before(attachment, plan, item),
             (Some(_), None) => newest.is_some_and(|newest| newest >= start) || !attachment.covers(start),
             (Some(_), Some(_)) => newest == Some(start) || self.state.given.contains_key(&given),
         };
@@ -282,6 +291,19 @@ impl Draft<'_> {
         self.state.given.insert(given, grant);
         self.end_before_reset(attachment.id, &item.feature, start)?;
         Ok(Some(grant))
+    }
+
+    /// What a plan without a price gives once stays when the plan is left (rule 16): it is not given again to who comes
+    /// back. An add-on takes nobody's place, and what has a price is paid for each time.
+    fn was_given_before(&self, attachment: &Attachment, plan: &Plan, item: &Item) -> bool {
+        let is_the_same = |other: &&Attachment| {
+            other.id != attachment.id && other.plan == attachment.plan && other.entity == attachment.entity
+        };
+        let mut earlier = self.state.attachments.iter().filter(is_the_same);
+        plan.prices.is_empty()
+            && !plan.add_on
+            && attachment.paid_through.is_none()
+            && earlier.any(|other| self.state.renewed.contains_key(&(other.id, item.id.clone())))
     }
 }
 

@@ -125,7 +125,7 @@ fn grant() -> Value {
         "frozen": shown("boolean", "Did a dispute freeze it?"),
         "starts_at": reference("Time"),
         "expires_at": maybe("Time", "Can be spent before then; null: for ever."),
-        "grace_ends_at": maybe("Time", "It stays spendable until then while a renewal is awaited."),
+        "grace_ends_at": maybe("Time", "It can be spent until then: longer while a renewal is awaited, shorter when its plan ended under a hold."),
         "created_at": reference("Time"),
         "plan": shown_or_null("string", "The plan it comes from."),
         "plan_version": shown_or_null("integer", "The version of that plan's terms."),
