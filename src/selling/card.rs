@@ -31,8 +31,9 @@ pub(super) enum Unpaid {
 
 impl Selling {
     /// Starts a subscription, or looks at the one that was started.
-    pub(super) async fn start(&self, asked: &Asked, sale: &Sale, bill: &Bill) -> Result<Next, SellError> {
+    pub(super) async fn start(&self, asked: &Asked, sale: &Sale) -> Result<Next, SellError> {
         let terms = Terms::read(sale)?;
+        let bill = &terms.bill;
         let was_there = self.was_answered(sale, "subscription").await?;
         let Some(made) = self.started(sale, &terms).await? else { return Ok(Next::Again) };
         let id = id_at(&made["id"]).ok_or(SellError::Inconsistent("a subscription without an id"))?;
@@ -114,8 +115,9 @@ impl Selling {
     }
 
     /// Charges an invoice of packs, step by step.
-    pub(super) async fn charge(&self, sale: &Sale, bill: &Bill) -> Result<Next, SellError> {
+    pub(super) async fn charge(&self, sale: &Sale) -> Result<Next, SellError> {
         let terms = Terms::read(sale)?;
+        let bill = &terms.bill;
         let card = terms.card.as_deref().ok_or(SellError::Inconsistent("a charge without a card"))?;
         let (customer, card) = (StripeId::new(&terms.payer)?, StripeId::new(card)?);
         if sale.is_stale && !self.was_answered(sale, "finalize").await? {

@@ -43,7 +43,11 @@ impl Selling {
         let charges = payer.as_ref().is_some_and(|payer| payer.card.is_some()) && (order.key.is_some() || !repeats);
         let kind = if charges { SaleKind::Subscription } else { SaleKind::Checkout };
         let terms = |payer: &Payer| Terms { recurs: true, trial_days, ..Terms::of(order, &bill, payer) };
-        let sold = self.sell(order, &bill, payer, (hash(&("plan", slot)), kind), terms).await?;
+        let slot = match &order.key {
+            Some(key) if repeats => hash(&("key", key)),
+            Some(_) | None => hash(&("plan", slot)),
+        };
+        let sold = self.sell(order, &bill, payer, (slot, kind), terms).await?;
         // A trial costs nothing at first.
         let total = if trial_days.is_some() { bill.nothing() } else { sold.total };
         Ok(Attached { total, trial_days, ..sold })
@@ -75,8 +79,8 @@ impl Selling {
             let next = match sale.kind {
                 _ if sale.state == SaleState::Done => Next::Answer(Terms::read(&sale)?.done()),
                 SaleKind::Checkout => self.page(&asked, &sale, bill).await?,
-                SaleKind::Subscription => self.start(&asked, &sale, bill).await?,
-                SaleKind::Invoice => self.charge(&sale, bill).await?,
+                SaleKind::Subscription => self.start(&asked, &sale).await?,
+                SaleKind::Invoice => self.charge(&sale).await?,
                 SaleKind::Customer | SaleKind::Change => {
                     return Err(SellError::Inconsistent("a sale of another kind has this one's slot"));
                 }
@@ -104,12 +108,12 @@ impl Selling {
             let url = url.ok_or(SellError::Inconsistent("an open session without an address"))?;
             Ok(Next::Answer(Attached { checkout_url: Some(url), ..Attached::of(What::Checkout, bill) }))
         };
-        if !was_there && asked.is(sale) {
+        if !was_there && asked.costs_as(sale) {
             return page(&opened["url"]);
         }
         let now = self.ask(&Fetch::Session { id: id.clone() }).await?.unwrap_or_else(|| json!({}));
         match text_at(&now, "status") {
-            "open" if asked.is(sale) => page(&now["url"]),
+            "open" if asked.costs_as(sale) => page(&now["url"]),
             "open" => {
                 // Something else is wanted now: the old page closes, unless it is being paid this moment.
                 if let Stepped::Done(_) = self.step(sale, "expire", &Write::ExpireSession { session: id }).await? {

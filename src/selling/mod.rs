@@ -33,9 +33,10 @@ use tracing::Instrument;
 use self::answers::Payer;
 use self::error::SellError;
 use self::leave::{Left, Portal};
-use self::offer::{Deal, Facts, offer};
+use self::offer::{Deal, Facts, Refusal, offer};
 use self::order::{Attached, Leave, Order, Previewed};
-use crate::domain::command::{Command, IdempotencyKey, Outcome};
+use crate::domain::attachment::Attachment;
+use crate::domain::command::{Attach, Command, IdempotencyKey, Outcome};
 use crate::domain::ids::AccountId;
 use crate::posting::{Posting, Reading};
 use crate::store::Store;
@@ -111,7 +112,12 @@ impl Selling {
             return Ok(done);
         }
         let buyer = self.buyer(order).await?;
-        let deal = offer(order, buyer.facts())?;
+        let deal = match offer(order, buyer.facts()) {
+            Err(refusal @ Refusal::AlreadyAttached(_)) => {
+                return self.repeated(order, &buyer).await?.ok_or_else(|| refusal.into());
+            }
+            offered => offered?,
+        };
         if self.stripe.is_none() && !matches!(deal, Deal::Own(_)) {
             return Err(SellError::NotConfigured);
         }
@@ -120,18 +126,38 @@ impl Selling {
                 if let Some(subscription) = &own.after {
                     self.end_with_period(&StripeId::new(subscription)?).await?;
                 }
-                let key = order.key.as_ref().map(|key| IdempotencyKey::new("attach", key, &own.attach));
-                let decision = self.posting.post(order.account, key, Command::Attach(own.attach)).await?;
-                let Outcome::Attached { attachment, .. } = decision.outcome() else {
-                    return Err(SellError::Inconsistent("an attach was answered with another command's outcome"));
-                };
-                let reading = self.posting.read_complete(order.account).await?;
-                Ok(Attached::own(order, *attachment, &reading))
+                self.attach_own(order, own.attach).await
             }
             Deal::Packs(bill) => self.sell_packs(order, bill, buyer.payer).await,
             Deal::Begin(begin) => self.begin(order, begin, buyer.payer).await,
             Deal::Change(change) => self.change(order, &change, &buyer.reading.catalog).await,
         }
+    }
+
+    async fn attach_own(&self, order: &Order, attach: Attach) -> Result<Attached, SellError> {
+        let key = order.key.as_ref().map(|key| IdempotencyKey::new("attach", key, &attach));
+        let decision = self.posting.post(order.account, key, Command::Attach(attach)).await?;
+        let Outcome::Attached { attachment, .. } = decision.outcome() else {
+            return Err(SellError::Inconsistent("an attach was answered with another command's outcome"));
+        };
+        let reading = self.posting.read_complete(order.account).await?;
+        Ok(Attached::own(order, *attachment, &reading))
+    }
+
+    /// An order whose plan is there: because it was done before under its key, and the answer was lost; `None`: it was not.
+    async fn repeated(&self, order: &Order, buyer: &Buyer) -> Result<Option<Attached>, SellError> {
+        if order.key.is_none() {
+            return Ok(None);
+        }
+        let attachments = &buyer.reading.state.attachments;
+        let attach = offer::attach_of(order);
+        let is_it = |known: &&Attachment| known.plan == order.plan && known.entity == order.entity;
+        let mut there = attachments.iter().filter(|known| known.ended_at.is_none()).filter(is_it);
+        if there.any(|known| known.origin.subscription().is_none() && known.quantity == attach.quantity) {
+            // Its key answers; without it the plan is refused as attached.
+            return self.attach_own(order, attach).await.map(Some);
+        }
+        self.started_before(order, attachments).await
     }
 
     /// The account, and its customer at Stripe where the order may need one.

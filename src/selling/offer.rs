@@ -244,21 +244,26 @@ fn gives_only_packs(plan: &Plan) -> bool {
 
 fn own(order: &Order, facts: Facts<'_>) -> Result<Own, Refusal> {
     let Order { plan, entity, carry_over, .. } = order;
+    let attach = attach_of(order);
     let paid = mates(order, facts).find(|mate| mate.origin.subscription().is_some());
     if paid.is_some() && *carry_over != CarryOver::default() {
         let why = "has nothing to keep here: what is paid stays until its period ends";
         return Err(not_supported("carry_over", why));
     }
     let is_there = |known: &&Attachment| known.plan == *plan && known.entity == *entity && is_here(known);
-    let quantity = match (facts.state.attachments.iter().find(is_there), order.seats) {
-        (Some(known), seats) if seats.is_none_or(|seats| seats == known.quantity) => {
-            return Err(Refusal::AlreadyAttached(plan.clone()));
-        }
-        (Some(_) | None, seats) => seats.unwrap_or(1),
-    };
-    let attach = Attach { plan: plan.clone(), entity: entity.clone(), quantity, carry_over: *carry_over };
+    if let Some(known) = facts.state.attachments.iter().find(is_there)
+        && order.seats.is_none_or(|seats| seats == known.quantity)
+    {
+        return Err(Refusal::AlreadyAttached(plan.clone()));
+    }
     let after = paid.filter(|mate| mate.cancel_at.is_none()).and_then(|mate| mate.origin.subscription());
     Ok(Own { attach, after: after.map(str::to_owned) })
+}
+
+/// An order of a plan of ours, as it is posted.
+pub(super) fn attach_of(order: &Order) -> Attach {
+    let Order { plan, entity, carry_over, seats, .. } = order;
+    Attach { plan: plan.clone(), entity: entity.clone(), quantity: seats.unwrap_or(1), carry_over: *carry_over }
 }
 
 /// In force, overdue, unpaid or to come: not over.

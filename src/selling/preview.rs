@@ -10,6 +10,7 @@ use super::error::SellError;
 use super::offer::{Begin, Bill, Change, Deal, Line};
 use super::order::{Attached, BalanceChange, Order, Previewed, What};
 use crate::domain::account::{AccountState, Changes};
+use crate::domain::attachment::{Attachment, AttachmentState};
 use crate::domain::burn::{Balance, Holdings, balance};
 use crate::domain::catalog::{CatalogVersion, FeatureId, Interval, PlanId, ResetAnchor};
 use crate::domain::command::{Basis, ChangedPlan, Command, PlanChanged, PlanPaid, Purchase, PurchasedGrant, WalletRef};
@@ -58,6 +59,7 @@ pub(super) fn preview(order: &Order, deal: &Deal, turn: Option<&Turn>, buyer: &B
     let (before, had) = (trial.balances(&order.entity, now), trial.live());
     let renews_at = happen(&mut trial, deal, turn, now)?;
     let (after, has) = (trial.balances(&order.entity, now), trial.live());
+    let happened = trial.state.attachments.clone();
     let at_renewal = match renews_at {
         Some(at) => {
             renew(&mut trial, deal, at)?;
@@ -76,7 +78,15 @@ pub(super) fn preview(order: &Order, deal: &Deal, turn: Option<&Turn>, buyer: &B
         unlimited: of(&after, pool).unlimited,
     });
     let has_card = buyer.payer.as_ref().is_some_and(|payer| payer.card.is_some());
-    let (attached, is_estimate) = shown(order, deal, turn, has_card, now)?;
+    let (mut attached, is_estimate) = shown(order, deal, turn, has_card, now)?;
+    if let Deal::Own(own) = deal {
+        let waits = |known: &&Attachment| {
+            known.state == AttachmentState::Scheduled && known.plan == order.plan && known.entity == own.attach.entity
+        };
+        if let Some(waits) = happened.iter().find(waits) {
+            attached = Attached { what: What::Schedule, effective_at: Some(waits.started_at), ..attached };
+        }
+    }
     Ok(Previewed {
         needs_page: attached.what == What::Checkout,
         attached,
@@ -96,10 +106,9 @@ fn shown(
     now: Timestamp,
 ) -> Result<(Attached, bool), SellError> {
     Ok(match deal {
-        Deal::Own(own) => {
-            let what = if own.after.is_some() { What::Schedule } else { What::Attach };
+        Deal::Own(_) => {
             let nothing = Attached {
-                what,
+                what: What::Attach,
                 checkout_url: None,
                 required_action: None,
                 attachment: None,
@@ -115,7 +124,9 @@ fn shown(
             (Attached::of(what, bill), false)
         }
         Deal::Begin(begin) => {
-            let what = if has_card { What::Charge } else { What::Checkout };
+            // What may be bought again is charged once for a key.
+            let charges = has_card && (order.key.is_some() || !begin.repeats);
+            let what = if charges { What::Charge } else { What::Checkout };
             let total = match begin.trial_days {
                 Some(_) => begin.bill.nothing(),
                 None => Some(begin.bill.total),
@@ -125,7 +136,7 @@ fn shown(
         Deal::Change(change) => {
             let turn = turn.ok_or(SellError::Inconsistent("a change that nobody looked at"))?;
             if turn.is_up {
-                let total = rest(&change.bill, turn, now);
+                let total = rest(change, turn, now);
                 (Attached { total, ..Attached::of(What::Change, &change.bill) }, true)
             } else {
                 let total = change.bill.nothing();
@@ -136,16 +147,24 @@ fn shown(
     })
 }
 
-/// The difference of two fees for what is left of the period; the whole new fee, where its interval is another. `None`:
+/// The difference of two fees for what is left of the period; the whole new fee less the rest of the old one, where its
+/// interval is another. `None`:
 /// the fee so far is not in the catalogue.
-fn rest(bill: &Bill, turn: &Turn, now: Timestamp) -> Option<Money> {
-    let (before, _) = turn.fee?;
+fn rest(change: &Change, turn: &Turn, now: Timestamp) -> Option<Money> {
+    let Change { bill, every, .. } = change;
+    let every = *every;
+    let (before, was_every) = turn.fee?;
     let (start, end) = (turn.period.0.as_second(), turn.period.1.as_second());
     let length = i128::from(end.checked_sub(start)?).max(1);
     let left = i128::from(end.checked_sub(now.as_second())?).clamp(0, length);
     let before = i128::from(before.minor()).checked_mul(i128::from(turn.was.1))?;
-    let more = i128::from(bill.total.minor()).checked_sub(before)?;
-    let minor = more.checked_mul(left)?.checked_div(length)?;
+    let new = i128::from(bill.total.minor());
+    let minor = if every == was_every {
+        new.checked_sub(before)?.checked_mul(left)?.checked_div(length)?
+    } else {
+        // A period of the new length begins now.
+        new.checked_sub(before.checked_mul(left)?.checked_div(length)?)?
+    };
     Money::from_minor(i64::try_from(minor.max(0)).ok()?, bill.total.currency()).ok()
 }
 

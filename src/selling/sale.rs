@@ -13,6 +13,7 @@ use super::offer::Bill;
 use super::order::{Attached, Order, What};
 use super::{Selling, answers};
 use crate::clock::fresh_uuid;
+use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AccountId, SaleId};
 use crate::store::sales::{Hash, NewSale, Sale, SaleKind, SaleState, SaleStep};
 use crate::stripe::client::{Fetch, StripeId};
@@ -70,7 +71,10 @@ impl Terms {
 
     /// What a sale that is done is answered with.
     pub fn done(&self) -> Attached {
-        Attached::of(What::Charge, &self.bill)
+        let charged = Attached::of(What::Charge, &self.bill);
+        // A trial costs nothing at first.
+        let total = if self.trial_days.is_some() { self.bill.nothing() } else { charged.total };
+        Attached { total, trial_days: self.trial_days, ..charged }
     }
 
     /// Reads a row's.
@@ -118,6 +122,12 @@ impl Asked {
     pub fn is(&self, sale: &Sale) -> bool {
         self.request == sale.request
     }
+
+    /// Does it also come to the same money? The catalogue, or what the customer has had, may be another by now.
+    pub fn costs_as(&self, sale: &Sale) -> bool {
+        let same = |field: &str| self.terms[field] == sale.terms[field];
+        self.is(sale) && same("bill") && same("trial_days")
+    }
 }
 
 /// How a step ended.
@@ -149,6 +159,26 @@ impl Selling {
         if sale.state != SaleState::Done {
             return Ok(None);
         }
+        Ok(Some(Terms::read(&sale)?.done()))
+    }
+
+    /// An order whose key started a subscription that events told of since.
+    pub(super) async fn started_before(
+        &self,
+        order: &Order,
+        known: &[Attachment],
+    ) -> Result<Option<Attached>, SellError> {
+        let Some(key) = order.key.as_ref().map(|key| hash(&("key", key))) else { return Ok(None) };
+        let Some(sale) = self.store.sale_by_key(order.account, key).await? else { return Ok(None) };
+        if sale.kind != SaleKind::Subscription {
+            return Ok(None);
+        }
+        let started = self.store.sale_step(&sale, "subscription").await?.and_then(|step| step.answer);
+        let Some(id) = started.and_then(|made| id_at(&made["id"])) else { return Ok(None) };
+        if !known.iter().any(|known| known.ended_at.is_none() && known.origin.subscription() == Some(id.as_str())) {
+            return Ok(None);
+        }
+        self.end(&sale, SaleState::Done).await?;
         Ok(Some(Terms::read(&sale)?.done()))
     }
 

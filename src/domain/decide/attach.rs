@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use super::super::attachment::{Attachment, AttachmentOrigin, AttachmentState, CarryOver};
 use super::super::catalog::PlanId;
 use super::super::command::{Attach, Cancel, CancelWhen, Decision, Outcome, Rejection, Uncancel};
+use super::super::credits::Credits;
 use super::super::entry::Source;
 use super::super::ids::AttachmentId;
 use super::super::period;
 use super::Draft;
+use super::plans::times;
 
 impl Draft<'_> {
     pub(super) fn attach_own(&mut self, wish: &Attach) -> Result<Decision, Rejection> {
@@ -71,6 +73,10 @@ impl Draft<'_> {
     fn set_seats(&mut self, known: &Attachment, wish: &Attach) -> Result<Decision, Rejection> {
         if known.quantity == wish.quantity {
             return Err(Rejection::AlreadyAttached(wish.plan.clone()));
+        }
+        // What cannot be counted is refused here: at the next renewal nothing could be done about it.
+        for item in self.terms_of(known).map(|plan| plan.items.as_slice()).unwrap_or_default() {
+            times(item.included.unwrap_or(Credits::ZERO), wish.quantity)?;
         }
         if let Some(known) = self.attachment_mut(known.id) {
             known.quantity = wish.quantity;

@@ -134,12 +134,12 @@ impl Draft<'_> {
         let mut span = last;
         for _ in 0..LOTS_MAX {
             let is_over = lot_end(rollover, span.start)?.is_some_and(|end| end <= self.context.now);
-            if is_over || cap.is_some_and(|cap| carried >= cap) {
+            if is_over || carried >= cap {
                 break;
             }
             let Some(earlier) = of.before(span)? else { break };
             chosen.insert(earlier.start, earlier);
-            carried = carried.checked_add(of.whole)?;
+            carried = carried.checked_add(of.whole).unwrap_or(Credits::MAX);
             span = earlier;
         }
         Ok(())

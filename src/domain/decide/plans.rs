@@ -268,7 +268,7 @@ impl Draft<'_> {
         let newest = self.state.renewed.get(&key).map(|(newest, _)| *newest);
         let given = (attachment.id, item.id.clone(), start);
         let done = match (item.reset, paid) {
-            (None, _) => newest.is_some(),
+            (None, _) => newest.is_some() || self.was_given_before(attachment, plan, item),
             (Some(_), None) => newest.is_some_and(|newest| newest >= start) || !attachment.covers(start),
             (Some(_), Some(_)) => newest == Some(start) || self.state.given.contains_key(&given),
         };
@@ -306,6 +306,19 @@ impl Draft<'_> {
         self.state.given.insert(given, grant);
         self.end_before_reset(attachment.id, &item.feature, start)?;
         Ok(Some(grant))
+    }
+
+    /// What a plan without a price gives once stays when the plan is left (rule 16): it is not given again to who comes
+    /// back. An add-on takes nobody's place, and what has a price is paid for each time.
+    fn was_given_before(&self, attachment: &Attachment, plan: &Plan, item: &Item) -> bool {
+        let is_the_same = |other: &&Attachment| {
+            other.id != attachment.id && other.plan == attachment.plan && other.entity == attachment.entity
+        };
+        let mut earlier = self.state.attachments.iter().filter(is_the_same);
+        plan.prices.is_empty()
+            && !plan.add_on
+            && attachment.paid_through.is_none()
+            && earlier.any(|other| self.state.renewed.contains_key(&(other.id, item.id.clone())))
     }
 }
 

@@ -31,21 +31,19 @@ pub const LOTS_MAX: usize = 400;
 /// Whole percents of a whole.
 const PERCENT: i128 = 100;
 
-/// Most credits that may live in the rollover grants of an item; `None`: as many as there are.
-pub(super) fn cap(rollover: &Rollover, item: &Item, seats: i64) -> Result<Option<Credits>, Rejection> {
+/// Most credits that may live in the rollover grants of an item; without a cap, what can be counted.
+pub(super) fn cap(rollover: &Rollover, item: &Item, seats: i64) -> Result<Credits, Rejection> {
     let share = match rollover.max_percent {
         None => None,
         Some(percent) => {
             let included = times(item.included.unwrap_or(Credits::ZERO), seats)?.nanos();
             let whole = included.checked_mul(i128::from(percent)).ok_or(AmountError::TooLarge)?;
-            // Rounded down at the ninth place: never more than the share.
-            Some(Credits::from_nanos(whole.checked_div(PERCENT).unwrap_or(0))?)
+            // Rounded down at the ninth place: never more than the share, nor than can be counted.
+            let share = whole.checked_div(PERCENT).unwrap_or(0).min(Credits::MAX.nanos());
+            Some(Credits::from_nanos(share)?)
         }
     };
-    Ok(match (rollover.max, share) {
-        (Some(max), Some(share)) => Some(max.min(share)),
-        (one, None) | (None, one) => one,
-    })
+    Ok(rollover.max.unwrap_or(Credits::MAX).min(share.unwrap_or(Credits::MAX)))
 }
 
 /// When a rollover grant made at a boundary ends; `None`: never.
@@ -87,7 +85,7 @@ impl Draft<'_> {
         let Some(grant) = self.state.grant(id) else { return Ok(false) };
         let (Some(period), Some(end)) = (grant.period.clone(), grant.expires_at) else { return Ok(false) };
         // What had ended when something was booked last was settled then; a hold has set this free since.
-        if end <= self.booked_up_to || self.state.grant(id).is_some_and(is_revived) {
+        if end <= self.booked_up_to || is_revived(grant) {
             return Ok(false);
         }
         let key = (period.attachment, period.item);
@@ -119,9 +117,8 @@ impl Draft<'_> {
             return Ok(false);
         }
         let lots = self.living_lots(of.id, &item.id, boundary);
-        let cap =
-            cap(rollover, item, of.quantity)?.map(|cap| self.room_beside_newer(&lots, boundary, cap)).transpose()?;
-        let moved = cap.map_or(from.free(), |cap| cap.min(from.free()));
+        let cap = self.room_beside_newer(&lots, boundary, cap(rollover, item, of.quantity)?)?;
+        let moved = cap.min(from.free());
         let older: Vec<GrantId> = lots.iter().filter(|(starts, _)| *starts <= boundary).map(|(_, id)| *id).collect();
         let newer = lots.len().saturating_sub(older.len());
         let moved = if newer < LOTS_MAX { moved } else { Credits::ZERO };
@@ -172,31 +169,30 @@ impl Draft<'_> {
         lots: &[GrantId],
         newer: usize,
         coming: Credits,
-        cap: Option<Credits>,
+        cap: Credits,
     ) -> Result<Credits, Rejection> {
-        let mut sum = coming;
+        // Cannot overflow: 400 grants of 10^27 billionths.
+        let mut sum = coming.nanos();
         for lot in lots {
-            sum = sum.checked_add(self.state.grant(*lot).map_or(Credits::ZERO, |lot| lot.remaining))?;
+            sum = sum.saturating_add(self.state.grant(*lot).map_or(0, |lot| lot.remaining.nanos()));
         }
-        let mut above = match cap {
-            Some(cap) => sum.checked_sub(cap)?.max(Credits::ZERO),
-            None => Credits::ZERO,
-        };
+        let mut above = sum.saturating_sub(cap.nanos()).max(0);
         let mut too_many = lots.len().saturating_add(newer).saturating_add(1).saturating_sub(LOTS_MAX);
         for lot in lots {
-            if !above.is_positive() && too_many == 0 {
+            if above == 0 && too_many == 0 {
                 break;
             }
             let Some(grant) = self.state.grant(*lot) else { continue };
-            let cut = if too_many > 0 { grant.free() } else { grant.free().min(above) };
+            let most = Credits::from_nanos(above.min(Credits::MAX.nanos()))?;
+            let cut = if too_many > 0 { grant.free() } else { grant.free().min(most) };
             too_many = too_many.saturating_sub(1);
             if cut.is_positive() {
                 let line = Line::of(grant, EntryKind::Expire, cut.negated());
                 self.book(line)?;
-                above = above.checked_sub(cut)?.max(Credits::ZERO);
+                above = above.saturating_sub(cut.nanos()).max(0);
             }
         }
-        Ok(above)
+        Ok(Credits::from_nanos(above.min(Credits::MAX.nanos()))?)
     }
 
     /// The grant that carries a rest: made by its `rollover_in` entry alone, with no money of its own.
