@@ -123,7 +123,8 @@ impl Draft<'_> {
         let older: Vec<GrantId> = lots.iter().filter(|(starts, _)| *starts <= boundary).map(|(_, id)| *id).collect();
         let newer = lots.len().saturating_sub(older.len());
         let moved = if newer < LOTS_MAX { moved } else { Credits::ZERO };
-        let moved = moved.checked_sub(self.cut_oldest(&older, newer, moved, cap)?)?.max(Credits::ZERO);
+        let above = self.cut_oldest((&older, newer), moved, cap, boundary)?;
+        let moved = moved.checked_sub(above)?.max(Credits::ZERO);
         let left = from.free().checked_sub(moved)?;
         if moved.is_positive() {
             self.book(Line::of(&from, EntryKind::RolloverOut, moved.negated()).at(boundary))?;
@@ -167,10 +168,10 @@ impl Draft<'_> {
     /// the cap all the same.
     fn cut_oldest(
         &mut self,
-        lots: &[GrantId],
-        newer: usize,
+        (lots, newer): (&[GrantId], usize),
         coming: Credits,
         cap: Option<Credits>,
+        boundary: Timestamp,
     ) -> Result<Credits, Rejection> {
         let mut sum = coming;
         for lot in lots {
@@ -189,7 +190,7 @@ impl Draft<'_> {
             let cut = if too_many > 0 { grant.free() } else { grant.free().min(above) };
             too_many = too_many.saturating_sub(1);
             if cut.is_positive() {
-                let line = Line::of(grant, EntryKind::Expire, cut.negated());
+                let line = Line::of(grant, EntryKind::Expire, cut.negated()).at(boundary);
                 self.book(line)?;
                 above = above.checked_sub(cut)?.max(Credits::ZERO);
             }
