@@ -406,7 +406,7 @@ async fn ten_thousand_pairs_are_answered_in_seconds() {
     assert_eq!(status, 200);
     let results = answer["results"].as_array().unwrap();
     assert_eq!(results.len(), 10_000);
-    assert_eq!(results.iter().filter(|one| one["answer"]["allowed"] == true).count(), 50 * 51);
+    assert_eq!(results.iter().filter(|one| one["answer"]["allowed"] == true).count(), 50 * 100);
     eprintln!("10,000 pairs in {took:?}, {} bytes", answer.to_string().len());
     assert!(took < std::time::Duration::from_secs(20), "{took:?}");
     app.finish().await;
@@ -483,7 +483,11 @@ async fn a_past_balance_is_what_was_shown_with_rollover_holds_returns_and_debts(
             assert!(done.0 < 500, "{done:?}");
             log.push(format!("{done:?}"));
             let (_, now) = app.call("GET", "/api/v1/customers/ada/balance", None).await;
-            seen.push((now["at"].as_str().unwrap().to_owned(), shown(&now)));
+            let at = now["at"].as_str().unwrap().to_owned();
+            // Asked for as a past time, what is due is booked: of several periods nobody booked only survivors are told.
+            let (status, _) = app.call("GET", &format!("/api/v1/customers/ada/balance?at={at}"), None).await;
+            assert_eq!(status, 200);
+            seen.push((at, shown(&now)));
         }
         for (place, (at, was)) in seen.iter().enumerate() {
             let (_, then) = app.call("GET", &format!("/api/v1/customers/ada/balance?at={at}"), None).await;
@@ -500,7 +504,7 @@ async fn a_past_balance_is_what_was_shown_with_rollover_holds_returns_and_debts(
         for line in out.lines() {
             let lot: Value = serde_json::from_str(line).unwrap();
             let known = listed.iter().find(|one| one["id"] == lot["grant_id"]).unwrap();
-            assert_eq!((&lot["original"], &lot["remaining"], &lot["held"]), (&known["original"], &known["remaining"], &known["held"]), "{line} {known}");
+            assert_eq!((&lot["original"], &lot["remaining"], &lot["held"]), (&known["quantity"], &known["remaining"], &known["held"]), "{line} {known}");
         }
         app.finish().await;
     }
