@@ -509,3 +509,122 @@ async fn a_past_balance_is_what_was_shown_with_rollover_holds_returns_and_debts(
         app.finish().await;
     }
 }
+
+const AFTER: &str = r#"
+[features.seats]
+type = "metered"
+[features.chat]
+type = "boolean"
+[features.tokens]
+type = "metered"
+[features.other]
+type = "credit_system"
+costs = { tokens = "2" }
+[plans.free]
+auto_enable = true
+[[plans.free.items]]
+feature = "tokens"
+included = "7"
+reset = "week"
+"#;
+
+/// A catalogue that takes features away, or makes others of them, under a customer who holds, owes and is limited.
+#[tokio::test]
+async fn a_catalogue_that_changes_what_features_are_leaves_customers_and_books_whole() {
+    let app = TestApp::with_catalog(crate::http_check::CATALOG).await;
+    app.customer("ada").await;
+    let hold = |key: &str, feature: &str| json!({ "customer": "ada", "feature": feature, "quantity": "2", "hold": { "key": key, "ttl_seconds": 86_400 * 3 } });
+    let mut holds = Vec::new();
+    for key in ["h1", "h2", "h3"] {
+        let (_, held) = app.call("POST", "/api/v1/check", Some(hold(key, "messages"))).await;
+        holds.push(held["hold"]["id"].as_str().unwrap().to_owned());
+    }
+    for (name, feature) in [("a", "messages"), ("b", "credits"), ("c", "tokens")] {
+        let limit = json!({ "feature": feature, "window": "month", "quantity": "50" });
+        assert_eq!(app.call("PUT", &format!("/api/v1/customers/ada/spend-limits/{name}"), Some(limit)).await.0, 200);
+    }
+    assert_eq!(app.track("m1", "ada", "messages", "4").await.0, 200);
+    assert_eq!(app.track("m2", "ada", "tokens", "4").await.0, 200);
+    let seats = json!({ "key": "s", "customer": "ada", "feature": "seats", "set": "2" });
+    assert_eq!(app.call("POST", "/api/v1/track", Some(seats)).await.0, 200);
+    let after = creditd::domain::catalog::file::read(AFTER).unwrap();
+    let _: creditd::store::catalog::Applied = app.store.apply_catalog(&after, [2; 32], false).await.unwrap();
+    let mut told = Vec::new();
+    for days in [0, 1, 8, 40] {
+        if days > 0 {
+            told.push(app.call("POST", "/api/v1/test-clock/advance", Some(json!({ "seconds": 86_400 * days }))).await);
+        }
+        for path in ["", "/balance", "/usage", "/usage?group_by=feature", "/holds", "/spend-limits", "/grants", "/entries", "/balance?at=2026-11-21T18:00:00Z"] {
+            let found = app.call("GET", &format!("/api/v1/customers/ada{path}"), None).await;
+            assert_eq!(found.0, 200, "{days} {path} {}", found.1);
+        }
+        for feature in ["messages", "tokens", "seats", "chat", "credits", "other", "sso"] {
+            let key = format!("{days}-{feature}");
+            told.push(app.track(&key, "ada", feature, "1").await);
+            told.push(app.track(&format!("{key}-"), "ada", feature, "-0.5").await);
+            told.push(app.call("POST", "/api/v1/check", Some(json!({ "customer": "ada", "feature": feature, "explain": true }))).await);
+            told.push(app.call("POST", "/api/v1/check", Some(hold(&key, feature))).await);
+        }
+        if let Some(hold) = holds.pop() {
+            let body = json!({ "key": format!("x{days}"), "customer": "ada", "feature": "messages", "quantity": "1", "hold": hold, "final": true });
+            told.push(app.call("POST", "/api/v1/track", Some(body)).await);
+            let released = app.call("POST", &format!("/api/v1/holds/{hold}/release"), Some(json!({}))).await;
+            eprintln!("{days} release {released:?}");
+            told.push(released);
+        }
+        let found = app.store.verify().await.unwrap();
+        assert!(!found.differs(), "{days} {:#?}", found.checks.iter().filter(|one| one.differences > 0).collect::<Vec<_>>());
+    }
+    for (status, answer) in &told {
+        assert!(*status < 500, "{answer}");
+    }
+    assert_eq!(app.call("POST", "/api/v1/grants", Some(json!({ "key": "g", "customer": "ada", "feature": "tokens", "quantity": "1", "category": "promotional", "reason": "r" }))).await.0, 201);
+    for name in ["a", "b", "c"] {
+        assert_eq!(app.call("DELETE", &format!("/api/v1/customers/ada/spend-limits/{name}"), None).await.0, 200);
+    }
+    // And back again.
+    let before = creditd::domain::catalog::file::read(crate::http_check::CATALOG).unwrap();
+    let _: creditd::store::catalog::Applied = app.store.apply_catalog(&before, [3; 32], false).await.unwrap();
+    assert_eq!(app.call("GET", "/api/v1/customers/ada", None).await.0, 200);
+    let (status, back) = app.track("again", "ada", "messages", "1").await;
+    assert_eq!((status, back["drawn"].as_str()), (200, Some("1")), "{back}");
+    app.finish().await;
+}
+
+/// Everything that touches one wallet, at once and on two daemons: each credit goes one way.
+#[tokio::test(flavor = "multi_thread")]
+async fn voids_adjustments_tracks_holds_and_an_end_race_for_one_wallet() {
+    let app = TestApp::with_catalog(ROLLS).await;
+    let beside = app.beside().await;
+    for round in 0..6 {
+        let customer = format!("c{round}");
+        app.customer(&customer).await;
+        let wallet = format!("w{round}");
+        let made = json!({ "key": "w", "customer": customer, "feature": "credits", "id": wallet, "priority": -9, "limit": "3" });
+        assert_eq!(app.call("POST", "/api/v1/wallets", Some(made)).await.0, 201);
+        let lot = json!({ "key": "g", "customer": customer, "feature": "credits", "quantity": "14", "category": "promotional", "reason": "r", "wallet": wallet });
+        let grant = app.call("POST", "/api/v1/grants", Some(lot)).await.1["id"].as_str().unwrap().to_owned();
+        let one = async |n: usize| {
+            let on = if n % 2 == 0 { &app } else { &beside };
+            let key = format!("{n}");
+            match n % 6 {
+                0 | 1 => on.track(&key, &customer, "calls", "5").await,
+                2 => on.call("POST", &format!("/api/v1/grants/{grant}/void"), Some(json!({ "key": key, "quantity": "1", "reason": "r" }))).await,
+                3 => on.call("POST", "/api/v1/adjustments", Some(json!({ "key": key, "grant": grant, "quantity": "2", "reason": "r" }))).await,
+                4 => {
+                    let body = json!({ "customer": customer, "feature": "calls", "hold": { "key": key, "ttl_seconds": 1 + n % 2 * 600 } });
+                    on.call("POST", "/api/v1/check", Some(body)).await
+                }
+                _ => on.call("POST", &format!("/api/v1/wallets/{wallet}/terminate"), Some(json!({ "key": "end", "reason": "r" }))).await,
+            }
+        };
+        let answers = futures_util::future::join_all((0..36).map(one)).await;
+        for (status, answer) in &answers {
+            assert!([200, 201, 402, 409].contains(status), "{status} {answer}");
+        }
+        let (_, shown) = app.call("GET", &format!("/api/v1/wallets/{wallet}"), None).await;
+        assert!(shown["state"] == "open" || shown["available"] == "0", "{shown}");
+    }
+    beside.daemon.stop().await;
+    app.finish().await;
+}
