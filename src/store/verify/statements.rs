@@ -368,7 +368,8 @@ const USAGE: &str = check!(
     WHERE l.account_id IS NULL AND u.returned <> u.took"
 );
 
-/// Usage of what is set and freed costs nothing: no part of its rows says who paid.
+/// Usage of what is set and freed costs nothing: no part of its rows says who paid, and no grant's line tells it, as one
+/// does where an unlimited grant paid before the catalogue made something to be set of the feature.
 const LEVELS: &str = check!(
     "levels",
     "SELECT count(*) FROM levels",
@@ -377,7 +378,9 @@ const LEVELS: &str = check!(
     FROM levels l
     LEFT JOIN (
         SELECT account_id, feature, entity, sum(quantity) AS used
-        FROM usage_records WHERE paid = '[]' GROUP BY account_id, feature, entity
+        FROM usage_records r WHERE paid = '[]' AND NOT EXISTS (SELECT FROM entries e
+            WHERE e.account_id = r.account_id AND e.seq = r.seq AND e.grant_id IS NOT NULL)
+        GROUP BY account_id, feature, entity
     ) u ON u.account_id = l.account_id AND u.feature = l.feature AND u.entity = l.entity
     WHERE l.used <> coalesce(u.used, 0)"
 );
