@@ -13,7 +13,7 @@
 //! | `payment_id`, `item_key` | the payment, and what of it this is; no `item_key`: the payment is for its period |
 //! | `stripe_session` .. `stripe_line` | Stripe's ids, filled in as they become known |
 //! | `attachment_id`, `item`, `period_start` | the plan period it is for |
-//! | `rolled_from`, `contract_ref` | the grant whose rest it carries: the remaining basis of that one moves with the credits of its `rollover_out` line, and a rollover lot has no money of its own; contract of a committed grant |
+//! | `rolled_from`, `contract_ref` | the grant whose rest it carries: the remaining basis of that one moves with the credits of its `rollover_out` line, and a rollover lot has no money of its own; reference of the payment outside Stripe, without one that of a committed grant's contract |
 //! | `customer_id`, `reason` | only when names are asked for; empty once erased |
 
 use super::Cell;

@@ -63,10 +63,11 @@ SELECT account_id, debt_id, grant_id, -sum(amount) AS gave, max(seq) AS last
 FROM entries WHERE account_id = ANY($1) AND debt_id = ANY($2) AND kind = 'repay' AND grant_id IS NOT NULL
 GROUP BY account_id, debt_id, grant_id HAVING sum(amount) < 0 ORDER BY last";
 /// What was used since a time: units that were paid, or credits of a pool. What was taken back counts by when it was used;
-/// units that nobody paid are the first to be taken back.
+/// units that nobody paid are the first to be taken back. What unlimited grants paid may add up to more than a limit can
+/// say: it says the most, which is above every limit or at it.
 const READ_USED: &str = "-- read_used_since
-SELECT coalesce(round(sum(CASE WHEN $5 THEN p.of_pool
-        ELSE u.quantity - greatest(u.returned, least(u.quantity, p.unpaid)) END), 9), 0)
+SELECT least(coalesce(round(sum(CASE WHEN $5 THEN p.of_pool
+        ELSE u.quantity - greatest(u.returned, least(u.quantity, p.unpaid)) END), 9), 0), 1000000000000000000)
 FROM usage_records u CROSS JOIN LATERAL (
     SELECT coalesce(sum((part->>'units')::numeric) FILTER (WHERE NOT (part ? 'grant' OR part ? 'debt')),
             trunc(u.quantity * sum((part->>'amount')::numeric) FILTER (WHERE NOT (part ? 'grant' OR part ? 'debt'))

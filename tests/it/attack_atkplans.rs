@@ -216,9 +216,8 @@ async fn a_change_of_interval_is_previewed_as_stripe_asks_for_it() {
     };
     shop.app.simulator.seed_price(&dear).unwrap();
     let fee = r#"stripe_price = "price_max" }"#;
-    let both = format!(
-        r#"{fee}, {{ amount = "400.00", currency = "usd", every = "year", stripe_price = "price_max_year" }}"#
-    );
+    let both =
+        format!(r#"{fee}, {{ amount = "400.00", currency = "usd", every = "year", stripe_price = "price_max_year" }}"#);
     apply(&shop, &crate::attach::CATALOG.replace(fee, &both)).await;
     shop.buy("pro").await;
     let yearly = json!({ "price": "price_max_year" });
@@ -261,7 +260,8 @@ async fn a_page_of_an_older_price_closes() {
     };
     shop.app.simulator.seed_price(&dearer).unwrap();
     let (was, is) = (r#"amount = "10.00""#, r#"amount = "12.00""#);
-    let catalog = crate::attach::CATALOG.replace(r#"stripe_price = "price_pro" }"#, r#"stripe_price = "price_pro_2" }"#);
+    let catalog =
+        crate::attach::CATALOG.replace(r#"stripe_price = "price_pro" }"#, r#"stripe_price = "price_pro_2" }"#);
     apply(&shop, &catalog.replace(was, is)).await;
     let new = shop.attach("pro", json!({})).await;
     assert_eq!(new["total"]["amount"], "12.00");

@@ -7,6 +7,8 @@ mod attach_browser;
 mod attach_changes;
 mod attach_refusals;
 mod attack_atkplans;
+mod attack_atkrest;
+mod attack_atkrest_books;
 mod attack_atkusage;
 mod attack_healing;
 mod attack_inbox;

@@ -227,7 +227,7 @@ async fn an_empty_database_holds() {
 #[rstest]
 #[case::amount_of_an_entry("UPDATE entries SET amount = amount + 1 WHERE kind = 'draw' AND amount < 0 AND seq = (SELECT min(seq) FROM entries e WHERE e.account_id = entries.account_id AND kind = 'draw')",
     &["grant_balances", "usage", "hash_chain", "totals"], "first line whose hash does not follow")]
-#[case::shortfall_of_an_entry("UPDATE entries SET shortfall = shortfall + 1 WHERE shortfall > 0", &["hash_chain"], "does not follow")]
+#[case::shortfall_of_an_entry("UPDATE entries SET shortfall = shortfall + 1 WHERE shortfall > 0", &["hash_chain", "usage"], "does not follow")]
 #[case::time_of_an_entry("UPDATE entries SET at = at - interval '1 year' WHERE seq = 3", &["hash_chain", "ledger_time"], "the line before it")]
 #[case::feature_of_an_entry("UPDATE entries SET feature = 'no such!' WHERE seq = 3", &["hash_chain", "entry_references", "totals"], "cannot be read")]
 #[case::last_entry_gone("DELETE FROM entries e WHERE seq = (SELECT entry_seq FROM accounts a WHERE a.account_id = e.account_id)",
@@ -327,6 +327,9 @@ async fn used_in() -> (Store, PgPool) {
 #[case::payer("UPDATE usage_records SET paid = jsonb_set(paid, '{0,grant}', '\"grant_00000000000000000000000000000007\"') WHERE paid->0 ? 'grant'", &["usage"], "of grant_00000000000000000000000000000007, the ledger says 0")]
 #[case::usage_lost("DELETE FROM usage_records WHERE paid <> '[]'", &["usage"], "is usage, and not listed")]
 #[case::usage_of_nobody("INSERT INTO usage_records (account_id, seq, at, feature, quantity) SELECT account_id, 9999, clock_timestamp(), 'messages', 1 FROM accounts", &["usage"], "no such command is in the ledger")]
+#[case::returned("UPDATE usage_records SET returned = 0 WHERE returned > 0", &["usage"], "tracks say that 0 were taken back, what took them back says 2")]
+#[case::unpaid("UPDATE usage_records SET paid = '[{\"pool\": \"credits\", \"amount\": \"3\"}]' || paid WHERE quantity > 0 AND paid <> '[]'", &["usage"], "and lacking 3")]
+#[case::owed("UPDATE usage_records SET paid = '[{\"pool\": \"credits\", \"debt\": \"debt_00000000000000000000000000000007\", \"amount\": \"3\"}]' || paid WHERE quantity > 0 AND paid <> '[]'", &["usage"], "is listed as owing 3")]
 #[case::level("UPDATE levels SET used = used + 1", &["levels"], "in use 5, tracks 4")]
 #[tokio::test]
 async fn a_change_of_usage_behind_the_door_is_named(

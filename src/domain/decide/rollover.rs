@@ -122,7 +122,8 @@ impl Draft<'_> {
         let older: Vec<GrantId> = lots.iter().filter(|(starts, _)| *starts <= boundary).map(|(_, id)| *id).collect();
         let newer = lots.len().saturating_sub(older.len());
         let moved = if newer < LOTS_MAX { moved } else { Credits::ZERO };
-        let moved = moved.checked_sub(self.cut_oldest(&older, newer, moved, cap)?)?.max(Credits::ZERO);
+        let above = self.cut_oldest((&older, newer), moved, cap, boundary)?;
+        let moved = moved.checked_sub(above)?.max(Credits::ZERO);
         let left = from.free().checked_sub(moved)?;
         if moved.is_positive() {
             self.book(Line::of(&from, EntryKind::RolloverOut, moved.negated()).at(boundary))?;
@@ -166,10 +167,10 @@ impl Draft<'_> {
     /// the cap all the same.
     fn cut_oldest(
         &mut self,
-        lots: &[GrantId],
-        newer: usize,
+        (lots, newer): (&[GrantId], usize),
         coming: Credits,
         cap: Credits,
+        boundary: Timestamp,
     ) -> Result<Credits, Rejection> {
         // Cannot overflow: 400 grants of 10^27 billionths.
         let mut sum = coming.nanos();
@@ -187,7 +188,7 @@ impl Draft<'_> {
             let cut = if too_many > 0 { grant.free() } else { grant.free().min(most) };
             too_many = too_many.saturating_sub(1);
             if cut.is_positive() {
-                let line = Line::of(grant, EntryKind::Expire, cut.negated());
+                let line = Line::of(grant, EntryKind::Expire, cut.negated()).at(boundary);
                 self.book(line)?;
                 above = above.saturating_sub(cut.nanos()).max(0);
             }

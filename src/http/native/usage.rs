@@ -24,6 +24,8 @@ pub const GROUP_PROPERTIES_MAX: usize = 3;
 pub const GROUP_BY_MAX: usize = 512;
 /// Longest name of a time zone: the longest of IANA's has 32 bytes.
 pub const TIME_ZONE_MAX: usize = 64;
+/// Names of zones with summer time that the database takes for an abbreviation, which has none.
+const ABBREVIATIONS: [&str; 4] = ["CET", "EET", "MET", "WET"];
 /// What a property to group by begins with.
 const PROPERTY: &str = "property:";
 
@@ -122,6 +124,9 @@ fn time_zone(value: Input) -> Result<String, String> {
     let name = read::plain(TIME_ZONE_MAX)(value)?;
     let known = jiff::tz::TimeZone::get(&name).ok();
     let is_known = known.is_some_and(|zone| zone.iana_name().is_some());
+    if ABBREVIATIONS.iter().any(|short| short.eq_ignore_ascii_case(&name)) {
+        return Err("stands for several zones: name one of them, such as Europe/Berlin".to_owned());
+    }
     if is_known { Ok(name) } else { Err("has to be the name of a time zone, such as Europe/Berlin".to_owned()) }
 }
 

@@ -122,7 +122,7 @@ fn attach_request() -> Value {
         &[],
         &json!({
             "balances": { "type": ["boolean", "null"], "description": "What is unspent of its periods stays until their own end." },
-            "usage": { "type": ["boolean", "null"], "description": "Refused: not carried out yet." },
+            "usage": { "type": ["boolean", "null"], "description": "What was used of its running periods is taken of the new plan's first credits." },
         }),
     );
     request(

@@ -307,8 +307,9 @@ const HOLDS: &str = check!(
     WHERE h.state <> 'open' GROUP BY h.hold_id, h.state"
 );
 
-/// Usage that is listed is what the ledger says, and all of it: feature, units, and what each grant paid or got back. What a
-/// change of plans carried over is drawn without usage of its own.
+/// Usage that is listed is what the ledger says, and all of it: feature, units, what each grant paid or got back, what was
+/// owed and what nobody paid. Units that tracks have returned are those that were taken back: what is set and freed has none.
+/// Usage that a change of plan carried over was listed when it was used; its draw is not a track's.
 const USAGE: &str = check!(
     "usage",
     "SELECT count(*) FROM usage_records",
@@ -334,13 +335,41 @@ const USAGE: &str = check!(
     ) p
     FULL JOIN (
         SELECT account_id, command, 'grant_' || replace(grant_id::text, '-', '') AS grant_id, -sum(amount) AS drawn
-        FROM entries WHERE kind IN ('draw', 'return') AND source = 'track' AND grant_id IS NOT NULL
+        FROM entries WHERE kind IN ('draw', 'return') AND grant_id IS NOT NULL AND source = 'track'
         GROUP BY account_id, command, grant_id
     ) d ON d.account_id = p.account_id AND d.command = p.seq AND d.grant_id = p.grant_id
-    WHERE coalesce(p.paid, 0) <> coalesce(d.drawn, 0)"
+    WHERE coalesce(p.paid, 0) <> coalesce(d.drawn, 0)
+    UNION ALL
+    SELECT 'account_' || replace(u.account_id::text, '-', '') || ' line ' || u.seq,
+        'is listed as owing ' || trim_scale(u.owed) || ' and lacking ' || trim_scale(u.unpaid) || ', the ledger says '
+            || trim_scale(coalesce(e.owed, 0)) || ' and ' || trim_scale(coalesce(e.unpaid, 0))
+    FROM (
+        SELECT u.account_id, u.seq, coalesce(sum((part->>'amount')::numeric) FILTER (WHERE part ? 'debt'), 0) AS owed,
+            coalesce(sum((part->>'amount')::numeric) FILTER (WHERE NOT part ? 'grant' AND NOT part ? 'debt'), 0) AS unpaid
+        FROM usage_records u LEFT JOIN LATERAL jsonb_array_elements(u.paid) AS parts (part) ON true
+        WHERE u.quantity > 0 AND NOT EXISTS (SELECT FROM levels l
+            WHERE l.account_id = u.account_id AND l.feature = u.feature AND l.entity = u.entity)
+        GROUP BY u.account_id, u.seq
+    ) u
+    LEFT JOIN (
+        SELECT account_id, command, sum(amount) FILTER (WHERE kind = 'debt') AS owed, sum(shortfall) AS unpaid
+        FROM entries WHERE kind IN ('draw', 'debt') GROUP BY account_id, command
+    ) e ON e.account_id = u.account_id AND e.command = u.seq
+    WHERE u.owed <> coalesce(e.owed, 0) OR u.unpaid <> coalesce(e.unpaid, 0)
+    UNION ALL
+    SELECT 'account_' || replace(u.account_id::text, '-', '') || ' ' || u.feature || ' ' || u.entity,
+        'tracks say that ' || trim_scale(u.returned) || ' were taken back, what took them back says ' || trim_scale(u.took)
+    FROM (
+        SELECT account_id, feature, entity, sum(returned) AS returned,
+            coalesce(-sum(quantity) FILTER (WHERE quantity < 0), 0) AS took
+        FROM usage_records GROUP BY account_id, feature, entity
+    ) u
+    LEFT JOIN levels l ON l.account_id = u.account_id AND l.feature = u.feature AND l.entity = u.entity
+    WHERE l.account_id IS NULL AND u.returned <> u.took"
 );
 
-/// Usage of what is set and freed costs nothing: no part of its rows says who paid.
+/// Usage of what is set and freed costs nothing: no part of its rows says who paid, and no grant's line tells it, as one
+/// does where an unlimited grant paid before the catalogue made something to be set of the feature.
 const LEVELS: &str = check!(
     "levels",
     "SELECT count(*) FROM levels",
@@ -349,7 +378,9 @@ const LEVELS: &str = check!(
     FROM levels l
     LEFT JOIN (
         SELECT account_id, feature, entity, sum(quantity) AS used
-        FROM usage_records WHERE paid = '[]' GROUP BY account_id, feature, entity
+        FROM usage_records r WHERE paid = '[]' AND NOT EXISTS (SELECT FROM entries e
+            WHERE e.account_id = r.account_id AND e.seq = r.seq AND e.grant_id IS NOT NULL)
+        GROUP BY account_id, feature, entity
     ) u ON u.account_id = l.account_id AND u.feature = l.feature AND u.entity = l.entity
     WHERE l.used <> coalesce(u.used, 0)"
 );
