@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-
 use super::super::account::AccountState;
 use super::super::burn::Burn;
 use super::super::catalog::{Feature, FeatureId, Priced};
