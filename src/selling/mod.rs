@@ -33,10 +33,10 @@ use tracing::Instrument;
 use self::answers::Payer;
 use self::error::SellError;
 use self::leave::{Left, Portal};
-use self::offer::{Deal, Facts, Refusal, offer};
-use self::order::{Attached, Leave, Order, Previewed};
+use self::offer::{Deal, Facts, Own, Refusal, offer};
+use self::order::{Attached, Leave, Order, Previewed, What};
 use crate::domain::attachment::Attachment;
-use crate::domain::command::{Attach, Command, IdempotencyKey, Outcome};
+use crate::domain::command::{Command, IdempotencyKey, Outcome};
 use crate::domain::ids::AccountId;
 use crate::posting::{Posting, Reading};
 use crate::store::Store;
@@ -123,10 +123,11 @@ impl Selling {
         }
         match deal {
             Deal::Own(own) => {
-                if let Some(subscription) = &own.after {
-                    self.end_with_period(&StripeId::new(subscription)?).await?;
+                // Without a key the end is set first: a repeat is refused once the plan waits.
+                if order.key.is_none() {
+                    self.end_what_is_paid(own.after.as_deref()).await?;
                 }
-                self.attach_own(order, own.attach).await
+                self.attach_own(order, own).await
             }
             Deal::Packs(bill) => self.sell_packs(order, bill, buyer.payer).await,
             Deal::Begin(begin) => self.begin(order, begin, buyer.payer).await,
@@ -134,14 +135,27 @@ impl Selling {
         }
     }
 
-    async fn attach_own(&self, order: &Order, attach: Attach) -> Result<Attached, SellError> {
+    async fn end_what_is_paid(&self, subscription: Option<&str>) -> Result<(), SellError> {
+        if let Some(subscription) = subscription {
+            self.end_with_period(&StripeId::new(subscription)?).await?;
+        }
+        Ok(())
+    }
+
+    async fn attach_own(&self, order: &Order, own: Own) -> Result<Attached, SellError> {
+        let Own { attach, after } = own;
         let key = order.key.as_ref().map(|key| IdempotencyKey::new("attach", key, &attach));
         let decision = self.posting.post(order.account, key, Command::Attach(attach)).await?;
         let Outcome::Attached { attachment, .. } = decision.outcome() else {
             return Err(SellError::Inconsistent("an attach was answered with another command's outcome"));
         };
         let reading = self.posting.read_complete(order.account).await?;
-        Ok(Attached::own(order, *attachment, &reading))
+        let attached = Attached::own(order, *attachment, &reading);
+        // A key that is used again ends nothing once more, when what it attached does not wait any longer.
+        if order.key.is_some() && attached.what == What::Schedule {
+            self.end_what_is_paid(after.as_deref()).await?;
+        }
+        Ok(attached)
     }
 
     /// An order whose plan is there: because it was done before under its key, and the answer was lost; `None`: it was not.
@@ -150,12 +164,12 @@ impl Selling {
             return Ok(None);
         }
         let attachments = &buyer.reading.state.attachments;
-        let attach = offer::attach_of(order);
+        let own = offer::own_of(order, buyer.facts());
         let is_it = |known: &&Attachment| known.plan == order.plan && known.entity == order.entity;
         let mut there = attachments.iter().filter(|known| known.ended_at.is_none()).filter(is_it);
-        if there.any(|known| known.origin.subscription().is_none() && known.quantity == attach.quantity) {
+        if there.any(|known| known.origin.subscription().is_none() && known.quantity == own.attach.quantity) {
             // Its key answers; without it the plan is refused as attached.
-            return self.attach_own(order, attach).await.map(Some);
+            return self.attach_own(order, own).await.map(Some);
         }
         self.started_before(order, attachments).await
     }

@@ -244,7 +244,6 @@ fn gives_only_packs(plan: &Plan) -> bool {
 
 fn own(order: &Order, facts: Facts<'_>) -> Result<Own, Refusal> {
     let Order { plan, entity, carry_over, .. } = order;
-    let attach = attach_of(order);
     let paid = mates(order, facts).find(|mate| mate.origin.subscription().is_some());
     if paid.is_some() && *carry_over != CarryOver::default() {
         let why = "has nothing to keep here: what is paid stays until its period ends";
@@ -256,14 +255,17 @@ fn own(order: &Order, facts: Facts<'_>) -> Result<Own, Refusal> {
     {
         return Err(Refusal::AlreadyAttached(plan.clone()));
     }
-    let after = paid.filter(|mate| mate.cancel_at.is_none()).and_then(|mate| mate.origin.subscription());
-    Ok(Own { attach, after: after.map(str::to_owned) })
+    Ok(own_of(order, facts))
 }
 
-/// An order of a plan of ours, as it is posted.
-pub(super) fn attach_of(order: &Order) -> Attach {
+/// An order of a plan of ours, whether it is there already or not.
+pub(super) fn own_of(order: &Order, facts: Facts<'_>) -> Own {
     let Order { plan, entity, carry_over, seats, .. } = order;
-    Attach { plan: plan.clone(), entity: entity.clone(), quantity: seats.unwrap_or(1), carry_over: *carry_over }
+    let quantity = seats.unwrap_or(1);
+    let attach = Attach { plan: plan.clone(), entity: entity.clone(), quantity, carry_over: *carry_over };
+    let paid = mates(order, facts).find(|mate| mate.origin.subscription().is_some());
+    let after = paid.filter(|mate| mate.cancel_at.is_none()).and_then(|mate| mate.origin.subscription());
+    Own { attach, after: after.map(str::to_owned) }
 }
 
 /// In force, overdue, unpaid or to come: not over.
