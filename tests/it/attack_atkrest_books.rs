@@ -138,7 +138,6 @@ async fn ten_thousand_pairs_are_answered_in_seconds() {
     let results = answer["results"].as_array().unwrap();
     assert_eq!(results.len(), 10_000);
     assert_eq!(results.iter().filter(|one| one["answer"]["allowed"] == true).count(), 50 * 100);
-    eprintln!("10,000 pairs in {took:?}, {} bytes", answer.to_string().len());
     assert!(took < std::time::Duration::from_secs(20), "{took:?}");
     app.finish().await;
 }
@@ -159,103 +158,121 @@ rollover = { max_percent = "150", months = 1 }
 overage = { limit = "4" }
 "#;
 
-/// What was shown at a time is told of it later, with rollover, holds, returns and debts, however late it was booked.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_past_balance_is_what_was_shown_with_rollover_holds_returns_and_debts() {
-    let shown = |answer: &Value| {
+/// A customer's random life, with what was shown after each step.
+struct Life {
+    app: TestApp,
+    dice: u64,
+    holds: Vec<String>,
+    seen: Vec<(String, [Value; 4])>,
+}
+
+impl Life {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.dice >> 33) % sides
+    }
+
+    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[usize::try_from(self.roll(all.len() as u64)).unwrap()]
+    }
+
+    async fn post(&self, path: &str, mut body: Value) -> (u16, Value) {
+        if path != "test-clock/advance" && !path.starts_with("holds/") {
+            body["customer"] = json!("ada");
+        }
+        self.app.call("POST", &format!("/api/v1/{path}"), Some(body)).await
+    }
+
+    async fn step(&mut self, key: &str) -> (u16, Value) {
+        match self.roll(8) {
+            0 | 1 => {
+                let days = self.one_of(&[0, 2, 7, 16]);
+                self.post("test-clock/advance", json!({ "seconds": 3_600 + 86_400 * days })).await
+            }
+            2 | 3 => {
+                let short = self.one_of(&["cap", "debt", "reject"]);
+                let quantity = self.roll(12).to_string();
+                self.post("track", json!({ "key": key, "feature": "calls", "quantity": quantity, "when_short": short }))
+                    .await
+            }
+            4 => {
+                let quantity = format!("-{}", self.roll(5) + 1);
+                self.app.track(key, "ada", "calls", &quantity).await
+            }
+            5 => {
+                let hold =
+                    json!({ "key": key, "ttl_seconds": 86_400 * (self.roll(10) + 1), "when_more": "take_available" });
+                let done = self.post("check", json!({ "feature": "calls", "quantity": "3", "hold": hold })).await;
+                self.holds.extend(done.1["hold"]["id"].as_str().map(str::to_owned));
+                done
+            }
+            6 if !self.holds.is_empty() => {
+                let place = self.roll(self.holds.len() as u64);
+                let hold = self.holds.swap_remove(usize::try_from(place).unwrap());
+                if self.roll(2) == 0 {
+                    return self.post(&format!("holds/{hold}/release"), json!({})).await;
+                }
+                let usage = json!({ "key": key, "feature": "calls", "quantity": "2", "hold": hold, "final": true });
+                self.post("track", usage).await
+            }
+            _ => {
+                let quantity = (self.roll(6) + 1).to_string();
+                let category = "promotional";
+                let grant = json!({ "key": key, "feature": "credits", "quantity": quantity, "category": category, "reason": "r" });
+                self.post("grants", grant).await
+            }
+        }
+    }
+
+    async fn balance(&self, at: &str) -> (String, [Value; 4]) {
+        let (status, answer) = self.app.call("GET", &format!("/api/v1/customers/ada/balance{at}"), None).await;
+        assert_eq!(status, 200, "{answer}");
         let one = answer["balances"].as_array().unwrap().iter().find(|one| one["feature"] == "credits").cloned();
         let one = one.unwrap_or_default();
-        ["available", "held", "granted", "owed"].map(|number| one[number].clone())
-    };
-    for seed in 1..=4_u64 {
-        let app = TestApp::with_catalog(ROLLS).await;
-        app.customer("ada").await;
-        let mut dice = seed;
-        let mut roll = |sides: u64| {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (dice >> 33) % sides
-        };
-        let (mut seen, mut holds, mut log): (Vec<(String, [Value; 4])>, Vec<String>, Vec<String>) =
-            (vec![], vec![], vec![]);
-        for n in 0..70 {
-            let key = format!("k{n}");
-            let done = match roll(8) {
-                0 | 1 => {
-                    let seconds = [3_600, 86_400 * 2, 86_400 * 7, 86_400 * 16][usize::try_from(roll(4)).unwrap()];
-                    app.call("POST", "/api/v1/test-clock/advance", Some(json!({ "seconds": seconds }))).await
-                }
-                2 | 3 => {
-                    let short = ["cap", "debt", "reject"][usize::try_from(roll(3)).unwrap()];
-                    let body = json!({ "key": key, "customer": "ada", "feature": "calls", "quantity": (roll(12)).to_string(), "when_short": short });
-                    app.call("POST", "/api/v1/track", Some(body)).await
-                }
-                4 => app.track(&key, "ada", "calls", &format!("-{}", roll(5) + 1)).await,
-                5 => {
-                    let body = json!({ "customer": "ada", "feature": "calls", "quantity": "3",
-                        "hold": { "key": key, "ttl_seconds": 86_400 * (roll(10) + 1), "when_more": "take_available" } });
-                    let done = app.call("POST", "/api/v1/check", Some(body)).await;
-                    holds.extend(done.1["hold"]["id"].as_str().map(str::to_owned));
-                    done
-                }
-                6 if !holds.is_empty() => {
-                    let hold = holds.swap_remove(usize::try_from(roll(holds.len() as u64)).unwrap());
-                    if roll(2) == 0 {
-                        app.call("POST", &format!("/api/v1/holds/{hold}/release"), Some(json!({}))).await
-                    } else {
-                        let body = json!({ "key": key, "customer": "ada", "feature": "calls", "quantity": "2", "hold": hold, "final": true });
-                        app.call("POST", "/api/v1/track", Some(body)).await
-                    }
-                }
-                _ => {
-                    let body = json!({ "key": key, "customer": "ada", "feature": "credits", "quantity": (roll(6) + 1).to_string(),
-                        "category": "promotional", "reason": "r" });
-                    app.call("POST", "/api/v1/grants", Some(body)).await
-                }
-            };
-            assert!(done.0 < 500, "{done:?}");
-            log.push(format!("{done:?}"));
-            let (_, now) = app.call("GET", "/api/v1/customers/ada/balance", None).await;
-            let at = now["at"].as_str().unwrap().to_owned();
-            // Asked for as a past time, what is due is booked: of several periods nobody booked only survivors are told.
-            let (status, _) = app.call("GET", &format!("/api/v1/customers/ada/balance?at={at}"), None).await;
-            assert_eq!(status, 200);
-            seen.push((at, shown(&now)));
-        }
-        for (place, (at, was)) in seen.iter().enumerate() {
-            let (_, then) = app.call("GET", &format!("/api/v1/customers/ada/balance?at={at}"), None).await;
-            assert_eq!(
-                shown(&then),
-                *was,
-                "seed {seed}, step {place} at {at}\nbefore: {:?}\nstep: {}",
-                place.checked_sub(1).map(|n| &seen[n]),
-                log[place]
-            );
-        }
-        // The export's sums of a grant are those of the customer's page.
+        let shown = ["available", "held", "granted", "owed"].map(|number| one[number].clone());
+        (answer["at"].as_str().unwrap().to_owned(), shown)
+    }
+
+    /// The export's sums of a grant are those of the customer's page.
+    async fn must_be_exported(&self) {
         let mut out = Vec::new();
-        let args = ExportArgs {
-            kind: ExportKind::Grants,
-            format: ExportFormat::Jsonl,
-            from: None,
-            to: None,
-            names: false,
-            out: None,
-        };
-        run(&app.store, &args, &mut out).await.unwrap();
+        let (kind, format) = (ExportKind::Grants, ExportFormat::Jsonl);
+        let args = ExportArgs { kind, format, from: None, to: None, names: false, out: None };
+        run(&self.app.store, &args, &mut out).await.unwrap();
         let out = String::from_utf8(out).unwrap();
-        let (_, listed) = app.call("GET", "/api/v1/customers/ada/grants?limit=500", None).await;
+        let (_, listed) = self.app.call("GET", "/api/v1/customers/ada/grants?limit=500", None).await;
         let listed = listed["data"].as_array().unwrap().clone();
         assert_eq!(out.lines().count(), listed.len());
         for line in out.lines() {
             let lot: Value = serde_json::from_str(line).unwrap();
             let known = listed.iter().find(|one| one["id"] == lot["grant_id"]).unwrap();
-            assert_eq!(
-                (&lot["original"], &lot["remaining"], &lot["held"]),
-                (&known["quantity"], &known["remaining"], &known["held"]),
-                "{line} {known}"
-            );
+            let exported = ["original", "remaining", "held"].map(|name| lot[name].clone());
+            assert_eq!(exported, ["quantity", "remaining", "held"].map(|name| known[name].clone()), "{line} {known}");
         }
-        app.finish().await;
+    }
+}
+
+/// What was shown at a time is told of it later, with rollover, holds, returns and debts, however late it was booked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_past_balance_is_what_was_shown_with_rollover_holds_returns_and_debts() {
+    for seed in 1..=4 {
+        let app = TestApp::with_catalog(ROLLS).await;
+        app.customer("ada").await;
+        let mut life = Life { app, dice: seed, holds: Vec::new(), seen: Vec::new() };
+        for n in 0..70 {
+            let done = life.step(&format!("k{n}")).await;
+            assert!(done.0 < 500, "{done:?}");
+            let shown = life.balance("").await;
+            // Asked for as a past time, what is due is booked: of several periods nobody booked only survivors are told.
+            life.balance(&format!("?at={}", shown.0)).await;
+            life.seen.push(shown);
+        }
+        for (place, shown) in life.seen.iter().enumerate() {
+            let then = life.balance(&format!("?at={}", shown.0)).await;
+            assert_eq!(then, *shown, "seed {seed}, step {place}");
+        }
+        life.must_be_exported().await;
+        life.app.finish().await;
     }
 }
 
@@ -277,12 +294,16 @@ included = "7"
 reset = "week"
 "#;
 
+fn hold(key: &str, feature: &str) -> Value {
+    let hold = json!({ "key": key, "ttl_seconds": 86_400 * 3 });
+    json!({ "customer": "ada", "feature": feature, "quantity": "2", "hold": hold })
+}
+
 /// A catalogue that takes features away, or makes others of them, under a customer who holds, owes and is limited.
 #[tokio::test]
 async fn a_catalogue_that_changes_what_features_are_leaves_customers_and_books_whole() {
     let app = TestApp::with_catalog(crate::http_check::CATALOG).await;
     app.customer("ada").await;
-    let hold = |key: &str, feature: &str| json!({ "customer": "ada", "feature": feature, "quantity": "2", "hold": { "key": key, "ttl_seconds": 86_400 * 3 } });
     let mut holds = Vec::new();
     for key in ["h1", "h2", "h3"] {
         let (_, held) = app.call("POST", "/api/v1/check", Some(hold(key, "messages"))).await;
@@ -298,6 +319,26 @@ async fn a_catalogue_that_changes_what_features_are_leaves_customers_and_books_w
     assert_eq!(app.call("POST", "/api/v1/track", Some(seats)).await.0, 200);
     let after = creditd::domain::catalog::file::read(AFTER).unwrap();
     let _: creditd::store::catalog::Applied = app.store.apply_catalog(&after, [2; 32], false).await.unwrap();
+    let told = lived_on(&app, holds).await;
+    for (status, answer) in &told {
+        assert!(*status < 500, "{answer}");
+    }
+    let grant = json!({ "key": "g", "customer": "ada", "feature": "tokens", "quantity": "1", "category": "promotional", "reason": "r" });
+    assert_eq!(app.call("POST", "/api/v1/grants", Some(grant)).await.0, 201);
+    for name in ["a", "b", "c"] {
+        assert_eq!(app.call("DELETE", &format!("/api/v1/customers/ada/spend-limits/{name}"), None).await.0, 200);
+    }
+    // And back again.
+    let before = creditd::domain::catalog::file::read(crate::http_check::CATALOG).unwrap();
+    let _: creditd::store::catalog::Applied = app.store.apply_catalog(&before, [3; 32], false).await.unwrap();
+    assert_eq!(app.call("GET", "/api/v1/customers/ada", None).await.0, 200);
+    let (status, back) = app.track("again", "ada", "messages", "1").await;
+    assert_eq!((status, back["drawn"].as_str()), (200, Some("1")), "{back}");
+    app.finish().await;
+}
+
+/// Asks and does everything under the new catalogue, for weeks.
+async fn lived_on(app: &TestApp, mut holds: Vec<String>) -> Vec<(u16, Value)> {
     let mut told = Vec::new();
     for days in [0, 1, 8, 40] {
         if days > 0 {
@@ -335,7 +376,6 @@ async fn a_catalogue_that_changes_what_features_are_leaves_customers_and_books_w
             let body = json!({ "key": format!("x{days}"), "customer": "ada", "feature": "messages", "quantity": "1", "hold": hold, "final": true });
             told.push(app.call("POST", "/api/v1/track", Some(body)).await);
             let released = app.call("POST", &format!("/api/v1/holds/{hold}/release"), Some(json!({}))).await;
-            eprintln!("{days} release {released:?}");
             told.push(released);
         }
         let found = app.store.verify().await.unwrap();
@@ -345,20 +385,7 @@ async fn a_catalogue_that_changes_what_features_are_leaves_customers_and_books_w
             found.checks.iter().filter(|one| one.differences > 0).collect::<Vec<_>>()
         );
     }
-    for (status, answer) in &told {
-        assert!(*status < 500, "{answer}");
-    }
-    assert_eq!(app.call("POST", "/api/v1/grants", Some(json!({ "key": "g", "customer": "ada", "feature": "tokens", "quantity": "1", "category": "promotional", "reason": "r" }))).await.0, 201);
-    for name in ["a", "b", "c"] {
-        assert_eq!(app.call("DELETE", &format!("/api/v1/customers/ada/spend-limits/{name}"), None).await.0, 200);
-    }
-    // And back again.
-    let before = creditd::domain::catalog::file::read(crate::http_check::CATALOG).unwrap();
-    let _: creditd::store::catalog::Applied = app.store.apply_catalog(&before, [3; 32], false).await.unwrap();
-    assert_eq!(app.call("GET", "/api/v1/customers/ada", None).await.0, 200);
-    let (status, back) = app.track("again", "ada", "messages", "1").await;
-    assert_eq!((status, back["drawn"].as_str()), (200, Some("1")), "{back}");
-    app.finish().await;
+    told
 }
 
 /// Everything that touches one wallet, at once and on two daemons: each credit goes one way.
@@ -375,7 +402,7 @@ async fn voids_adjustments_tracks_holds_and_an_end_race_for_one_wallet() {
         let lot = json!({ "key": "g", "customer": customer, "feature": "credits", "quantity": "14", "category": "promotional", "reason": "r", "wallet": wallet });
         let grant = app.call("POST", "/api/v1/grants", Some(lot)).await.1["id"].as_str().unwrap().to_owned();
         let one = async |n: usize| {
-            let on = if n % 2 == 0 { &app } else { &beside };
+            let on = if n.is_multiple_of(2) { &app } else { &beside };
             let key = format!("{n}");
             match n % 6 {
                 0 | 1 => on.track(&key, &customer, "calls", "5").await,
