@@ -141,8 +141,13 @@ impl Group {
         };
         let complete: BTreeSet<AccountId> = orders.iter().filter(needs).map(|order| order.account).collect();
         if !complete.is_empty() {
+            let mut asked = asked_by(orders, now);
+            let is_over = |state: &AccountState| state.holds.iter().any(|hold| hold.is_over(now));
+            if states.values().any(is_over) {
+                asked.periods.push(now);
+            }
             let complete: Vec<AccountId> = complete.into_iter().collect();
-            ledger::read_all(connection, &mut states, &complete, &asked_by(orders, now)).await?;
+            ledger::read_all(connection, &mut states, &complete, &asked).await?;
         }
         read_for_usage(connection, &mut states, &catalog, orders, now).await?;
         Ok(Self { states, changes: BTreeMap::new(), situation, catalog, now, fresh: BTreeSet::new() })
@@ -225,8 +230,10 @@ fn asked_by(orders: &[Order], now: Timestamp) -> Asked {
                 asked.periods.push(paid.period_start);
                 asked.payments.extend(paid.payment);
             }
-            // What was used of running periods may be carried over.
-            Command::Attach(_) => asked.periods.push(now),
+            // What was used of running periods may be carried over; what comes free or back may be of one that a whole new
+            // allowance ended.
+            Command::Attach(_) | Command::ReleaseHold(_) => asked.periods.push(now),
+            Command::Track(track) if track.is_final || track.quantity.is_negative() => asked.periods.push(now),
             Command::MoneyBack(back) => asked.reversed.push(back.payment),
             Command::PlanChanged(change) => {
                 asked.periods.push(change.changed_at);
@@ -236,7 +243,6 @@ fn asked_by(orders: &[Order], now: Timestamp) -> Asked {
             | Command::Track(_)
             | Command::Hold(_)
             | Command::ExtendHold(_)
-            | Command::ReleaseHold(_)
             | Command::SetLimit(_)
             | Command::DropLimit(_)
             | Command::Grant(_)

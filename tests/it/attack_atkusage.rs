@@ -7,6 +7,29 @@ use crate::attach::Shop;
 use crate::http_check::{CATALOG, app};
 use crate::support::app::TestApp;
 
+/// Two plans of one group, of which the dearer one begins its allowance anew.
+const RESET: &str = r#"
+[features.calls]
+type = "metered"
+[plans.pro]
+group = "main"
+revenue = "external"
+prices = [{ amount = "10.00", currency = "usd", every = "month", stripe_price = "price_pro" }]
+[[plans.pro.items]]
+feature = "calls"
+included = "10"
+reset = "month"
+[plans.max]
+group = "main"
+upgrade = "full_reset"
+revenue = "external"
+prices = [{ amount = "20.00", currency = "usd", every = "month", stripe_price = "price_max" }]
+[[plans.max.items]]
+feature = "calls"
+included = "20"
+reset = "month"
+"#;
+
 async fn placed(app: &TestApp, key: &str, quantity: &str) -> String {
     let hold = json!({ "key": key, "ttl_seconds": 600, "when_more": "take_available" });
     let body = json!({ "feature": "messages", "quantity": quantity, "hold": hold });
@@ -329,4 +352,72 @@ async fn seats_of_many_entities_never_exceed_what_is_granted() {
     assert!(answers.iter().all(|(status, _)| [200, 402].contains(status)));
     assert_eq!(taken.len(), 5, "two of its own, three shared");
     app.finish().await;
+}
+
+/// A hold over a `full_reset` upgrade: what it pinned of the old allowance ends like the rest once it is free, however
+/// it comes free.
+#[test]
+fn a_hold_does_not_save_the_old_allowance_from_a_full_reset() {
+    use crate::domain_laws::{credits, feature, quantity, time};
+    use crate::subscription_laws::{World, day, paid_for};
+    use creditd::domain::command::{ChangedPlan, Command, Decision, Outcome, PlaceHold, PlanChanged, Track};
+    use creditd::domain::grant::GrantMoney;
+    use creditd::domain::hold::WhenMore;
+    use creditd::domain::subscription::SubscribedPlan;
+
+    let plan = |name: &str| creditd::domain::catalog::PlanId::new(name).unwrap();
+    for way in ["release", "settle", "expire", "return"] {
+        let mut world = World::with(RESET);
+        let _: Decision = world.at("01-10").post(&Command::PlanPaid(paid_for("sub_1", "pro", "01-10", "02-10")));
+        let half = time("2026-01-25T12:00:00Z");
+        world.now = half;
+        let hold = if way == "return" {
+            let _: Decision = world.post(&Command::Track(Track::of(feature("calls"), quantity("6"))));
+            None
+        } else {
+            let wanted = PlaceHold {
+                feature: feature("calls"),
+                entity: String::new(),
+                quantity: quantity("6"),
+                properties: std::collections::BTreeMap::new(),
+                ttl_seconds: 60,
+                when_more: WhenMore::Reject,
+            };
+            match world.post(&Command::Hold(wanted)) {
+                Decision::Applied(Outcome::Held(held)) => Some(held.hold),
+                other => panic!("{other:?}"),
+            }
+        };
+        let _: Decision = world.post(&Command::PlanChanged(PlanChanged {
+            payment: None,
+            subscription: "sub_1".to_owned(),
+            changed_at: half,
+            period_end: day("02-10"),
+            paid_at: half,
+            from: vec![SubscribedPlan { plan: plan("pro"), quantity: 1 }],
+            to: vec![ChangedPlan {
+                plan: plan("max"),
+                quantity: 1,
+                money: GrantMoney::default(),
+                stripe_price: None,
+                stripe_line: None,
+            }],
+            metadata: std::collections::BTreeMap::new(),
+        }));
+        assert_eq!(world.available(), credits("20"), "{way}");
+        match (way, hold) {
+            ("release", Some(hold)) => drop(world.post(&Command::ReleaseHold(hold))),
+            ("settle", Some(_)) => drop(world.post(&Command::Track(Track {
+                hold,
+                is_final: true,
+                ..Track::of(feature("calls"), quantity("1"))
+            }))),
+            ("return", None) => drop(world.post(&Command::Track(Track::of(feature("calls"), quantity("-6"))))),
+            _ => {
+                world.now = half.checked_add(jiff::SignedDuration::from_secs(61)).unwrap();
+                let _: Decision = world.post(&Command::Settle);
+            }
+        }
+        assert_eq!(world.available(), credits("20"), "{way}");
+    }
 }

@@ -3,6 +3,8 @@
 //! The lines of a change say what was before and after it, so no earlier event is needed. Which plans a subscription has
 //! now is told by views of it; a change tells it only as long as none is newer.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::super::account::Line;
@@ -339,6 +341,17 @@ impl Draft<'_> {
             .collect();
         for line in lines {
             self.book(line)?;
+        }
+        Ok(())
+    }
+
+    /// The same for every running period that is known: what came free of grants from before a whole new allowance.
+    pub(super) fn end_before_resets(&mut self) -> Result<(), Rejection> {
+        let resets = self.state.shares.iter().filter(|share| self.is_reset(share));
+        let resets: BTreeSet<(AttachmentId, FeatureId, Timestamp)> =
+            resets.map(|share| (share.attachment, share.feature.clone(), share.period_start)).collect();
+        for (attachment, feature, start) in resets {
+            self.end_before_reset(attachment, &feature, start)?;
         }
         Ok(())
     }

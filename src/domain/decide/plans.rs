@@ -202,7 +202,8 @@ impl Draft<'_> {
             let began = |grant: &&Grant| grant.period.as_ref().is_some_and(|period| period.start <= ended);
             late.extend(self.grants_that_end_with(known, ended).filter(began).map(|grant| grant.id));
         }
-        self.end_free(&late, at)
+        self.end_free(&late, at)?;
+        self.end_before_resets()
     }
 
     /// An attachment's renewing grants that would have gone on after a time.
