@@ -497,3 +497,25 @@ fn an_idle_account_has_what_a_busy_one_has() {
     assert_eq!(spendable(&idle), spendable(&busy));
     assert_eq!(idle.state.next_due_at, busy.state.next_due_at);
 }
+
+/// Stripe's times are whole seconds: a plan that is bought and left in the second in which its customer was made seems to
+/// begin and end before Free did. Free is back all the same, in whatever order it is told.
+#[test]
+fn a_plan_left_within_its_first_second_leaves_free() {
+    let second = day("01-01") - SignedDuration::from_millis(700);
+    let view =
+        |life| SubscriptionSeen { started_at: second, anchor: second, seen_at: second, ..seen("01-01", life, "01-01") };
+    let story = [
+        Command::SubscriptionSeen(view(SubscriptionLife::Active)),
+        Command::PlanPaid(PlanPaid { period_start: second, ..paid_for("sub_1", "pro", "01-01", "02-01") }),
+        Command::SubscriptionSeen(view(SubscriptionLife::Ended(second))),
+    ];
+    for order in orders(&story) {
+        let mut world = World::new();
+        for command in &order {
+            let _: Decision = world.post(command);
+        }
+        // Five of Free, and the one that Pro gives for good.
+        assert_eq!((world.live(), world.available()), (only("free"), credits("6")), "{order:?}");
+    }
+}

@@ -139,7 +139,9 @@ impl Draft<'_> {
         if self.state.attachments.iter().filter(in_group).any(held) {
             return Ok(());
         }
-        let later = self.state.attachments.iter().filter(in_group).map(|known| known.started_at);
+        // Stripe's times are whole seconds, ours are not: what was over as it began took nobody's place.
+        let lasted = |known: &&Attachment| known.ended_at.is_none_or(|ended| ended > known.started_at);
+        let later = self.state.attachments.iter().filter(in_group).filter(lasted).map(|known| known.started_at);
         let until = later.filter(|started| *started > at).min();
         // Everyone gets a plan once, not once for each seat.
         if self.start_scheduled(after, at)? || !after.entity.is_empty() {

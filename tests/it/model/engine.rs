@@ -9,7 +9,7 @@ use creditd::domain::catalog::{
     Catalog, CatalogVersion, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Overage,
     PAST_DUE_GRACE_HOURS, Plan, PlanId, ResetAnchor, Returned, RevenuePolicy, UnitPrice, Upgrade,
 };
-use creditd::domain::check::{Question, check};
+use creditd::domain::check::{Lot, Question, Reason, check};
 use creditd::domain::command::{
     Basis, Command, Decision, ExtendHold, NewGrant, Outcome, PlaceHold, Purchase, PurchasedGrant, Rejection, SetLimit,
     Track, WalletRef, WhenShort,
@@ -17,7 +17,7 @@ use creditd::domain::command::{
 use creditd::domain::credits::{Credits, Quantity};
 use creditd::domain::decide::{Context, at_time, decide};
 use creditd::domain::entry::{EntryKind, Source};
-use creditd::domain::grant::{Category, DebtCause, Grant, GrantMoney, Origin, Wallet, WalletState};
+use creditd::domain::grant::{Blocked, Category, DebtCause, Grant, GrantMoney, Origin, Wallet, WalletState};
 use creditd::domain::hold::{HoldState, WhenMore};
 use creditd::domain::ids::{GrantId, HoldId, PaymentId, WalletId};
 use creditd::domain::limit::Window;
@@ -360,7 +360,17 @@ fn name_of(grant: &Grant, origin: &Origin, is_rolled: bool, number: usize) -> Na
 }
 
 fn checked(answer: &creditd::domain::check::CheckAnswer) -> Checked {
-    let reason = serde_json::to_value(answer.reason).unwrap();
+    // Whether there was something before that is spent now hangs on what was read of the wallets: the model calls both so.
+    let is_there =
+        |lot: &Lot| (lot.unlimited || lot.remaining > lot.blocked) && lot.blocked_by != Some(Blocked::Expired);
+    let is_spent = answer.reason == Reason::Insufficient && !answer.lots.iter().any(is_there);
+    let reason = match answer.reason {
+        // Of seats it is one word in the model.
+        Reason::FeatureNotGranted if answer.in_use.is_some() => Reason::Insufficient,
+        _ if is_spent && answer.in_use.is_none() => Reason::FeatureNotGranted,
+        other => other,
+    };
+    let reason = serde_json::to_value(reason).unwrap();
     let known = ["ok", "unlimited", "insufficient", "spend_limit", "feature_not_granted", "frozen"];
     Checked {
         allowed: answer.allowed,

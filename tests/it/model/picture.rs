@@ -66,7 +66,7 @@ impl Model {
         let reason = match (unlimited, granted, shortfall > 0) {
             (true, ..) => "unlimited",
             (_, _, true) | (_, false, _) if frozen => "frozen",
-            (_, false, _) => "feature_not_granted",
+            (_, false, _) => "insufficient",
             (_, true, true) => "insufficient",
             (_, true, false) => "ok",
         };
