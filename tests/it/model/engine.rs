@@ -361,8 +361,9 @@ fn name_of(grant: &Grant, origin: &Origin, is_rolled: bool, number: usize) -> Na
 
 fn checked(answer: &creditd::domain::check::CheckAnswer) -> Checked {
     // Whether there was something before that is spent now hangs on what was read of the wallets: the model calls both so.
-    let is_there =
-        |lot: &Lot| (lot.unlimited || lot.remaining > lot.blocked) && lot.blocked_by != Some(Blocked::Expired);
+    let is_there = |lot: &Lot| {
+        (lot.unlimited || lot.remaining.is_positive()) && matches!(lot.blocked_by, None | Some(Blocked::Debt))
+    };
     let is_spent = answer.reason == Reason::Insufficient && !answer.lots.iter().any(is_there);
     let reason = match answer.reason {
         // Of seats it is one word in the model.

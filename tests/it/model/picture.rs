@@ -66,8 +66,7 @@ impl Model {
         let reason = match (unlimited, granted, shortfall > 0) {
             (true, ..) => "unlimited",
             (_, _, true) | (_, false, _) if frozen => "frozen",
-            (_, false, _) => "insufficient",
-            (_, true, true) => "insufficient",
+            (_, false, _) | (_, true, true) => "insufficient",
             (_, true, false) => "ok",
         };
         let allowed = matches!(reason, "ok" | "unlimited");
