@@ -1,6 +1,7 @@
 //! The state one account is decided on, and what a decision changes in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -8,12 +9,12 @@ use uuid::Uuid;
 use super::attachment::Attachment;
 use super::catalog::FeatureId;
 use super::command::Basis;
-use super::credits::Quantity;
 use super::credits::{AmountError, Credits};
 use super::entry::{ChainHead, Entry, EntryKind};
 use super::grant::{Debt, Grant, Origin, Wallet};
 use super::hold::Hold;
 use super::ids::{AccountId, AttachmentId, DebtId, GrantId, HoldId, PaymentId, WalletId};
+use super::level::Levels;
 use super::limit::{Counted, LimitKey, SpendLimit};
 use super::proration::Share;
 use super::reversal::PaymentBack;
@@ -98,9 +99,9 @@ pub struct AccountState {
     /// Its spend limits.
     pub limits: Vec<SpendLimit>,
     /// What is in use of features that are set and freed, by feature and entity.
-    pub levels: BTreeMap<(FeatureId, String), Quantity>,
-    /// Tracks that the batch may take back, newest first.
-    pub usage: Vec<UsageRecord>,
+    pub levels: Levels,
+    /// Tracks that the batch may take back, newest first. Shared: each command is decided on a copy of the state.
+    pub usage: Vec<Arc<UsageRecord>>,
     /// Were there more of them than are read?
     pub usage_is_cut: bool,
     /// What grants repaid of debts that the batch may cancel, in the order in which they did.

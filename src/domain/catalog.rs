@@ -15,6 +15,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::attachment::Attachment;
 use super::credits::{AmountError, Credits, Quantity, Rate};
 use super::money::Money;
 pub use cost::{Cost, CostError, CostRule, Pattern, Priced, RESERVED_WORDS};
@@ -165,6 +166,22 @@ pub struct Interval {
     pub unit: IntervalUnit,
     /// How many, 1 to 1,000.
     pub count: u16,
+}
+
+impl Interval {
+    /// How long it is on average, in seconds.
+    pub fn average_seconds(self) -> i64 {
+        let unit: i64 = match self.unit {
+            IntervalUnit::Minute => 60,
+            IntervalUnit::Hour => 3_600,
+            IntervalUnit::Day => 86_400,
+            IntervalUnit::Week => 604_800,
+            IntervalUnit::Month => 2_629_746,
+            IntervalUnit::Year => 31_556_952,
+        };
+        // Cannot saturate: a count has 16 bits.
+        unit.saturating_mul(i64::from(self.count.max(1)))
+    }
 }
 
 /// Where a reset's boundaries lie (rule 17).
@@ -454,6 +471,16 @@ impl Catalog {
         own.into_iter().chain(systems).collect()
     }
 
+    /// Is it a pool that other features draw from?
+    pub fn is_credit_system(&self, feature: &FeatureId) -> bool {
+        matches!(self.features.get(feature), Some(Feature::CreditSystem { .. }))
+    }
+
+    /// Is it set and freed, rather than spent?
+    pub fn is_level(&self, feature: &FeatureId) -> bool {
+        matches!(self.features.get(feature), Some(Feature::Metered { consumable: false, .. }))
+    }
+
     /// What becomes of a feature's credits that are returned to an expired grant.
     pub fn returned(&self, feature: &FeatureId) -> Returned {
         match self.features.get(feature) {
@@ -510,4 +537,24 @@ pub struct CatalogVersion {
     pub terms: BTreeMap<(PlanId, i32), Plan>,
     /// What is sold.
     pub catalog: Catalog,
+}
+
+impl CatalogVersion {
+    /// The terms that an attachment pinned.
+    pub fn terms_of(&self, known: &Attachment) -> Option<&Plan> {
+        self.terms.get(&(known.plan.clone(), known.plan_version))
+    }
+
+    /// The group whose plans exclude an attachment's. A plan that the catalogue dropped keeps the group its terms say.
+    pub fn group_of(&self, known: &Attachment) -> Option<&str> {
+        let current = self.catalog.plans.get(&known.plan);
+        current.or_else(|| self.terms_of(known))?.exclusive_group()
+    }
+}
+
+impl Plan {
+    /// The group whose other plans it excludes; an add-on takes nobody's place.
+    pub fn exclusive_group(&self) -> Option<&str> {
+        self.group.as_deref().filter(|_| !self.add_on)
+    }
 }

@@ -14,7 +14,7 @@ use super::decide::{Context, room};
 use super::grant::{Blocked, Category, Grant};
 use super::ids::{GrantId, WalletId};
 use super::level::{level, units};
-use super::limit::Window;
+use super::limit::LimitPart;
 use super::usage::Usage;
 
 /// Why a check answered as it did.
@@ -71,19 +71,6 @@ pub struct Lot {
     pub unlimited: bool,
     /// Why it, or a part of it, cannot be spent.
     pub blocked_by: Option<Blocked>,
-}
-
-/// A spend limit's part in the answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LimitPart {
-    /// Its name.
-    pub name: String,
-    /// Over which time.
-    pub window: Window,
-    /// Most that may be used in it.
-    pub most: Credits,
-    /// Used in it, open holds included.
-    pub used: Credits,
 }
 
 /// The answer to a check.
@@ -161,14 +148,17 @@ fn without_pool(question: &Question, allowed: bool, reason: Reason) -> CheckAnsw
     }
 }
 
-fn flag(state: &AccountState, catalog: &CatalogVersion, question: &Question, now: Timestamp) -> CheckAnswer {
-    let on = state.attachments.iter().any(|known| {
-        let terms = catalog.terms.get(&(known.plan.clone(), known.plan_version));
-        terms.is_some_and(|plan| {
-            known.has_flags(plan.past_due_grace_hours, now)
-                && plan.items.iter().any(|item| item.feature == question.feature)
+/// Does a plan in force turn this boolean feature on? An overdue one does until its grace ends.
+pub fn has_flag(state: &AccountState, catalog: &CatalogVersion, feature: &FeatureId, now: Timestamp) -> bool {
+    state.attachments.iter().any(|known| {
+        catalog.terms_of(known).is_some_and(|plan| {
+            known.has_flags(plan.past_due_grace_hours, now) && plan.items.iter().any(|item| item.feature == *feature)
         })
-    });
+    })
+}
+
+fn flag(state: &AccountState, catalog: &CatalogVersion, question: &Question, now: Timestamp) -> CheckAnswer {
+    let on = has_flag(state, catalog, &question.feature, now);
     without_pool(question, on, if on { Reason::Flag } else { Reason::FeatureNotGranted })
 }
 
@@ -253,7 +243,6 @@ fn metered(
     } else {
         Reason::Ok
     };
-    let limits = room.limits.into_iter();
     Ok(CheckAnswer {
         allowed: matches!(reason, Reason::Ok | Reason::Unlimited),
         reason,
@@ -265,7 +254,7 @@ fn metered(
         shortfall: paid.shortfall,
         in_use: None,
         unlimited: paid.unlimited,
-        limits: limits.map(|(name, window, most, used)| LimitPart { name, window, most, used }).collect(),
+        limits: room.limits,
         lots: if question.explain { lots(holdings, &pools, &paid.draws) } else { Vec::new() },
     })
 }

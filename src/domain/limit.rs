@@ -143,6 +143,19 @@ impl SpendLimit {
     }
 }
 
+/// A spend limit's part in an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitPart {
+    /// Its name.
+    pub name: String,
+    /// Over which time.
+    pub window: Window,
+    /// Most that may be used in it.
+    pub most: Credits,
+    /// Used in it, open holds included.
+    pub used: Credits,
+}
+
 /// Why usage could not be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {

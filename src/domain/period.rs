@@ -51,18 +51,9 @@ pub fn containing(
     now: Timestamp,
 ) -> Result<PeriodSpan, OutOfCalendar> {
     let (civil, zone) = grid(anchor, rule, interval)?;
-    let average_seconds: i64 = match interval.unit {
-        IntervalUnit::Minute => 60,
-        IntervalUnit::Hour => 3_600,
-        IntervalUnit::Day => 86_400,
-        IntervalUnit::Week => 604_800,
-        IntervalUnit::Month => 2_629_746,
-        IntervalUnit::Year => 31_556_952,
-    };
-    let length = average_seconds.checked_mul(i64::from(interval.count.max(1))).ok_or(OutOfCalendar)?;
     let origin = boundary(civil, &zone, interval, 0)?;
     let elapsed = now.as_second().checked_sub(origin.as_second()).ok_or(OutOfCalendar)?;
-    let mut n = elapsed.checked_div(length).ok_or(OutOfCalendar)?.max(0);
+    let mut n = elapsed.checked_div(interval.average_seconds()).ok_or(OutOfCalendar)?.max(0);
     for _ in 0..CORRECTION_STEPS {
         if n > 0 && boundary(civil, &zone, interval, n)? > now {
             n = n.saturating_sub(1);

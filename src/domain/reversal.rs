@@ -173,15 +173,6 @@ impl BackAccount {
     }
 }
 
-/// The debt that the reversals of a payment made in one wallet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackDebt {
-    /// The debt.
-    pub id: DebtId,
-    /// Grants that repaid it, oldest first, with what they gave and did not get again.
-    pub repaid: Vec<(GrantId, Credits)>,
-}
-
 /// All that is known of a payment's money going back.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct PaymentBack {
@@ -192,7 +183,7 @@ pub struct PaymentBack {
     /// The payment's grants.
     pub lots: Vec<BackLot>,
     /// Debts it made, by wallet.
-    pub debts: BTreeMap<WalletId, BackDebt>,
+    pub debts: BTreeMap<WalletId, DebtId>,
 }
 
 /// What a view told.

@@ -36,6 +36,18 @@ pub struct PaidPart {
     pub at: Option<Timestamp>,
 }
 
+impl PaidPart {
+    /// Did a grant pay it, or is it owed?
+    pub const fn is_settled(&self) -> bool {
+        self.grant.is_some() || self.debt.is_some()
+    }
+}
+
+/// Did one pool alone pay, or would have?
+pub fn of_one_pool(parts: &[PaidPart]) -> bool {
+    parts.iter().zip(parts.iter().skip(1)).all(|(part, next)| part.pool == next.pool)
+}
+
 /// A track as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRecord {
@@ -70,8 +82,7 @@ impl UsageRecord {
     /// Units of it that nobody paid: as they were noted with the shortfall, else the shortfall's share of the cost. They
     /// are the first to be taken back.
     pub fn unpaid_units(&self) -> Result<Quantity, AmountError> {
-        let is_unpaid = |part: &&PaidPart| part.grant.is_none() && part.debt.is_none();
-        let Some(unpaid) = self.paid.iter().find(is_unpaid) else { return Ok(Quantity::ZERO) };
+        let Some(unpaid) = self.paid.iter().find(|part| !part.is_settled()) else { return Ok(Quantity::ZERO) };
         if let Some(units) = unpaid.units {
             return Ok(units.min(self.quantity));
         }
@@ -118,7 +129,7 @@ impl UsageRecord {
 
     /// How much of the usage each part stands for: credits where one pool paid, units where several did.
     fn weights(&self) -> Vec<I256> {
-        let one_pool = self.paid.windows(2).all(|pair| pair.first().map(|p| &p.pool) == pair.last().map(|p| &p.pool));
+        let one_pool = of_one_pool(&self.paid);
         let weight = |part: &PaidPart| match part.units.filter(|_| !one_pool) {
             Some(units) => units.nanos(),
             None => part.amount.nanos(),

@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::{CatalogCache, FreshIds, PostError};
 use crate::domain::account::{AccountLife, AccountState, Changes};
-use crate::domain::catalog::{CatalogVersion, Feature};
+use crate::domain::catalog::CatalogVersion;
 use crate::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejection};
 use crate::domain::decide::{Context, decide};
 use crate::domain::ids::AccountId;
@@ -211,8 +211,7 @@ async fn read_for_usage(
             returns.push(AskedReturn { account: order.account, feature, entity, quantity: track.quantity.negated() });
         }
         if let Command::SetLimit(limit) = &order.command {
-            let kind = catalog.catalog.features.get(&limit.feature);
-            limits.push((order.account, limit, matches!(kind, Some(Feature::CreditSystem { .. }))));
+            limits.push((order.account, limit, catalog.catalog.is_credit_system(&limit.feature)));
         }
     }
     if !returns.is_empty() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::order::{Order, ShownLine};
 use crate::domain::account::AccountState;
 use crate::domain::attachment::{Attachment, AttachmentState, CarryOver};
-use crate::domain::catalog::{CatalogVersion, FeatureId, Interval, IntervalUnit, Item, Pack, Plan, PlanId, Price};
+use crate::domain::catalog::{CatalogVersion, FeatureId, Interval, Item, Pack, Plan, PlanId, Price};
 use crate::domain::command::Attach;
 use crate::domain::credits::Credits;
 use crate::domain::money::{Currency, Money};
@@ -244,8 +244,7 @@ fn gives_only_packs(plan: &Plan) -> bool {
 
 fn own(order: &Order, facts: Facts<'_>) -> Result<Own, Refusal> {
     let Order { plan, entity, carry_over, .. } = order;
-    let paid = mates(order, facts).find(|mate| mate.origin.subscription().is_some());
-    if paid.is_some() && *carry_over != CarryOver::default() {
+    if payer_of(order, facts).is_some() && *carry_over != CarryOver::default() {
         let why = "has nothing to keep here: what is paid stays until its period ends";
         return Err(not_supported("carry_over", why));
     }
@@ -263,9 +262,13 @@ pub(super) fn own_of(order: &Order, facts: Facts<'_>) -> Own {
     let Order { plan, entity, carry_over, seats, .. } = order;
     let quantity = seats.unwrap_or(1);
     let attach = Attach { plan: plan.clone(), entity: entity.clone(), quantity, carry_over: *carry_over };
-    let paid = mates(order, facts).find(|mate| mate.origin.subscription().is_some());
-    let after = paid.filter(|mate| mate.cancel_at.is_none()).and_then(|mate| mate.origin.subscription());
-    Own { attach, after: after.map(str::to_owned) }
+    let after = payer_of(order, facts).filter(|(mate, _)| mate.cancel_at.is_none());
+    Own { attach, after: after.map(|(_, subscription)| subscription.to_owned()) }
+}
+
+/// What is paid for of the plans whose place the ordered one takes, and the subscription that pays.
+fn payer_of<'a>(order: &'a Order, facts: Facts<'a>) -> Option<(&'a Attachment, &'a str)> {
+    mates(order, facts).find_map(|mate| Some((mate, mate.origin.subscription()?)))
 }
 
 /// In force, overdue, unpaid or to come: not over.
@@ -275,19 +278,14 @@ fn is_here(known: &Attachment) -> bool {
 
 /// Attachments of other plans whose place the ordered one takes.
 fn mates<'a>(order: &'a Order, facts: Facts<'a>) -> impl Iterator<Item = &'a Attachment> {
-    let of = |plan: &PlanId, version: Option<i32>| {
-        let pinned = || facts.catalog.terms.get(&(plan.clone(), version?));
-        let plan = facts.catalog.catalog.plans.get(plan).or_else(pinned).filter(|plan| !plan.add_on)?;
-        plan.group.as_deref()
-    };
-    let group = of(&order.plan, None);
+    let group = facts.catalog.catalog.plans.get(&order.plan).and_then(Plan::exclusive_group);
     facts.state.attachments.iter().filter(move |known| {
         known.plan != order.plan
             && known.entity == order.entity
             && is_here(known)
             && known.state != AttachmentState::Scheduled
             && group.is_some()
-            && of(&known.plan, Some(known.plan_version)) == group
+            && facts.catalog.group_of(known) == group
     })
 }
 
@@ -315,15 +313,14 @@ fn fee(order: &Order, plan: &Plan, facts: Facts<'_>) -> Result<Deal, Refusal> {
         let (subscription, from) = (subscription.to_owned(), known.plan.clone());
         return Ok(Deal::Change(Change { subscription, from, bill, every }));
     }
-    let paid = mates(order, facts).find_map(|mate| Some((mate.origin.subscription()?, &mate.plan)));
-    if let Some((subscription, from)) = paid {
-        let (subscription, from) = (subscription.to_owned(), from.clone());
+    if let Some((mate, subscription)) = payer_of(order, facts) {
+        let (subscription, from) = (subscription.to_owned(), mate.plan.clone());
         return Ok(Deal::Change(Change { subscription, from, bill, every }));
     }
     // A trial is for who never had the plan: not again by leaving and coming back.
     let trial_days = Some(plan.trial_days).filter(|days| *days > 0 && had.next().is_none());
     let alone = || format!("plan:{}", order.plan);
-    let slot = plan.group.as_ref().filter(|_| !plan.add_on).map_or_else(alone, |group| format!("group:{group}"));
+    let slot = plan.exclusive_group().map_or_else(alone, |group| format!("group:{group}"));
     Ok(Deal::Begin(Begin { bill, every, trial_days, slot, repeats: plan.add_on }))
 }
 
@@ -469,20 +466,9 @@ fn pack_line(order: &Order, item: &Item, name: &str, needed: Credits, pack: &Pac
 
 /// Which of two fees is more for the same time, by how long their periods are on average.
 pub fn compare(one: (i64, Interval), other: (i64, Interval)) -> Ordering {
-    let seconds = |every: Interval| {
-        let unit: i128 = match every.unit {
-            IntervalUnit::Minute => 60,
-            IntervalUnit::Hour => 3_600,
-            IntervalUnit::Day => 86_400,
-            IntervalUnit::Week => 604_800,
-            IntervalUnit::Month => 2_629_746,
-            IntervalUnit::Year => 31_556_952,
-        };
-        unit.saturating_mul(i128::from(every.count.max(1)))
-    };
     // Both products are below 10^15 x 10^11: they cannot reach the bound at which they would saturate.
-    let left = i128::from(one.0).saturating_mul(seconds(other.1));
-    let right = i128::from(other.0).saturating_mul(seconds(one.1));
+    let left = i128::from(one.0).saturating_mul(i128::from(other.1.average_seconds()));
+    let right = i128::from(other.0).saturating_mul(i128::from(one.1.average_seconds()));
     left.cmp(&right)
 }
 
@@ -491,6 +477,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::domain::catalog::IntervalUnit;
 
     const fn every(unit: IntervalUnit, count: u16) -> Interval {
         Interval { unit, count }

@@ -14,7 +14,7 @@ use super::StoreError;
 use super::ledger_rows::{AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, ShareRow, grant, grant_columns, head};
 pub use super::ledger_write::{AppliedKey, STATEMENTS as WRITE_STATEMENTS, write};
 use super::usage_rows::extras;
-use super::{reversals, rows, usage_rows, wallet_rows};
+use super::{debt_rows, reversals, rows, usage_rows, wallet_rows};
 use crate::domain::account::AccountState;
 use crate::domain::catalog::FeatureId;
 use crate::domain::command::{IdempotencyKey, Outcome};
@@ -266,7 +266,7 @@ fn debt(row: DebtJson) -> Result<(AccountId, Debt), StoreError> {
         wallet: WalletId::from_uuid(row.wallet),
         feature: row.feature,
         outstanding: row.outstanding,
-        cause: usage_rows::cause(&row.cause, row.unit_price, row.currency)?,
+        cause: debt_rows::cause(&row.cause, row.unit_price, row.currency)?,
     };
     Ok((AccountId::from_uuid(row.account), debt))
 }

@@ -1,6 +1,7 @@
 //! What nearly every batch writes, in one statement.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -124,8 +125,8 @@ fn usage<'a>(
     let mut made = Vec::new();
     for (account, changes) in changes.iter().filter(|(_, changes)| !changes.usage.is_empty()) {
         let Some(state) = states.get(account) else { continue };
-        let is_new = |record: &&UsageRecord| changes.usage.contains(&record.seq);
-        made.extend(state.usage.iter().filter(is_new).map(|record| (*account, record)));
+        let is_new = |record: &&Arc<UsageRecord>| changes.usage.contains(&record.seq);
+        made.extend(state.usage.iter().filter(is_new).map(|record| (*account, record.as_ref())));
     }
     made
 }

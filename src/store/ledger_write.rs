@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::ledger_usual::write_usual;
 use super::rows::{numeric, time};
-use super::{StoreError, reversals, usage_rows, wallet_rows};
+use super::{StoreError, debt_rows, reversals, usage_rows, wallet_rows};
 use crate::domain::account::{AccountState, Changes, GrantMade};
 use crate::domain::attachment::Attachment;
 use crate::domain::command::{IdempotencyKey, Outcome};
@@ -124,7 +124,7 @@ pub async fn write(
     wallet_rows::write(connection, states, changes, now).await?;
     upsert_attachments(connection, states, changes).await?;
     insert_grants(connection, states, changes, now).await?;
-    reversals::insert_debts(connection, states, changes, now).await?;
+    debt_rows::insert_debts(connection, states, changes, now).await?;
     write_usual(connection, states, changes, keys, now).await?;
     update_rare(connection, states, changes).await
 }

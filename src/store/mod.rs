@@ -13,6 +13,7 @@ pub mod catalog;
 pub mod catch_up;
 pub mod census;
 pub mod customers;
+pub mod debt_rows;
 mod error;
 pub mod event_intake;
 pub mod event_listings;

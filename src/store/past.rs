@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::ledger_rows::{GrantRow, grant_columns};
 use super::rows::{credits, time, word};
-use super::{Store, StoreError, usage_rows};
+use super::{Store, StoreError, debt_rows};
 use crate::domain::catalog::FeatureId;
 use crate::domain::grant::{Debt, Grant, WalletState};
 use crate::domain::ids::{AccountId, DebtId, WalletId};
@@ -131,7 +131,7 @@ impl Store {
                 wallet: WalletId::from_uuid(wallet),
                 feature: feature(&of, "debts")?,
                 outstanding: credits(outstanding, "entries", "amount")?,
-                cause: usage_rows::cause(&cause, price, currency)?,
+                cause: debt_rows::cause(&cause, price, currency)?,
             })
         };
         Ok(Past {

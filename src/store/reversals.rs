@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::ledger_rows::{GrantRow, SITUATION_COLUMN, grant_columns};
 use super::rows::{credits, numeric, time, word};
-use super::{StoreError, usage_rows};
+use super::{StoreError, debt_rows};
 use crate::domain::account::{AccountState, Changes};
 use crate::domain::catalog::FeatureId;
 use crate::domain::command::Basis;
@@ -17,7 +17,7 @@ use crate::domain::credits::Credits;
 use crate::domain::grant::{Debt, DebtCause, Grant};
 use crate::domain::ids::{AccountId, DebtId, GrantId, PaymentId, WalletId};
 use crate::domain::money::Currency;
-use crate::domain::reversal::{BackAccount, BackDebt, BackLot, BackView, PaymentBack};
+use crate::domain::reversal::{BackAccount, BackLot, BackView, PaymentBack};
 
 const READ_PAYMENTS: &str = "-- read_payments
 SELECT account_id, payment_id, basis, currency, amount_paid_minor
@@ -39,10 +39,6 @@ ORDER BY g.starts_at, g.grant_id"
 const READ_DEBTS: &str = "-- read_reversal_debts
 SELECT account_id, payment_id, debt_id, wallet_id, feature, outstanding
 FROM debts WHERE account_id = ANY($1) AND payment_id = ANY($2) AND cause = 'claw_back'";
-const READ_REPAYMENTS: &str = "-- read_repayments
-SELECT account_id, debt_id, grant_id, -sum(amount) AS gave, max(seq) AS last
-FROM entries WHERE account_id = ANY($1) AND debt_id = ANY($2) AND kind = 'repay' AND grant_id IS NOT NULL
-GROUP BY account_id, debt_id, grant_id HAVING sum(amount) < 0 ORDER BY last";
 const READ_PAYERS: &str = concat!(
     "-- read_paying_grants\nSELECT ",
     grant_columns!(),
@@ -51,13 +47,6 @@ FROM grants g JOIN wallets w ON w.account_id = g.account_id AND w.wallet_id = g.
 WHERE g.account_id = ANY($1) AND g.grant_id = ANY($2)"
 );
 
-const INSERT_DEBTS: &str = "-- insert_debts
-INSERT INTO debts (account_id, debt_id, wallet_id, feature, cause, payment_id, original, outstanding, created_at,
-    unit_price_minor, currency)
-SELECT account_id, debt_id, wallet_id, feature, CASE WHEN payment_id IS NULL THEN 'usage' ELSE 'claw_back' END, payment_id,
-    outstanding, outstanding, $7, price * minor_per_major, currency
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::numeric[], $8::numeric[], $9::text[],
-    $10::numeric[]) AS n (account_id, debt_id, wallet_id, feature, payment_id, outstanding, price, currency, minor_per_major)";
 const UPSERT_VIEWS: &str = "-- upsert_reversals
 INSERT INTO reversals (account_id, payment_id, object_id, seen_at, document)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::jsonb[])
@@ -80,14 +69,12 @@ FROM unnest($1::uuid[], $2::uuid[], $3::numeric[], $4::numeric[], $5::timestampt
 WHERE g.account_id = n.account_id AND g.grant_id = n.grant_id AND g.account_id = ANY($1)";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 11] = [
+pub const STATEMENTS: [&str; 9] = [
     READ_PAYMENTS,
     READ_VIEWS,
     READ_LOTS,
     READ_DEBTS,
-    READ_REPAYMENTS,
     READ_PAYERS,
-    INSERT_DEBTS,
     UPSERT_VIEWS,
     UPSERT_REVERSED,
     UPDATE_FROZEN,
@@ -187,7 +174,7 @@ async fn read_debts(
         debts.push(id);
         let (account, payment): (Uuid, Uuid) = (row.try_get(0)?, row.try_get(1)?);
         if let Some(back) = back(states, account, payment) {
-            back.debts.insert(debt.wallet, BackDebt { id: debt.id, repaid: Vec::new() });
+            back.debts.insert(debt.wallet, debt.id);
         }
         if let Some(state) = states.get_mut(&AccountId::from_uuid(account))
             && !state.debts.iter().any(|known| known.id == debt.id)
@@ -195,28 +182,7 @@ async fn read_debts(
             state.debts.push(debt);
         }
     }
-    if debts.is_empty() { Ok(()) } else { read_repayments(connection, states, accounts, &debts).await }
-}
-
-async fn read_repayments(
-    connection: &mut PgConnection,
-    states: &mut States,
-    accounts: &[Uuid],
-    debts: &[Uuid],
-) -> Result<(), StoreError> {
-    let rows: Vec<PgRow> = sqlx::query(READ_REPAYMENTS).bind(accounts).bind(debts).fetch_all(&mut *connection).await?;
-    let mut payers: Vec<Uuid> = Vec::new();
-    for row in rows {
-        let (account, debt, grant): (Uuid, Uuid, Uuid) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let gave = credits(row.try_get(3)?, "entries", "amount")?;
-        payers.push(grant);
-        let Some(state) = states.get_mut(&AccountId::from_uuid(account)) else { continue };
-        let known = state.backs.values_mut().flat_map(|back| back.debts.values_mut());
-        for known in known.filter(|known| known.id == DebtId::from_uuid(debt)) {
-            known.repaid.push((GrantId::from_uuid(grant), gave));
-        }
-    }
-    let payers: Vec<GrantId> = payers.into_iter().map(GrantId::from_uuid).collect();
+    let payers = debt_rows::read_repayments(connection, states, accounts, &debts).await?;
     read_grants(connection, states, accounts, &payers).await
 }
 
@@ -280,41 +246,6 @@ impl<'row> FromRow<'row, PgRow> for LotRow {
         };
         Ok(Self { account, grant, is_open, payment: row.try_get(SITUATION_COLUMN + 1)?, lot })
     }
-}
-
-/// Writes new debts: before the lines that name them are read by anyone, and before what else changes in debts.
-pub(super) async fn insert_debts(
-    connection: &mut PgConnection,
-    states: &States,
-    changes: &BTreeMap<AccountId, Changes>,
-    now: jiff::Timestamp,
-) -> Result<(), StoreError> {
-    let made: Vec<(Uuid, &Debt, Option<PaymentId>, Credits)> = changes
-        .iter()
-        .flat_map(|(account, changes)| changes.debts.iter().map(move |(debt, payment)| (account, debt, *payment)))
-        .filter_map(|(account, debt, payment)| {
-            let now = states.get(account)?.debts.iter().find(|known| known.id == debt.id)?;
-            Some((account.as_uuid(), debt, payment, now.outstanding))
-        })
-        .collect();
-    if made.is_empty() {
-        return Ok(());
-    }
-    let prices = made.iter().map(|(_, debt, ..)| usage_rows::price_columns(debt)).collect::<Result<Vec<_>, _>>()?;
-    sqlx::query(INSERT_DEBTS)
-        .bind(made.iter().map(|(account, ..)| *account).collect::<Vec<_>>())
-        .bind(made.iter().map(|(_, debt, ..)| debt.id.as_uuid()).collect::<Vec<_>>())
-        .bind(made.iter().map(|(_, debt, ..)| debt.wallet.as_uuid()).collect::<Vec<_>>())
-        .bind(made.iter().map(|(_, debt, ..)| debt.feature.as_str()).collect::<Vec<_>>())
-        .bind(made.iter().map(|(_, _, payment, _)| payment.map(PaymentId::as_uuid)).collect::<Vec<_>>())
-        .bind(made.iter().map(|(_, _, _, outstanding)| numeric(*outstanding)).collect::<Vec<_>>())
-        .bind(time(now))
-        .bind(prices.iter().map(|price| price.as_ref().map(|(amount, ..)| *amount)).collect::<Vec<_>>())
-        .bind(prices.iter().map(|price| price.as_ref().map(|(_, currency, _)| currency.as_str())).collect::<Vec<_>>())
-        .bind(prices.iter().map(|price| price.as_ref().map(|(.., factor)| *factor)).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 /// Writes views, what was reversed of each grant, and grants that were frozen, freed or opened again.

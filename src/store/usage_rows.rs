@@ -1,6 +1,7 @@
 //! Usage, holds, spend limits and levels, as posting reads and writes them. Only `posting` may call this file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -10,16 +11,14 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::rows::{numeric, numeric_quantity, quantity, time, word};
-use super::{StoreError, reversals};
+use super::{StoreError, debt_rows, reversals};
 use crate::domain::account::{AccountState, Changes};
-use crate::domain::catalog::{FeatureId, UnitPrice};
+use crate::domain::catalog::FeatureId;
 use crate::domain::command::SetLimit;
 use crate::domain::credits::{Credits, Quantity};
-use crate::domain::grant::{Debt, DebtCause};
 use crate::domain::hold::{Hold, HoldState, Slice, WhenMore};
 use crate::domain::ids::{AccountId, DebtId, GrantId, HoldId};
 use crate::domain::limit::{SpendLimit, Window};
-use crate::domain::money::Currency;
 use crate::domain::usage::Property;
 use crate::domain::usage_record::{PaidPart, RETURNED_TRACKS_MAX, UsageRecord};
 
@@ -58,10 +57,6 @@ CROSS JOIN LATERAL (
         ORDER BY r.seq DESC LIMIT $5) AS r
 ) AS u
 WHERE u.newer < asked.wanted ORDER BY u.account_id, u.seq DESC";
-const READ_REPAID: &str = "-- read_repaid_usage_debts
-SELECT account_id, debt_id, grant_id, -sum(amount) AS gave, max(seq) AS last
-FROM entries WHERE account_id = ANY($1) AND debt_id = ANY($2) AND kind = 'repay' AND grant_id IS NOT NULL
-GROUP BY account_id, debt_id, grant_id HAVING sum(amount) < 0 ORDER BY last";
 /// What was used since a time: units that were paid, or credits of a pool. What was taken back counts by when it was used;
 /// units that nobody paid are the first to be taken back. What unlimited grants paid may add up to more than a limit can
 /// say: it says the most, which is above every limit or at it.
@@ -113,9 +108,8 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::numeric[])
 ON CONFLICT ON CONSTRAINT levels_pkey DO UPDATE SET used = excluded.used";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 11] = [
+pub const STATEMENTS: [&str; 10] = [
     READ_USAGE,
-    READ_REPAID,
     READ_USED,
     UPDATE_RETURNED,
     UPSERT_HOLDS,
@@ -274,35 +268,14 @@ pub async fn read_returnable(
         debts.extend(record.paid.iter().filter_map(|part| part.debt).map(DebtId::as_uuid));
         accounts.insert(account);
         let Some(state) = states.get_mut(&AccountId::from_uuid(account)) else { continue };
-        state.usage.push(record);
+        state.usage.push(Arc::new(record));
         state.usage_is_cut = state.usage.len() >= RETURNED_TRACKS_MAX;
     }
     let accounts: Vec<Uuid> = accounts.into_iter().collect();
-    grants.extend(read_repaid(connection, states, &accounts, debts.into_iter().collect()).await?);
+    let debts: Vec<Uuid> = debts.into_iter().collect();
+    grants.extend(debt_rows::read_repayments(connection, states, &accounts, &debts).await?);
     let grants: Vec<GrantId> = grants.into_iter().collect();
     reversals::read_grants(connection, states, &accounts, &grants).await
-}
-
-/// What was repaid of debts, and which grants did it.
-async fn read_repaid(
-    connection: &mut PgConnection,
-    states: &mut States,
-    accounts: &[Uuid],
-    debts: Vec<Uuid>,
-) -> Result<Vec<GrantId>, StoreError> {
-    if debts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<(Uuid, Uuid, Uuid, Decimal, i64)> =
-        sqlx::query_as(READ_REPAID).bind(accounts).bind(debts).fetch_all(connection).await?;
-    let mut payers = Vec::with_capacity(rows.len());
-    for (account, debt, grant, gave, _) in rows {
-        payers.push(GrantId::from_uuid(grant));
-        let gave = super::rows::credits(gave, "entries", "amount")?;
-        let Some(state) = states.get_mut(&AccountId::from_uuid(account)) else { continue };
-        state.repaid.entry(DebtId::from_uuid(debt)).or_default().push((GrantId::from_uuid(grant), gave));
-    }
-    Ok(payers)
 }
 
 /// Reads what was used already in the running windows of limits that are being set.
@@ -329,42 +302,6 @@ pub async fn read_used(
         }
     }
     Ok(())
-}
-
-/// The price of a debt's credits: major units, currency, and minor units in one of those.
-pub(super) type PriceColumns = Option<(Decimal, String, Decimal)>;
-
-/// What the row of a debt says of its price.
-pub(super) fn price_columns(debt: &Debt) -> Result<PriceColumns, StoreError> {
-    let DebtCause::Usage { price: Some(price) } = &debt.cause else { return Ok(None) };
-    let amount = Decimal::from_str_exact(&price.amount).ok();
-    let amount = word(amount, "debts", "unit_price_minor", &price.amount)?;
-    Ok(Some((amount, price.currency.clone(), minor_per_major(&price.currency)?)))
-}
-
-/// How a debt came to be, of its row.
-pub(super) fn cause(cause: &str, price: Option<String>, currency: Option<String>) -> Result<DebtCause, StoreError> {
-    let price = price.zip(currency).map(|(minor, currency)| unit_price(&minor, currency)).transpose()?;
-    let known = match cause {
-        "usage" => Some(DebtCause::Usage { price }),
-        "claw_back" => Some(DebtCause::ClawBack),
-        _ => None,
-    };
-    word(known, "debts", "cause", cause)
-}
-
-/// The price of a debt's credits, as the catalogue writes it.
-fn unit_price(minor: &str, currency: String) -> Result<UnitPrice, StoreError> {
-    let read = Decimal::from_str_exact(minor).ok();
-    let major = word(read, "debts", "unit_price_minor", minor)?.checked_div(minor_per_major(&currency)?);
-    let major = word(major, "debts", "unit_price_minor", minor)?;
-    Ok(UnitPrice { amount: major.normalize().to_string(), currency })
-}
-
-fn minor_per_major(currency: &str) -> Result<Decimal, StoreError> {
-    let exponent = currency.parse::<Currency>().ok().map(Currency::exponent);
-    let exponent = word(exponent, "debts", "currency", currency)?;
-    Ok(Decimal::from(10_u64.saturating_pow(exponent)))
 }
 
 /// Writes tracks that were taken back, holds, limits and levels. New tracks go with the usual lines.
@@ -396,8 +333,9 @@ async fn write_returned(
     state: &AccountState,
     changes: &Changes,
 ) -> Result<(), StoreError> {
-    let is_old = |record: &&UsageRecord| changes.returned.contains(&record.seq) && !changes.usage.contains(&record.seq);
-    let returned: Vec<&UsageRecord> = state.usage.iter().filter(is_old).collect();
+    let is_old =
+        |record: &&Arc<UsageRecord>| changes.returned.contains(&record.seq) && !changes.usage.contains(&record.seq);
+    let returned: Vec<&Arc<UsageRecord>> = state.usage.iter().filter(is_old).collect();
     sqlx::query(UPDATE_RETURNED)
         .bind(vec![state.id.as_uuid(); returned.len()])
         .bind(returned.iter().map(|record| record.seq).collect::<Vec<_>>())

@@ -1,9 +1,9 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
 use creditd::store::{
-    accounts, booked, catalog, catch_up, census, customers, event_intake, event_listings, event_waits, events, holds,
-    instance, keys, leases, ledger, ledger_usual, listings, past, payments, reports, retention, reversals, sales,
-    usage_listings, usage_rows, verify, wallet_rows, wallets, work,
+    accounts, booked, catalog, catch_up, census, customers, debt_rows, event_intake, event_listings, event_waits,
+    events, holds, instance, keys, leases, ledger, ledger_usual, listings, past, payments, reports, retention,
+    reversals, sales, usage_listings, usage_rows, verify, wallet_rows, wallets, work,
 };
 use sqlx::{Executor, PgPool};
 
@@ -204,13 +204,14 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 30] = [
+    let files: [(&'static str, &[&'static str]); 31] = [
         ("accounts", &accounts::STATEMENTS),
         ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
         ("catch_up", &catch_up::STATEMENTS),
         ("census", &census::STATEMENTS),
         ("customers", &customers::STATEMENTS),
+        ("debt_rows", &debt_rows::STATEMENTS),
         ("event_listings", &event_listings::STATEMENTS),
         ("event_waits", &event_waits::STATEMENTS),
         ("events", &events::STATEMENTS),

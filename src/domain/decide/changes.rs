@@ -185,7 +185,7 @@ impl Draft<'_> {
         from: &[PlanId],
     ) -> Result<Vec<GrantId>, Rejection> {
         let Some(attachment) = self.attachment(id).cloned() else { return Ok(Vec::new()) };
-        let terms = self.context.catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
+        let terms = self.context.catalog.terms_of(&attachment);
         let Some(plan) = terms else { return Err(Rejection::UnknownPlan(attachment.plan)) };
         let mut given = Vec::new();
         for item in &plan.items {

@@ -18,7 +18,7 @@ use super::{Draft, RENEWAL_GRACE_HOURS};
 impl Draft<'_> {
     /// The terms an attachment has.
     pub(super) fn terms_of(&self, known: &Attachment) -> Option<&Plan> {
-        self.context.catalog.terms.get(&(known.plan.clone(), known.plan_version))
+        self.context.catalog.terms_of(known)
     }
 
     /// Attachments that stand, or stood, in one's place inside its subscription: those of its group; without groups,

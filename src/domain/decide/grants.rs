@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::account::{GrantMade, Line, Note};
+use super::super::account::{GrantMade, Line};
 use super::super::catalog::{Expiry, Feature, FeatureId};
 use super::super::command::{
     Decision, NewGrant, Outcome, PAYMENT_GRANTS_MAX, Purchase, PurchasedGrant, Rejection, WalletRef,
@@ -10,7 +10,7 @@ use super::super::command::{
 use super::super::credits::Credits;
 use super::super::entry::{EntryKind, Source};
 use super::super::grant::{Grant, Origin, Period, Wallet, WalletState};
-use super::super::ids::{DebtId, GrantId, WalletId};
+use super::super::ids::{GrantId, WalletId};
 use super::super::proration::{Share, Step};
 use super::super::{grant::Category, period};
 use super::Draft;
@@ -63,10 +63,7 @@ impl Draft<'_> {
             ..Origin::default()
         };
         let grant = self.make_grant(plan, origin)?;
-        if let Some(seq) = self.first {
-            let reason = Some(new.reason.clone());
-            self.note(seq, Note { seq, reason, actor: new.actor.clone(), metadata: std::collections::BTreeMap::new() });
-        }
+        self.note_by_hand(&new.reason, new.actor.as_deref());
         Ok(Decision::Applied(Outcome::Granted { grants: vec![grant] }))
     }
 
@@ -196,30 +193,6 @@ impl Draft<'_> {
         self.book(line)?;
         self.repay_debts(id)?;
         Ok(id)
-    }
-
-    pub(super) fn repay_debts(&mut self, grant: GrantId) -> Result<(), Rejection> {
-        let Some(wallet) = self.state.grant(grant).map(|grant| grant.wallet) else { return Ok(()) };
-        let mut owed: Vec<(DebtId, Credits)> = self
-            .state
-            .debts
-            .iter()
-            .filter(|debt| debt.wallet == wallet && !debt.invoiced() && debt.outstanding.is_positive())
-            .map(|debt| (debt.id, debt.outstanding))
-            .collect();
-        // The oldest first, in whatever order they were read: ids of debts count up.
-        owed.sort_unstable();
-        for (debt, outstanding) in owed {
-            let Some(payer) = self.state.grant(grant) else { return Ok(()) };
-            let amount = payer.free().min(outstanding);
-            if !amount.is_positive() {
-                return Ok(());
-            }
-            let line = Line::of(payer, EntryKind::Repay, amount.negated());
-            self.book(Line { debt: Some(debt), ..line })?;
-            self.remember_repayment(debt, grant, amount);
-        }
-        Ok(())
     }
 
     /// Finds or makes the wallet a grant goes to.

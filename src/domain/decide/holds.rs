@@ -110,10 +110,7 @@ impl Draft<'_> {
     /// The caller lets go: what is pinned comes free, and expires if its time was over meanwhile.
     pub(super) fn release_hold(&mut self, id: HoldId) -> Result<Decision, Rejection> {
         self.source = Source::Track;
-        self.open_hold_mut(id)?;
-        self.end_hold(id, HoldState::Released, self.context.now)?;
-        self.expire_ended_grants()?;
-        self.end_what_came_free(self.context.now)?;
+        self.let_go(id, HoldState::Released)?;
         let Some(hold) = self.state.hold(id) else { return Err(Rejection::UnknownHold(id)) };
         Ok(Decision::Applied(Outcome::Held(held(hold, &hold.feature)?)))
     }
@@ -157,12 +154,17 @@ impl Draft<'_> {
         let hold = self.open_hold_mut(id)?;
         hold.quantity = hold.quantity.checked_sub(track.quantity)?.max(Quantity::ZERO);
         if track.is_final {
-            self.end_hold(id, HoldState::Settled, self.context.now)?;
-            self.expire_ended_grants()?;
-            self.end_what_came_free(self.context.now)?;
+            self.let_go(id, HoldState::Settled)?;
         }
         let Some(hold) = self.state.hold(id) else { return Ok(None) };
         held(hold, pool).map(Some)
+    }
+
+    /// Ends a hold now; what it pinned is free again, as far as it is not over meanwhile.
+    fn let_go(&mut self, id: HoldId, state: HoldState) -> Result<(), Rejection> {
+        self.end_hold(id, state, self.context.now)?;
+        self.expire_ended_grants()?;
+        self.end_what_came_free(self.context.now)
     }
 
     /// Ends a hold; what it pinned is free again.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::attachment::Attachment;
-use super::super::catalog::{Interval, Item, Plan};
+use super::super::catalog::{Interval, Item};
 use super::super::command::Rejection;
 use super::super::credits::Credits;
 use super::super::grant::{Debt, Grant};
@@ -85,7 +85,7 @@ impl Draft<'_> {
         for (place, id) in ids.iter().enumerate() {
             self.await_successors(*id);
             let Some(attachment) = self.attachment(*id) else { continue };
-            let Some(plan) = catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version)) else {
+            let Some(plan) = catalog.terms_of(attachment) else {
                 return Err(Rejection::UnknownPlan(attachment.plan.clone()));
             };
             for (number, item) in plan.items.iter().enumerate() {
@@ -96,8 +96,11 @@ impl Draft<'_> {
         let mut given = Vec::new();
         for (start, place, number) in due {
             let Some(attachment) = ids.get(place).and_then(|id| self.attachment(*id)).cloned() else { continue };
-            let plan: Option<&Plan> = catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
-            let Some((plan, item)) = plan.and_then(|plan| Some((plan, plan.items.get(number)?))) else { continue };
+            let Some((plan, item)) =
+                catalog.terms_of(&attachment).and_then(|plan| Some((plan, plan.items.get(number)?)))
+            else {
+                continue;
+            };
             given.extend(self.give_item(&attachment, plan, item, start, None)?);
         }
         self.rolling.retain(|(id, _)| !ids.contains(id));

@@ -1,7 +1,7 @@
 //! Usage of features that are set and freed: a level, not a sum.
 
 use super::super::account::Line;
-use super::super::catalog::{Feature, FeatureId};
+use super::super::catalog::FeatureId;
 use super::super::command::{Decision, Outcome, Rejection, Track, WhenShort};
 use super::super::credits::{Credits, Quantity};
 use super::super::entry::EntryKind;
@@ -12,8 +12,7 @@ use super::track::{Usage, nothing};
 impl Draft<'_> {
     /// Is the feature set and freed rather than spent?
     pub(super) fn is_level(&self, feature: &FeatureId) -> bool {
-        let kind = self.context.catalog.catalog.features.get(feature);
-        matches!(kind, Some(Feature::Metered { consumable: false, .. }))
+        self.context.catalog.catalog.is_level(feature)
     }
 
     /// Sets what is in use, or changes it. Freeing always succeeds; taking more than is left is what `when_short` decides,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::super::account::AccountState;
 use super::super::burn::Burn;
-use super::super::catalog::{Feature, FeatureId, Priced};
+use super::super::catalog::{FeatureId, Priced};
 use super::super::command::{Decision, Outcome, Rejection, SetLimit, Track};
 use super::super::credits::{AmountError, Credits, Quantity};
 use super::super::hold::{Hold, HoldState};
-use super::super::limit::{Counted, LIMITS_MAX, SpendLimit, Window};
+use super::super::limit::{Counted, LIMITS_MAX, LimitPart, SpendLimit};
 use super::super::usage_record::{PaidPart, UsageRecord};
 use super::Draft;
 
@@ -19,8 +19,8 @@ pub(in crate::domain) struct Room {
     pub units: Option<Quantity>,
     /// Credits of each pool that a limit counts.
     pub credits: BTreeMap<FeatureId, Credits>,
-    /// The limits, each with what is used of it and left.
-    pub limits: Vec<(String, Window, Credits, Credits)>,
+    /// The limits that count it.
+    pub limits: Vec<LimitPart>,
 }
 
 impl Room {
@@ -37,11 +37,9 @@ impl Room {
 
     /// Why it is refused: the limit of which the least is left.
     pub(super) fn refusal(&self, paid: &Burn) -> Result<Rejection, AmountError> {
-        let left = |limit: &&(String, Window, Credits, Credits)| limit.2.checked_sub(limit.3).unwrap_or(Credits::ZERO);
-        Ok(match self.limits.iter().min_by_key(left) {
-            Some((name, window, most, used)) => {
-                Rejection::SpendLimit { name: name.clone(), most: *most, used: *used, window: *window }
-            }
+        let left = |limit: &&LimitPart| limit.most.checked_sub(limit.used).unwrap_or(Credits::ZERO);
+        Ok(match self.limits.iter().min_by_key(left).cloned() {
+            Some(LimitPart { name, window, most, used }) => Rejection::SpendLimit { name, most, used, window },
             None => Rejection::Insufficient {
                 pool: paid.pool.clone(),
                 required: paid.drawn.checked_add(paid.shortfall)?,
@@ -98,7 +96,7 @@ impl Draft<'_> {
         let now = self.context.now;
         let catalog = &self.context.catalog.catalog;
         for limit in self.state.limits.iter_mut().filter(|limit| limit.counts(&counted.entity)) {
-            let amount = limit.share_of(&counted, is_pool(catalog.features.get(&limit.feature)))?;
+            let amount = limit.share_of(&counted, catalog.is_credit_system(&limit.feature))?;
             if !amount.is_zero() && limit.is_running(counted.at, now)? {
                 limit.count(now, amount)?;
                 self.changes.limits.insert(limit.name.clone());
@@ -112,37 +110,33 @@ impl Draft<'_> {
 
     /// Sets a limit; what was used in its running window before counts.
     pub(super) fn set_limit(&mut self, wanted: &SetLimit) -> Result<Decision, Rejection> {
-        match self.context.catalog.catalog.features.get(&wanted.feature) {
-            None => return Err(Rejection::UnknownFeature(wanted.feature.clone())),
-            Some(Feature::Boolean) => return Err(Rejection::NotMetered(wanted.feature.clone())),
-            Some(Feature::Metered { consumable: false, .. }) => {
-                return Err(Rejection::NotLimitable(wanted.feature.clone()));
-            }
-            Some(Feature::Metered { consumable: true, .. } | Feature::CreditSystem { .. }) => {}
+        self.must_hold_credits(&wanted.feature)?;
+        if self.is_level(&wanted.feature) {
+            return Err(Rejection::NotLimitable(wanted.feature.clone()));
         }
         let place = self.state.limits.iter().position(|limit| limit.name == wanted.name);
         if place.is_none() && self.state.limits.len() >= LIMITS_MAX {
             return Err(Rejection::TooManyLimits);
         }
         let key = (wanted.name.clone(), wanted.feature.clone(), wanted.entity.clone(), wanted.window);
-        let used = self.state.used_before.get(&key).copied().unwrap_or_default();
+        let now = self.context.now;
         let mut limit = SpendLimit {
             name: wanted.name.clone(),
             feature: wanted.feature.clone(),
             entity: wanted.entity.clone(),
             window: wanted.window,
             most: wanted.most,
-            window_start: wanted.window.around(self.context.now)?.map(|(start, _)| start),
-            used,
+            window_start: wanted.window.around(now)?.map(|(start, _)| start),
+            used: Credits::ZERO,
         };
-        let is_pool = is_pool(self.context.catalog.catalog.features.get(&limit.feature));
-        let mut used = limit.used;
+        let mut used = self.state.used_before.get(&key).copied().unwrap_or_default();
+        let is_pool = self.context.catalog.catalog.is_credit_system(&limit.feature);
         for counted in self.state.used_since.iter().filter(|counted| limit.counts(&counted.entity)) {
-            if limit.is_running(counted.at, self.context.now)? {
+            if limit.is_running(counted.at, now)? {
                 used = used.checked_add(limit.share_of(counted, is_pool)?)?;
             }
         }
-        let used = used.max(Credits::ZERO);
+        used = used.max(Credits::ZERO);
         limit.used = used;
         match place.and_then(|place| self.state.limits.get_mut(place)) {
             Some(known) => *known = limit,
@@ -167,12 +161,8 @@ impl Draft<'_> {
 
 /// Credits that were paid or are owed, by pool.
 fn settled(parts: &[PaidPart]) -> Vec<(FeatureId, Credits)> {
-    let settled = parts.iter().filter(|part| part.grant.is_some() || part.debt.is_some());
+    let settled = parts.iter().filter(|part| part.is_settled());
     settled.map(|part| (part.pool.clone(), part.amount)).collect()
-}
-
-const fn is_pool(kind: Option<&Feature>) -> bool {
-    matches!(kind, Some(Feature::CreditSystem { .. }))
 }
 
 /// What an account's limits leave for usage of a feature by an entity.
@@ -185,13 +175,13 @@ pub(in crate::domain) fn room(
 ) -> Result<Room, Rejection> {
     let mut room = Room::default();
     for limit in state.limits.iter().filter(|limit| limit.counts(entity)) {
-        let by_credits = is_pool(context.catalog.catalog.features.get(&limit.feature));
+        let by_credits = context.catalog.catalog.is_credit_system(&limit.feature);
         if !by_credits && limit.feature != *feature {
             continue;
         }
         let used = limit.used_at(context.now)?.checked_add(held(state, limit, by_credits, hold)?)?;
         let left = limit.most.checked_sub(used)?.max(Credits::ZERO);
-        room.limits.push((limit.name.clone(), limit.window, limit.most, used));
+        room.limits.push(LimitPart { name: limit.name.clone(), window: limit.window, most: limit.most, used });
         if by_credits {
             let known = room.credits.entry(limit.feature.clone()).or_insert(left);
             *known = left.min(*known);
@@ -231,6 +221,6 @@ pub fn standing(
     context: super::Context<'_>,
     limit: &SpendLimit,
 ) -> Result<(Credits, Credits), Rejection> {
-    let by_credits = is_pool(context.catalog.catalog.features.get(&limit.feature));
+    let by_credits = context.catalog.catalog.is_credit_system(&limit.feature);
     Ok((limit.used_at(context.now)?, held(state, limit, by_credits, None)?))
 }

@@ -12,6 +12,7 @@
 mod attach;
 mod carry;
 mod changes;
+mod debts;
 mod grace;
 mod grants;
 mod holds;

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::account::{AccountLife, Line};
 use super::super::attachment::{Attachment, AttachmentOrigin, AttachmentState};
 use super::super::catalog::{Interval, Item, Plan, PlanId, RevenuePolicy};
-use super::super::command::{CarryOver, Decision, Outcome, PlanPaid, Rejection, WalletRef};
+use super::super::command::{Decision, Outcome, PlanPaid, Rejection, WalletRef};
 use super::super::credits::{AmountError, Credits};
 use super::super::entry::{EntryKind, Source};
 use super::super::grant::{Category, Grant, GrantMoney, Origin, Period};
@@ -78,12 +78,9 @@ impl Draft<'_> {
         Ok(id)
     }
 
-    /// The group whose plans exclude an attachment's. A plan that the catalogue dropped keeps the group its terms say.
+    /// The group whose plans exclude an attachment's.
     pub(super) fn group_of(&self, known: &Attachment) -> Option<&str> {
-        let version = self.context.catalog;
-        let pinned = || version.terms.get(&(known.plan.clone(), known.plan_version));
-        let plan = version.catalog.plans.get(&known.plan).or_else(pinned).filter(|plan| !plan.add_on)?;
-        plan.group.as_deref()
+        self.context.catalog.group_of(known)
     }
 
     /// Attachments of other plans that exclude this one, over or not.
@@ -103,11 +100,6 @@ impl Draft<'_> {
     /// Plans of one group exclude each other: the one that began last stays, whichever payment is worked on first. What
     /// another subscription replaced loses its period grants; a change inside one subscription keeps them (rule 16).
     pub(super) fn make_room_for(&mut self, id: AttachmentId) -> Result<(), Rejection> {
-        self.make_room_carrying(id, CarryOver::default())
-    }
-
-    /// The same, and what goes along of the plans whose place it takes.
-    pub(super) fn make_room_carrying(&mut self, id: AttachmentId, carry: CarryOver) -> Result<(), Rejection> {
         let Some(new) = self.attachment(id).cloned() else { return Ok(()) };
         for other in self.mates(&new) {
             let inside = other.origin.subscription() == new.origin.subscription();
@@ -116,8 +108,7 @@ impl Draft<'_> {
                 continue;
             }
             if replaces(&new, &other) {
-                let carry = CarryOver { balances: carry.balances || inside, ..carry };
-                self.take_over(other.id, id, new.started_at.max(other.started_at), carry)?;
+                self.end_attachment(other.id, new.started_at.max(other.started_at), !inside)?;
             } else if other.is_paid() {
                 return self.end_attachment(id, other.started_at.max(new.started_at), !inside);
             }
@@ -210,8 +201,7 @@ impl Draft<'_> {
 
     /// An attachment's renewing grants that would have gone on after a time.
     fn grants_that_end_with(&self, known: &Attachment, at: Timestamp) -> impl Iterator<Item = &Grant> {
-        let terms = self.context.catalog.terms.get(&(known.plan.clone(), known.plan_version));
-        let items = terms.map(|plan| plan.items.as_slice()).unwrap_or_default();
+        let items = self.terms_of(known).map(|plan| plan.items.as_slice()).unwrap_or_default();
         let renews = |name: &str| items.iter().any(|item| item.id == name && item.reset.is_some());
         let id = known.id;
         let of_it = move |grant: &&Grant| grant.period.as_ref().is_some_and(|p| p.attachment == id && renews(&p.item));
@@ -242,7 +232,7 @@ impl Draft<'_> {
         paid: Option<&PlanPaid>,
     ) -> Result<Vec<GrantId>, Rejection> {
         let Some(attachment) = self.attachment(id).cloned() else { return Ok(Vec::new()) };
-        let terms = self.context.catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
+        let terms = self.context.catalog.terms_of(&attachment);
         let Some(plan) = terms else { return Err(Rejection::UnknownPlan(attachment.plan)) };
         let mut given = Vec::new();
         for item in &plan.items {

@@ -1,12 +1,14 @@
 //! Usage that is taken back: tracks newest first, each the way it was paid, backwards (rule 24).
 
+use std::sync::Arc;
+
 use super::super::account::Line;
 use super::super::burn::balance;
 use super::super::catalog::{FeatureId, Returned};
 use super::super::command::{Decision, DrawOutcome, Outcome, Rejection, Track};
 use super::super::credits::{Credits, Quantity};
 use super::super::entry::EntryKind;
-use super::super::ids::{DebtId, GrantId, WalletId};
+use super::super::ids::{DebtId, GrantId};
 use super::super::usage_record::{PaidPart, UsageRecord};
 use super::track::{Usage, nothing};
 use super::{Draft, REVIVED_HOURS};
@@ -22,7 +24,7 @@ struct Back {
     draws: Vec<DrawOutcome>,
     /// Debts to be lowered.
     debts: Vec<(DebtId, FeatureId, Credits)>,
-    /// What went back of each track.
+    /// What went back of each track, below zero.
     parts: Vec<PaidPart>,
 }
 
@@ -31,13 +33,11 @@ impl Draft<'_> {
         if track.hold.is_some() {
             return Err(Rejection::HoldOfReturn);
         }
+        self.must_hold_credits(&track.feature)?;
         let pools = self.context.catalog.catalog.pools(&track.feature);
-        let Some(pool) = pools.last().map(|pool| pool.feature.clone()) else {
-            return Err(Rejection::UnknownFeature(track.feature.clone()));
-        };
-        self.priced_kind(&track.feature)?;
         let back = self.collect(track)?;
-        let pool = back.parts.first().map_or(pool, |part| part.pool.clone());
+        let pool = back.parts.first().map(|part| &part.pool);
+        let pool = pool.or(pools.last().map(|pool| &pool.feature)).unwrap_or(&track.feature).clone();
         let mut usage =
             Some(Usage { feature: track.feature.clone(), quantity: track.quantity, shortfall: back.shortfall });
         let mut drawn = Credits::ZERO;
@@ -51,10 +51,9 @@ impl Draft<'_> {
             self.book_usage(Line { event_at: track.at, ..nothing(EntryKind::Return, pool.clone()) }, Some(usage))?;
         }
         for (debt, feature, amount) in back.debts {
-            self.unowe(debt, &feature, amount)?;
+            self.lower_debt(debt, &feature, amount)?;
         }
-        let parts = back.parts.into_iter().map(|part| PaidPart { amount: part.amount.negated(), ..part }).collect();
-        self.record(track, track.quantity, parts);
+        self.record(track, track.quantity, back.parts);
         self.note_metadata(track);
         let grants: Vec<GrantId> = back.draws.iter().map(|draw| draw.grant).collect();
         self.revive(&grants)?;
@@ -82,26 +81,17 @@ impl Draft<'_> {
         let asked = track.quantity.negated();
         let mut rest = asked;
         let mut back = Back::default();
-        let is_of_it = |record: &UsageRecord| {
-            record.feature == track.feature && record.entity == track.entity && record.quantity.is_positive()
-        };
-        let places: Vec<usize> = self
-            .state
-            .usage
-            .iter()
-            .enumerate()
-            .filter(|(_, record)| is_of_it(record))
-            .map(|(place, _)| place)
-            .collect();
-        for place in places {
+        for place in 0..self.state.usage.len() {
             let Some(record) = self.state.usage.get(place).cloned() else { continue };
+            let is_of_it = record.feature == track.feature && record.entity == track.entity;
             let take = record.left()?.min(rest);
-            if !take.is_positive() {
+            if !is_of_it || !take.is_positive() {
                 continue;
             }
             let parts = back.add(&record, take)?;
-            self.count_back(&record, take, &parts)?;
+            self.count_back(&record, take, parts)?;
             if let Some(known) = self.state.usage.get_mut(place) {
+                let known = Arc::make_mut(known);
                 known.returned = known.returned.checked_add(take)?;
                 self.changes.returned.insert(known.seq);
             }
@@ -115,36 +105,6 @@ impl Draft<'_> {
         }
         let found = asked.checked_sub(rest)?;
         Err(Rejection::NothingToReturn { feature: track.feature.clone(), asked, found })
-    }
-
-    /// Lowers a debt that usage made; what grants have repaid of it goes back to them, the newest repayment first.
-    fn unowe(&mut self, id: DebtId, feature: &FeatureId, amount: Credits) -> Result<(), Rejection> {
-        let known = self.state.debts.iter().find(|debt| debt.id == id).map(|debt| (debt.outstanding, debt.wallet));
-        let (open, wallet) = match known {
-            Some((open, wallet)) => (open, Some(wallet)),
-            None => (Credits::ZERO, None),
-        };
-        let cancelled = amount.min(open);
-        if let (true, Some(wallet)) = (cancelled.is_positive(), wallet) {
-            self.book(debt_line(id, wallet, feature, cancelled.negated()))?;
-        }
-        let mut rest = amount.checked_sub(cancelled)?;
-        let repaid = self.state.repaid.get(&id).cloned().unwrap_or_default();
-        for (payer, gave) in repaid.into_iter().rev() {
-            let back = rest.min(gave);
-            let Some(grant) = self.state.grant(payer).filter(|_| back.is_positive()) else { continue };
-            let wallet = grant.wallet;
-            let line = Line { debt: Some(id), ..Line::of(grant, EntryKind::Repay, back) };
-            self.book(line)?;
-            self.book(debt_line(id, wallet, feature, back.negated()))?;
-            if let Some(known) = self.state.repaid.get_mut(&id) {
-                for entry in known.iter_mut().rev().filter(|(of, _)| *of == payer).take(1) {
-                    entry.1 = entry.1.checked_sub(back)?;
-                }
-            }
-            rest = rest.checked_sub(back)?;
-        }
-        Ok(())
     }
 
     /// By the feature's own policy, grants that had ended come to life again for what came back to them.
@@ -163,21 +123,12 @@ impl Draft<'_> {
         self.wake_for_ends();
         Ok(())
     }
-
-    fn priced_kind(&self, feature: &FeatureId) -> Result<(), Rejection> {
-        use super::super::catalog::Feature;
-        match self.context.catalog.catalog.features.get(feature) {
-            None => Err(Rejection::UnknownFeature(feature.clone())),
-            Some(Feature::Boolean) => Err(Rejection::NotMetered(feature.clone())),
-            Some(Feature::Metered { .. } | Feature::CreditSystem { .. }) => Ok(()),
-        }
-    }
 }
 
 impl Back {
-    /// Adds what goes back of one track; the parts, backwards.
-    fn add(&mut self, record: &UsageRecord, take: Quantity) -> Result<Vec<PaidPart>, Rejection> {
-        let mut parts = Vec::new();
+    /// Adds what goes back of one track; its parts, backwards and below zero.
+    fn add(&mut self, record: &UsageRecord, take: Quantity) -> Result<&[PaidPart], Rejection> {
+        let before = self.parts.len();
         for (part, amount) in record.paid.iter().zip(record.give_back(take)?).rev() {
             if !amount.is_positive() {
                 continue;
@@ -190,13 +141,9 @@ impl Back {
                 }
                 (None, None) => self.shortfall = self.shortfall.checked_add(amount)?,
             }
-            parts.push(PaidPart { amount, units: None, at: Some(record.at), ..part.clone() });
+            let (amount, at) = (amount.negated(), Some(record.at));
+            self.parts.push(PaidPart { amount, units: None, at, ..part.clone() });
         }
-        self.parts.extend(parts.iter().cloned());
-        Ok(parts.into_iter().map(|part| PaidPart { amount: part.amount.negated(), ..part }).collect())
+        Ok(self.parts.get(before..).unwrap_or_default())
     }
-}
-
-fn debt_line(id: DebtId, wallet: WalletId, feature: &FeatureId, amount: Credits) -> Line {
-    Line { wallet: Some(wallet), debt: Some(id), amount, ..nothing(EntryKind::Debt, feature.clone()) }
 }

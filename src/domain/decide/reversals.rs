@@ -6,10 +6,11 @@ use super::super::account::{Line, Note};
 use super::super::command::{Decision, Outcome, Rejection};
 use super::super::credits::Credits;
 use super::super::entry::{EntryKind, Source};
-use super::super::grant::{Debt, DebtCause, Grant, Origin};
-use super::super::ids::{DebtId, GrantId, PaymentId, WalletId};
-use super::super::reversal::{Aim, BackAccount, BackDebt, BackLot, Learned, MoneyBack, VIEWS_MAX};
+use super::super::grant::{DebtCause, Grant, Origin};
+use super::super::ids::{GrantId, PaymentId, WalletId};
+use super::super::reversal::{Aim, BackAccount, BackLot, Learned, MoneyBack, VIEWS_MAX};
 use super::Draft;
+use super::debts::debt_line;
 
 impl Draft<'_> {
     /// Takes in what Stripe's objects say, and takes or gives back the difference.
@@ -160,70 +161,18 @@ impl Draft<'_> {
     }
 
     fn owe(&mut self, payment: PaymentId, wallet: WalletId, sum: &Owed) -> Result<(), Rejection> {
-        let known = self.state.backs.get(&payment).and_then(|back| back.debts.get(&wallet)).map(|debt| debt.id);
-        let id = known.unwrap_or_else(|| DebtId::from_uuid(self.ids.fresh()));
-        if known.is_none() {
-            let debt = Debt {
-                id,
-                wallet,
-                feature: sum.feature.clone(),
-                outstanding: Credits::ZERO,
-                cause: DebtCause::ClawBack,
-            };
-            self.state.debts.push(debt.clone());
-            self.changes.debts.push((debt, Some(payment)));
-            let back = self.state.backs.entry(payment).or_default();
-            back.debts.insert(wallet, BackDebt { id, repaid: Vec::new() });
-        }
-        self.book(sum.line(wallet, id, sum.after.checked_sub(sum.before)?))?;
+        let known = self.state.backs.get(&payment).and_then(|back| back.debts.get(&wallet)).copied();
+        let id =
+            known.unwrap_or_else(|| self.make_debt(wallet, sum.feature.clone(), DebtCause::ClawBack, Some(payment)));
+        self.state.backs.entry(payment).or_default().debts.insert(wallet, id);
+        self.book(debt_line(id, wallet, &sum.feature, sum.after.checked_sub(sum.before)?))?;
         Ok(())
     }
 
-    /// Cancels debt: first what is still owed, then repayments go back to the grants that made them, newest first.
     fn forgive(&mut self, payment: PaymentId, wallet: WalletId, sum: &Owed) -> Result<(), Rejection> {
-        let mut rest = sum.before.checked_sub(sum.after)?;
-        let known = self.state.backs.get(&payment).and_then(|back| back.debts.get(&wallet));
-        let Some(BackDebt { id, repaid }) = known.cloned() else { return Ok(()) };
-        let open = self.state.debts.iter().find(|debt| debt.id == id).map_or(Credits::ZERO, |debt| debt.outstanding);
-        let cancelled = rest.min(open);
-        if cancelled.is_positive() {
-            self.book(sum.line(wallet, id, cancelled.negated()))?;
-            rest = rest.checked_sub(cancelled)?;
-        }
-        for (payer, gave) in repaid.into_iter().rev() {
-            let back = rest.min(gave);
-            let Some(grant) = self.state.grant(payer).filter(|_| back.is_positive()) else { continue };
-            let line = Line { debt: Some(id), ..Line::of(grant, EntryKind::Repay, back) };
-            self.book(line)?;
-            self.book(sum.line(wallet, id, back.negated()))?;
-            self.unrepay(payment, wallet, payer, back)?;
-            rest = rest.checked_sub(back)?;
-        }
-        Ok(())
-    }
-
-    /// Remembers that a grant repaid a debt that a reversal or a return in this batch may cancel.
-    pub(super) fn remember_repayment(&mut self, debt: DebtId, payer: GrantId, amount: Credits) {
-        self.state.repaid.entry(debt).or_default().push((payer, amount));
-        let debts = self.state.backs.values_mut().flat_map(|back| back.debts.values_mut());
-        for known in debts.filter(|known| known.id == debt) {
-            known.repaid.push((payer, amount));
-        }
-    }
-
-    fn unrepay(
-        &mut self,
-        payment: PaymentId,
-        wallet: WalletId,
-        payer: GrantId,
-        amount: Credits,
-    ) -> Result<(), Rejection> {
-        let back = self.state.backs.get_mut(&payment);
-        let Some(debt) = back.and_then(|back| back.debts.get_mut(&wallet)) else { return Ok(()) };
-        if let Some((_, gave)) = debt.repaid.iter_mut().rev().find(|(known, gave)| *known == payer && *gave >= amount) {
-            *gave = gave.checked_sub(amount)?;
-        }
-        Ok(())
+        let known = self.state.backs.get(&payment).and_then(|back| back.debts.get(&wallet)).copied();
+        let Some(id) = known else { return Ok(()) };
+        self.lower_debt(id, &sum.feature, sum.before.checked_sub(sum.after)?)
     }
 }
 
@@ -237,18 +186,5 @@ struct Owed {
 impl Owed {
     fn new(lot: &BackLot) -> Self {
         Self { feature: lot.feature.clone(), before: Credits::ZERO, after: Credits::ZERO }
-    }
-
-    fn line(&self, wallet: WalletId, debt: DebtId, amount: Credits) -> Line {
-        Line {
-            kind: EntryKind::Debt,
-            grant: None,
-            wallet: Some(wallet),
-            debt: Some(debt),
-            hold: None,
-            feature: self.feature.clone(),
-            amount,
-            event_at: None,
-        }
     }
 }

@@ -93,8 +93,7 @@ impl Draft<'_> {
             return Ok(false);
         }
         let Some(of) = self.attachment(key.0).cloned() else { return Ok(false) };
-        let catalog = self.context.catalog;
-        let Some(plan) = catalog.terms.get(&(of.plan.clone(), of.plan_version)) else { return Ok(false) };
+        let Some(plan) = self.context.catalog.terms_of(&of) else { return Ok(false) };
         let Some(item) = plan.items.iter().find(|item| item.id == key.1) else { return Ok(false) };
         let Some(rollover) = &item.rollover else { return Ok(false) };
         self.roll(id, &of, plan, item, rollover)

@@ -168,9 +168,8 @@ impl Draft<'_> {
 
     /// Does a paid period begin where no period counted from the anchor does, by the month or by the price's interval?
     fn is_off_the_grid(&self, known: &Attachment, paid: &PlanPaid) -> Result<bool, Rejection> {
-        let terms = self.context.catalog.terms.get(&(known.plan.clone(), known.plan_version));
         let month = Interval { unit: IntervalUnit::Month, count: 1 };
-        let fee = terms.and_then(|plan| fee_interval(plan, paid.stripe_price.as_deref()));
+        let fee = self.terms_of(known).and_then(|plan| fee_interval(plan, paid.stripe_price.as_deref()));
         for every in [Some(month), fee].into_iter().flatten() {
             let span = period::containing(known.anchor, &ResetAnchor::Anniversary, every, paid.period_start)?;
             if span.start == paid.period_start {

@@ -110,8 +110,7 @@ impl Draft<'_> {
             if attachment.origin.subscription().is_none() {
                 due = earlier(due, attachment.cancel_at.filter(|end| *end > now));
             }
-            let terms = self.context.catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
-            for item in terms.map(|plan| plan.items.as_slice()).unwrap_or_default() {
+            for item in self.terms_of(attachment).map(|plan| plan.items.as_slice()).unwrap_or_default() {
                 if let Some(every) = item.reset {
                     let span = period::containing(attachment.anchor, &item.anchor, every, now)?;
                     let next = if span.start > now { span.start } else { span.end };

@@ -1,8 +1,10 @@
 //! Usage: what it costs, who pays, what is answered.
 
+use std::sync::Arc;
+
 use super::super::account::{Line, Note};
 use super::super::burn::{Bounds, Burn, Holdings, balance, burn_within, units_of};
-use super::super::catalog::{Feature, FeatureId, Overage, Pool, Priced};
+use super::super::catalog::{FeatureId, Overage, Pool, Priced};
 use super::super::command::{Decision, DrawOutcome, HeldOutcome, Outcome, Rejection, Track, WalletRef, WhenShort};
 use super::super::credits::{Credits, Quantity};
 use super::super::entry::{EntryKind, Source};
@@ -10,8 +12,9 @@ use super::super::grant::{Debt, DebtCause, Wallet};
 use super::super::hold::{Hold, WhenMore};
 use super::super::ids::{DebtId, WalletId};
 use super::super::usage::Usage as Used;
-use super::super::usage_record::{PaidPart, UsageRecord};
+use super::super::usage_record::{PaidPart, UsageRecord, of_one_pool};
 use super::Draft;
+use super::debts::debt_line;
 use super::limits::Room;
 
 /// Usage as it stands on one entry of its command.
@@ -80,13 +83,8 @@ impl Draft<'_> {
 
     /// What usage costs, and of whom.
     pub(super) fn priced(&self, feature: &FeatureId, usage: &Used) -> Result<Priced, Rejection> {
-        match self.context.catalog.catalog.features.get(feature) {
-            None => Err(Rejection::UnknownFeature(feature.clone())),
-            Some(Feature::Boolean) => Err(Rejection::NotMetered(feature.clone())),
-            Some(Feature::Metered { .. } | Feature::CreditSystem { .. }) => {
-                Ok(self.context.catalog.catalog.priced(feature, usage)?)
-            }
-        }
+        self.must_hold_credits(feature)?;
+        Ok(self.context.catalog.catalog.priced(feature, usage)?)
     }
 
     /// What burning looks at for an entity, now.
@@ -131,10 +129,8 @@ impl Draft<'_> {
         if is_unpaid {
             parts.push(part(priced, &paid.pool, shortfall, |part| part.units = Some(unpaid))?);
         }
-        let one_pool = parts.windows(2).all(|pair| pair.first().map(|p| &p.pool) == pair.last().map(|p| &p.pool));
-        if one_pool {
-            let paid_by = parts.iter_mut().filter(|part| part.grant.is_some() || part.debt.is_some());
-            paid_by.for_each(|part| part.units = None);
+        if of_one_pool(&parts) {
+            parts.iter_mut().filter(|part| part.is_settled()).for_each(|part| part.units = None);
         }
         Ok(parts)
     }
@@ -181,14 +177,8 @@ impl Draft<'_> {
         let Owing { pool, wallet, amount, cause } = owing;
         let same = |debt: &&Debt| debt.wallet == wallet && debt.cause == cause && debt.outstanding.is_positive();
         let known = self.state.debts.iter().find(same).map(|debt| debt.id);
-        let id = known.unwrap_or_else(|| DebtId::from_uuid(self.ids.fresh()));
-        if known.is_none() {
-            let debt = Debt { id, wallet, feature: pool.feature.clone(), outstanding: Credits::ZERO, cause };
-            self.state.debts.push(debt.clone());
-            self.changes.debts.push((debt, None));
-        }
-        let line = nothing(EntryKind::Debt, pool.feature);
-        self.book(Line { wallet: Some(wallet), debt: Some(id), amount, event_at: track.at, ..line })?;
+        let id = known.unwrap_or_else(|| self.make_debt(wallet, pool.feature.clone(), cause, None));
+        self.book(Line { event_at: track.at, ..debt_line(id, wallet, &pool.feature, amount) })?;
         Ok(id)
     }
 
@@ -207,7 +197,7 @@ impl Draft<'_> {
             properties: track.properties.clone(),
             hold: track.hold,
         };
-        self.state.usage.insert(0, record);
+        self.state.usage.insert(0, Arc::new(record));
         self.changes.usage.insert(seq);
     }
 

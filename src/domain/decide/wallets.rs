@@ -204,7 +204,7 @@ impl Draft<'_> {
         Ok(Decision::Applied(Outcome::Corrected { grant, amount, remaining, entry }))
     }
 
-    fn note_by_hand(&mut self, reason: &str, actor: Option<&str>) {
+    pub(super) fn note_by_hand(&mut self, reason: &str, actor: Option<&str>) {
         if let Some(seq) = self.first {
             let (reason, actor) = (Some(reason.to_owned()), actor.map(str::to_owned));
             self.note(seq, Note { seq, reason, actor, metadata: BTreeMap::new() });

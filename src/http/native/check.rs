@@ -16,13 +16,13 @@ use super::asked::Asked;
 use super::holds::HoldShown;
 use super::{Booked, refused_item};
 use crate::domain::catalog::FeatureId;
-use crate::domain::check::{self, CheckAnswer, LimitPart, Lot, Question, Reason};
+use crate::domain::check::{self, CheckAnswer, Lot, Question, Reason};
 use crate::domain::command::{
     Command, DrawOutcome, HOLD_SECONDS_MAX, IdempotencyKey, Outcome, PlaceHold, Rejection, Track, WhenShort,
 };
 use crate::domain::credits::Credits;
 use crate::domain::hold::WhenMore;
-use crate::domain::limit::Window;
+use crate::domain::limit::{LimitPart, Window};
 use crate::domain::usage::Usage;
 use crate::posting::Reading;
 

@@ -18,6 +18,7 @@ use crate::domain::account::AccountState;
 use crate::domain::attachment::Attachment;
 use crate::domain::burn::{Balance, Holdings, balance, in_order};
 use crate::domain::catalog::{CatalogVersion, Feature, FeatureId};
+use crate::domain::check::has_flag;
 use crate::domain::command::{Command, Rejection};
 use crate::domain::credits::Credits;
 use crate::domain::grant::{Debt, Grant, Wallet};
@@ -146,11 +147,11 @@ fn open_holds(state: &AccountState, entity: &str) -> Value {
 /// of one entity.
 fn levels(state: &AccountState, catalog: &CatalogVersion, entity: &str, now: Timestamp) -> Result<Value, Problem> {
     let mut asked: BTreeSet<(&FeatureId, &str)> = BTreeSet::new();
-    for (feature, kind) in &catalog.catalog.features {
+    for feature in catalog.catalog.features.keys().filter(|feature| catalog.catalog.is_level(feature)) {
         let of_it = |(used, _): &&(FeatureId, String)| used == feature;
         let users = state.levels.keys().filter(of_it).map(|(_, user)| user.as_str());
         let is_granted = state.grants.iter().any(|grant| grant.feature == *feature);
-        if !matches!(kind, Feature::Metered { consumable: false, .. }) || !(is_granted || users.clone().count() > 0) {
+        if !is_granted && users.clone().next().is_none() {
             continue;
         }
         asked.insert((feature, entity));
@@ -173,8 +174,7 @@ fn levels(state: &AccountState, catalog: &CatalogVersion, entity: &str, now: Tim
 }
 
 fn plan(attachment: &Attachment, catalog: &CatalogVersion) -> Value {
-    let terms = catalog.terms.get(&(attachment.plan.clone(), attachment.plan_version));
-    let flags_end_at = terms.and_then(|plan| attachment.flags_end_at(plan.past_due_grace_hours));
+    let flags_end_at = catalog.terms_of(attachment).and_then(|plan| attachment.flags_end_at(plan.past_due_grace_hours));
     json!({
         "attachment": attachment.id,
         "plan": attachment.plan,
@@ -247,15 +247,10 @@ pub(super) fn wallet_balance(
 
 /// Every boolean feature, and whether a plan in force turns it on; an overdue one does until its grace ends.
 fn flags(state: &AccountState, catalog: &CatalogVersion, now: Timestamp) -> Value {
-    let on = |feature: &FeatureId| {
-        state.attachments.iter().any(|known| {
-            let terms = catalog.terms.get(&(known.plan.clone(), known.plan_version));
-            terms.is_some_and(|plan| {
-                known.has_flags(plan.past_due_grace_hours, now)
-                    && plan.items.iter().any(|item| item.feature == *feature)
-            })
-        })
-    };
     let booleans = catalog.catalog.features.iter().filter(|(_, kind)| matches!(kind, Feature::Boolean));
-    Value::Object(booleans.map(|(feature, _)| (feature.to_string(), Value::Bool(on(feature)))).collect())
+    Value::Object(
+        booleans
+            .map(|(feature, _)| (feature.to_string(), Value::Bool(has_flag(state, catalog, feature, now))))
+            .collect(),
+    )
 }

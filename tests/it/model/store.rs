@@ -2,6 +2,7 @@
 //! and what a command did not ask for does too. Wherever a decision lacks context, it decides otherwise than the model.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use creditd::domain::account::{AccountLife, AccountState, Changes, IdSource};
 use creditd::domain::attachment::Attachment;
@@ -14,7 +15,7 @@ use creditd::domain::hold::{Hold, HoldState};
 use creditd::domain::ids::{AccountId, DebtId, GrantId, PaymentId};
 use creditd::domain::level::Levels;
 use creditd::domain::limit::SpendLimit;
-use creditd::domain::reversal::{BackAccount, BackDebt, BackLot, BackView, PaymentBack};
+use creditd::domain::reversal::{BackAccount, BackLot, BackView, PaymentBack};
 use creditd::domain::usage_record::{PaidPart, UsageRecord};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -195,7 +196,8 @@ impl Store {
                 for (payer, _) in &repaid {
                     add_grant(state, &self.grants[payer].0);
                 }
-                back.debts.insert(debt.wallet, BackDebt { id: debt.id, repaid });
+                back.debts.insert(debt.wallet, debt.id);
+                state.repaid.insert(debt.id, repaid);
                 if !state.debts.iter().any(|known| known.id == debt.id) {
                     state.debts.push(debt);
                 }
@@ -247,7 +249,7 @@ impl Store {
                 found += left.nanos();
                 grants.extend(record.paid.iter().filter_map(|part| part.grant));
                 debts.extend(record.paid.iter().filter_map(|part| part.debt));
-                state.usage.push(record.clone());
+                state.usage.push(Arc::new(record.clone()));
             }
         }
         for debt in debts {
@@ -341,7 +343,7 @@ impl Store {
     fn write_usage(&mut self, state: &AccountState, changes: &Changes) {
         for record in &state.usage {
             if changes.usage.contains(&record.seq) {
-                self.usage.insert(record.seq, record.clone());
+                self.usage.insert(record.seq, (**record).clone());
             } else if changes.returned.contains(&record.seq) {
                 self.usage.get_mut(&record.seq).unwrap().returned = record.returned;
             }

@@ -1,0 +1,127 @@
+//! Debts, as posting and reports read and write them: what grants repaid of them, new ones, and what their credits cost.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::rows::{credits, numeric, time, word};
+use crate::domain::account::{AccountState, Changes};
+use crate::domain::catalog::UnitPrice;
+use crate::domain::credits::Credits;
+use crate::domain::grant::{Debt, DebtCause};
+use crate::domain::ids::{AccountId, DebtId, GrantId, PaymentId};
+use crate::domain::money::Currency;
+
+const READ_REPAYMENTS: &str = "-- read_repayments
+SELECT account_id, debt_id, grant_id, -sum(amount) AS gave, max(seq) AS last
+FROM entries WHERE account_id = ANY($1) AND debt_id = ANY($2) AND kind = 'repay' AND grant_id IS NOT NULL
+GROUP BY account_id, debt_id, grant_id HAVING sum(amount) < 0 ORDER BY last";
+
+const INSERT_DEBTS: &str = "-- insert_debts
+INSERT INTO debts (account_id, debt_id, wallet_id, feature, cause, payment_id, original, outstanding, created_at,
+    unit_price_minor, currency)
+SELECT account_id, debt_id, wallet_id, feature, CASE WHEN payment_id IS NULL THEN 'usage' ELSE 'claw_back' END, payment_id,
+    outstanding, outstanding, $7, price * minor_per_major, currency
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::numeric[], $8::numeric[], $9::text[],
+    $10::numeric[]) AS n (account_id, debt_id, wallet_id, feature, payment_id, outstanding, price, currency, minor_per_major)";
+
+/// Every statement of this file, for the test that prepares each.
+pub const STATEMENTS: [&str; 2] = [READ_REPAYMENTS, INSERT_DEBTS];
+
+type States = BTreeMap<AccountId, AccountState>;
+
+/// Reads what grants repaid of debts and did not get again, by their last line. Answers the grants.
+pub(super) async fn read_repayments(
+    connection: &mut PgConnection,
+    states: &mut States,
+    accounts: &[Uuid],
+    debts: &[Uuid],
+) -> Result<Vec<GrantId>, StoreError> {
+    if debts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(Uuid, Uuid, Uuid, Decimal, i64)> =
+        sqlx::query_as(READ_REPAYMENTS).bind(accounts).bind(debts).fetch_all(connection).await?;
+    let mut payers = Vec::with_capacity(rows.len());
+    for (account, debt, grant, gave, _) in rows {
+        payers.push(GrantId::from_uuid(grant));
+        let gave = credits(gave, "entries", "amount")?;
+        let Some(state) = states.get_mut(&AccountId::from_uuid(account)) else { continue };
+        state.repaid.entry(DebtId::from_uuid(debt)).or_default().push((GrantId::from_uuid(grant), gave));
+    }
+    Ok(payers)
+}
+
+/// Writes new debts: before the lines that name them are read by anyone, and before what else changes in debts.
+pub(super) async fn insert_debts(
+    connection: &mut PgConnection,
+    states: &States,
+    changes: &BTreeMap<AccountId, Changes>,
+    now: jiff::Timestamp,
+) -> Result<(), StoreError> {
+    let made: Vec<(Uuid, &Debt, Option<PaymentId>, Credits)> = changes
+        .iter()
+        .flat_map(|(account, changes)| changes.debts.iter().map(move |(debt, payment)| (account, debt, *payment)))
+        .filter_map(|(account, debt, payment)| {
+            let now = states.get(account)?.debts.iter().find(|known| known.id == debt.id)?;
+            Some((account.as_uuid(), debt, payment, now.outstanding))
+        })
+        .collect();
+    if made.is_empty() {
+        return Ok(());
+    }
+    let prices = made.iter().map(|(_, debt, ..)| price_columns(debt)).collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(INSERT_DEBTS)
+        .bind(made.iter().map(|(account, ..)| *account).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, debt, ..)| debt.id.as_uuid()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, debt, ..)| debt.wallet.as_uuid()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, debt, ..)| debt.feature.as_str()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, _, payment, _)| payment.map(PaymentId::as_uuid)).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, _, _, outstanding)| numeric(*outstanding)).collect::<Vec<_>>())
+        .bind(time(now))
+        .bind(prices.iter().map(|price| price.as_ref().map(|(amount, ..)| *amount)).collect::<Vec<_>>())
+        .bind(prices.iter().map(|price| price.as_ref().map(|(_, currency, _)| currency.as_str())).collect::<Vec<_>>())
+        .bind(prices.iter().map(|price| price.as_ref().map(|(.., factor)| *factor)).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The price of a debt's credits: major units, currency, and minor units in one of those.
+type PriceColumns = Option<(Decimal, String, Decimal)>;
+
+/// What the row of a debt says of its price.
+fn price_columns(debt: &Debt) -> Result<PriceColumns, StoreError> {
+    let DebtCause::Usage { price: Some(price) } = &debt.cause else { return Ok(None) };
+    let amount = Decimal::from_str_exact(&price.amount).ok();
+    let amount = word(amount, "debts", "unit_price_minor", &price.amount)?;
+    Ok(Some((amount, price.currency.clone(), minor_per_major(&price.currency)?)))
+}
+
+/// How a debt came to be, of its row.
+pub(super) fn cause(cause: &str, price: Option<String>, currency: Option<String>) -> Result<DebtCause, StoreError> {
+    let price = price.zip(currency).map(|(minor, currency)| unit_price(&minor, currency)).transpose()?;
+    let known = match cause {
+        "usage" => Some(DebtCause::Usage { price }),
+        "claw_back" => Some(DebtCause::ClawBack),
+        _ => None,
+    };
+    word(known, "debts", "cause", cause)
+}
+
+/// The price of a debt's credits, as the catalogue writes it.
+fn unit_price(minor: &str, currency: String) -> Result<UnitPrice, StoreError> {
+    let read = Decimal::from_str_exact(minor).ok();
+    let major = word(read, "debts", "unit_price_minor", minor)?.checked_div(minor_per_major(&currency)?);
+    let major = word(major, "debts", "unit_price_minor", minor)?;
+    Ok(UnitPrice { amount: major.normalize().to_string(), currency })
+}
+
+fn minor_per_major(currency: &str) -> Result<Decimal, StoreError> {
+    let exponent = currency.parse::<Currency>().ok().map(Currency::exponent);
+    let exponent = word(exponent, "debts", "currency", currency)?;
+    Ok(Decimal::from(10_u64.saturating_pow(exponent)))
+}
