@@ -12,6 +12,8 @@ pub mod booked;
 pub mod catalog;
 pub mod catch_up;
 pub mod census;
+pub mod charge_steps;
+pub mod charge_work;
 pub mod customers;
 pub mod debt_rows;
 mod error;

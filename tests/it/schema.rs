@@ -1,17 +1,19 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
 use creditd::store::{
-    accounts, booked, catalog, catch_up, census, customers, debt_rows, event_intake, event_listings, event_waits,
-    events, holds, instance, keys, leases, ledger, ledger_usual, listings, past, payments, reports, retention,
-    reversals, sales, usage_listings, usage_rows, verify, wallet_rows, wallets, work,
+    accounts, booked, catalog, catch_up, census, charge_steps, charge_work, customers, debt_rows, event_intake,
+    event_listings, event_waits, events, holds, instance, keys, leases, ledger, ledger_usual, listings, past, payments,
+    reports, retention, reversals, sales, usage_listings, usage_rows, verify, wallet_rows, wallets, work,
 };
 use sqlx::{Executor, PgPool};
 
 use crate::support::database::fresh_pool;
 
 /// Tables that carry an `account_id` and are no account tables: look-ups keyed by their value, and queues.
-const NOT_LED_BY_ACCOUNT: [&str; 12] = [
+const NOT_LED_BY_ACCOUNT: [&str; 14] = [
     "account_work",
+    "charge_work",
+    "top_up_ids",
     "customer_ids",
     "grant_ids",
     "hold_ids",
@@ -204,7 +206,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 31] = [
+    let files: [(&'static str, &[&'static str]); 33] = [
         ("accounts", &accounts::STATEMENTS),
         ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
@@ -233,6 +235,8 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("usage_rows", &usage_rows::STATEMENTS),
         ("verify", &verify::STATEMENTS),
         ("work", &work::STATEMENTS),
+        ("charge_steps", &charge_steps::STATEMENTS),
+        ("charge_work", &charge_work::STATEMENTS),
         ("past", &past::STATEMENTS),
         ("wallet_rows", &wallet_rows::STATEMENTS),
         ("wallets", &wallets::STATEMENTS),
