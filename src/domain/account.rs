@@ -8,16 +8,17 @@ use uuid::Uuid;
 
 use super::attachment::Attachment;
 use super::catalog::FeatureId;
-use super::command::Basis;
+use super::command::{Basis, Request};
 use super::credits::{AmountError, Credits};
 use super::entry::{ChainHead, Entry, EntryKind};
 use super::grant::{Debt, Grant, Origin, Wallet};
 use super::hold::Hold;
-use super::ids::{AccountId, AttachmentId, DebtId, GrantId, HoldId, PaymentId, WalletId};
+use super::ids::{AccountId, AttachmentId, AttemptId, DebtId, GrantId, HoldId, PaymentId, TopUpId, WalletId};
 use super::level::Levels;
 use super::limit::{Counted, LimitKey, SpendLimit};
 use super::proration::Share;
 use super::reversal::PaymentBack;
+use super::top_up::{Excess, Notice, Rule, TopUp};
 use super::usage_record::UsageRecord;
 
 /// Where new ids come from; posting gives random ones, tests count.
@@ -110,6 +111,12 @@ pub struct AccountState {
     pub used_before: BTreeMap<LimitKey, Credits>,
     /// What was used, or taken back, since; only where the batch sets a limit.
     pub used_since: Vec<Counted>,
+    /// Its top-up rules.
+    pub rules: Vec<Rule>,
+    /// Its open top-ups, and those that the batch asks for.
+    pub top_ups: Vec<TopUp>,
+    /// Payments of those top-ups that came too much.
+    pub excess: BTreeSet<(TopUpId, PaymentId)>,
 }
 
 /// A grant to be made.
@@ -178,6 +185,41 @@ pub struct Changes {
     pub head_changed: bool,
     /// Wallets that were there and changed.
     pub touched_wallets: BTreeSet<WalletId>,
+    /// What the charger is to do.
+    pub charging: ChargingChanges,
+}
+
+/// What changed of rules and top-ups; the rows stand in the state.
+#[derive(Clone, Debug, Default)]
+pub struct ChargingChanges {
+    /// Rules that are new or changed, and those that are gone.
+    pub rules: BTreeSet<String>,
+    /// Top-ups that are new or changed.
+    pub top_ups: BTreeSet<TopUpId>,
+    /// Those of them that are new.
+    pub made: BTreeSet<TopUpId>,
+    /// First requests of tries.
+    pub requests: Vec<(AttemptId, &'static str, Request)>,
+    /// Payments that came too much.
+    pub excess: Vec<Excess>,
+    /// What is told.
+    pub notices: Vec<Notice>,
+}
+
+impl ChargingChanges {
+    fn merge(&mut self, more: Self) {
+        self.rules.extend(more.rules);
+        self.top_ups.extend(more.top_ups);
+        self.made.extend(more.made);
+        self.requests.extend(more.requests);
+        self.excess.extend(more.excess);
+        self.notices.extend(more.notices);
+    }
+
+    /// Is there anything to write?
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.top_ups.is_empty() && self.excess.is_empty() && self.notices.is_empty()
+    }
 }
 
 /// The parts of an entry that a decision chooses; number, chain and time are added by the state.
@@ -246,6 +288,7 @@ impl Changes {
         self.levels.extend(more.levels);
         self.head_changed |= more.head_changed;
         self.touched_wallets.extend(more.touched_wallets);
+        self.charging.merge(more.charging);
     }
 
     /// Is there anything to write?
@@ -266,6 +309,7 @@ impl Changes {
             && self.levels.is_empty()
             && !self.head_changed
             && self.touched_wallets.is_empty()
+            && self.charging.is_empty()
     }
 }
 
@@ -300,6 +344,9 @@ impl AccountState {
             repaid: BTreeMap::new(),
             used_before: BTreeMap::new(),
             used_since: Vec::new(),
+            rules: Vec::new(),
+            top_ups: Vec::new(),
+            excess: BTreeSet::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What an input asks of one account, and what is answered.
 
+mod charging;
 mod metering;
 mod rejection;
 
@@ -14,8 +15,10 @@ use super::catalog::{FeatureId, PlanId};
 use super::credits::Credits;
 use super::entry::Source;
 use super::grant::{Category, Contract, GrantMoney};
-use super::ids::{AttachmentId, GrantId, HoldId, PaymentId, WalletId};
+use super::ids::{AttachmentId, GrantId, HoldId, PaymentId, TopUpId, WalletId};
 use super::reversal::MoneyBack;
+pub(in crate::domain) use charging::pause_of;
+pub use charging::{BeginTry, Charging, ChargingRefusal, OrderTopUp, Request, SetRule, TopUpPaid, TryResult};
 pub use metering::{DrawOutcome, ExtendHold, HOLD_SECONDS_MAX, HeldOutcome, PlaceHold, SetLimit, Track, WhenShort};
 pub use rejection::Rejection;
 
@@ -72,6 +75,8 @@ pub enum Command {
     Cancel(Cancel),
     /// A plan without a price goes on after all.
     Uncancel(Uncancel),
+    /// Something about rules, top-ups and tries.
+    Charging(Charging),
 }
 
 impl Command {
@@ -100,7 +105,8 @@ impl Command {
             | Self::Adjust(_)
             | Self::Attach(_)
             | Self::Cancel(_)
-            | Self::Uncancel(_) => true,
+            | Self::Uncancel(_)
+            | Self::Charging(_) => true,
         }
     }
 }
@@ -469,6 +475,12 @@ pub enum Outcome {
         attachment: AttachmentId,
         /// Grants of its first periods.
         grants: Vec<GrantId>,
+    },
+    /// A rule is set, or a top-up moved on.
+    Charged {
+        /// The top-up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        top_up: Option<TopUpId>,
     },
     /// A plan ends, or goes on.
     EndSet {

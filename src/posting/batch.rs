@@ -8,7 +8,7 @@ use sqlx::{Connection, PgConnection};
 use super::{CatalogCache, FreshIds, PostError};
 use crate::domain::account::{AccountLife, AccountState, Changes};
 use crate::domain::catalog::CatalogVersion;
-use crate::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejection};
+use crate::domain::command::{Charging, Command, Decision, IdempotencyKey, Outcome, Rejection};
 use crate::domain::decide::{Context, decide};
 use crate::domain::ids::AccountId;
 use crate::store::StoreError;
@@ -252,6 +252,14 @@ fn asked_by(orders: &[Order], now: Timestamp) -> Asked {
             | Command::Terminate(_)
             | Command::Cancel(_)
             | Command::Uncancel(_) => {}
+            Command::Charging(charging) => {
+                if let Some(top_up) = charging.top_up() {
+                    asked.top_ups.push(top_up);
+                }
+                if let Charging::Paid(paid) = charging {
+                    asked.payments.push(paid.payment);
+                }
+            }
             // Used up or not: what is corrected need not be open.
             Command::Void(order) => asked.grants.push(order.grant),
             Command::Adjust(order) => asked.grants.push(order.grant),

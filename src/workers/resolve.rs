@@ -118,6 +118,7 @@ fn code_of(rejection: &Rejection) -> &'static str {
         | Rejection::NotAttached(_)
         | Rejection::PlanHasPrice(_)
         | Rejection::NotCarriedOver(_) => "rejected",
+        Rejection::Charging(refusal) => refusal.code(),
     }
 }
 

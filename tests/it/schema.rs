@@ -206,7 +206,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 33] = [
+    let files: [(&'static str, &[&'static str]); 34] = [
         ("accounts", &accounts::STATEMENTS),
         ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
@@ -237,6 +237,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("work", &work::STATEMENTS),
         ("charge_steps", &charge_steps::STATEMENTS),
         ("charge_work", &charge_work::STATEMENTS),
+        ("top_up_rows", &top_up_rows::STATEMENTS),
         ("past", &past::STATEMENTS),
         ("wallet_rows", &wallet_rows::STATEMENTS),
         ("wallets", &wallets::STATEMENTS),
