@@ -55,6 +55,7 @@ pub fn parts(store: &Store, simulator: &Simulator) -> Parts {
         park_unknown_prices: false,
         money_back: creditd::inbox::reversal::MoneyBackPolicy::default(),
         catch_up_every: None,
+        charger: charger(),
         surface: Surface::default(),
     }
 }
