@@ -9,6 +9,7 @@ use creditd::commands::daemon::{Daemon, Parts};
 use creditd::commands::keys;
 use creditd::domain::api_key::{KeyText, Scope};
 use creditd::domain::ids::KeyId;
+use creditd::domain::top_up::settings::ChargerSettings;
 use creditd::http::Surface;
 use creditd::simulator::{Options, SeedPrice, Simulator};
 use creditd::store::Store;
@@ -58,6 +59,11 @@ pub fn parts(store: &Store, simulator: &Simulator) -> Parts {
         charger: charger(),
         surface: Surface::default(),
     }
+}
+
+/// How a test's daemon charges: links lead back to a page.
+fn charger() -> ChargerSettings {
+    ChargerSettings { return_url: Some("https://example.com/paid".to_owned()), ..ChargerSettings::default() }
 }
 
 /// A simulated Stripe that knows the sample catalogue's prices and sends nothing by itself.
