@@ -308,7 +308,7 @@ pub fn add_item(state: &mut State, params: &Params) -> Result<Value, Refusal> {
             },
             "proration": false, "quantity": quantity, "quantity_decimal": quantity.to_string(), "tax_rates": [],
         }),
-        &["customer_account", "proration_details", "test_clock"],
+        &["customer_account", "test_clock"],
     );
     state.insert(Kind::InvoiceItem, item, Map::new());
     state.emit("invoiceitem.created", Kind::InvoiceItem, &id);
