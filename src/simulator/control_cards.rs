@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Simulator;
 use super::control::{self, note, reply};
 use super::faults::Outage;
-use super::objects::card::{self, CardOrder};
+use super::objects::card_order::{self, CardOrder};
 use super::objects::invoice_payment;
 use super::objects::session_payment::Outcome;
 use super::refusal::Refusal;
@@ -68,7 +68,7 @@ impl Simulator {
 fn set_card(account: &Arc<Account>, kind: Kind, id: &str, order: &CardOrder) -> Result<(), Refusal> {
     order.check()?;
     note(account, "card", &format!("{id} {}", order.name()));
-    account.step(Origin::default(), |state| card::order(state, kind, id, order))?
+    account.step(Origin::default(), |state| card_order::order(state, kind, id, order))?
 }
 
 /// Pays an invoice as its payer, on its page.

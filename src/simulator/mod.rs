@@ -64,7 +64,7 @@ pub use control_invoice::InvoiceOrder;
 pub use delivery::RetryPlan;
 pub use faults::{Fault, FaultRule, Outage};
 pub use log::{ChargeEntry, DeliveryEntry, Entry, Log, RefundEntry, RequestEntry};
-pub use objects::card::{CardBehaviour, CardOrder};
+pub use objects::card_order::{CardBehaviour, CardOrder};
 pub use objects::dispute::{DisputeOrder, DisputeStep};
 pub use objects::price::SeedPrice;
 pub use objects::refund::RefundOutcome;

@@ -106,7 +106,7 @@ fn outcome(decline: Option<&Decline>) -> Value {
     let network = |pick: fn(&Decline) -> Option<&str>| decline.and_then(pick);
     json!({
             "advice_code": advice, "network_advice_code": network(|found| found.network_advice.as_deref()),
-            "network_decline_code": network(|found| found.network_decline.as_deref()), "network_status": status, "reason": decline.and_then(|found| found.reason.as_deref()),
+            "network_decline_code": network(|found| found.network_reason.as_deref()), "network_status": status, "reason": decline.and_then(|found| found.reason.as_deref()),
             "risk_level": "normal", "risk_score": 1, "seller_message": decline.map_or("Payment complete.", |found| found.message.as_str()),
             "type": if decline.is_some() { "issuer_declined" } else { "authorized" },
     })

@@ -6,7 +6,7 @@ use super::super::ids;
 use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, number, text, with_fields, with_nulls};
-use super::{AMOUNT_MAX, card, payment_method, subscription_life};
+use super::{AMOUNT_MAX, payment_method, subscription_life, test_method};
 
 /// Parameters of a creation or update.
 pub const ACCEPTED: &[&str] = &[
@@ -36,7 +36,7 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let balance = params.integer_between("balance", -AMOUNT_MAX, AMOUNT_MAX)?.unwrap_or(0);
     let method = params.string("payment_method")?;
     if let Some(method) = &method
-        && !(card::is_test_method(method) || payment_method::is_free(state, method))
+        && !(test_method::is_test_method(method) || payment_method::is_free(state, method))
     {
         return Err(Refusal::no_such("PaymentMethod", method, "payment_method"));
     }
@@ -101,8 +101,8 @@ pub fn update(state: &mut State, id: &str, params: &Params) -> Result<Value, Ref
         previous["balance"] = before["balance"].clone();
     }
     let was = before["invoice_settings"]["default_payment_method"].clone();
-    if let Some(default) = default.filter(|default| json!(default) != was) {
-        changes["invoice_settings"] = settings_with(&before, default.as_deref());
+    if let Some(default) = default.filter(|default| *default != was) {
+        changes["invoice_settings"] = settings_with(&before, default.as_str());
         previous["invoice_settings"] = json!({ "default_payment_method": was });
     }
     let texts = [("email", true), ("name", true), ("description", true), ("phone", true)];
@@ -171,10 +171,10 @@ pub fn forget_method(state: &mut State, id: &str, method: &str) {
     }
 }
 
-/// Reads which method is to pay the invoices: one of the customer's own; an empty one takes it away.
-fn read_default(state: &State, id: &str, params: &Params) -> Result<Option<Option<String>>, Refusal> {
+/// Reads which method is to pay the invoices: one of the customer's own; an empty one takes it away, which is null.
+fn read_default(state: &State, id: &str, params: &Params) -> Result<Option<Value>, Refusal> {
     if params.is_empty_text(DEFAULT) {
-        return Ok(Some(None));
+        return Ok(Some(Value::Null));
     }
     let Some(method) = params.string(DEFAULT)? else { return Ok(None) };
     if !payment_method::usable(state, &method, Some(id)) {
@@ -184,5 +184,5 @@ fn read_default(state: &State, id: &str, params: &Params) -> Result<Option<Optio
         );
         return Err(Refusal::parameter("resource_missing", DEFAULT, &message));
     }
-    Ok(Some(Some(method)))
+    Ok(Some(json!(method)))
 }

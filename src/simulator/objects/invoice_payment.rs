@@ -9,7 +9,7 @@ use super::super::state::{Kind, State, number, text};
 use super::card::{self, Absent, Behavior, Charged, Decline, Question};
 use super::collection::{self, finalize, is_open, refuse_status, transition};
 use super::payment_intent::{self, Purpose};
-use super::{customer, intent_payment, payment_method, subscription_life};
+use super::{customer, intent_payment, payment_method, subscription_life, test_method};
 
 /// Parameters of a payment.
 pub const PAY: &[&str] = &["off_session", "paid_out_of_band", "payment_method", "expand[]"];
@@ -24,8 +24,8 @@ pub fn default_method(state: &State, id: &str) -> Option<String> {
     let invoice = &state.get(Kind::Invoice, id)?.object;
     let subscription = text(&invoice["parent"]["subscription_details"], "subscription");
     let subscription = state.get(Kind::Subscription, subscription).map(|record| &record.object);
-    let own = [Some(invoice), subscription].into_iter().flatten();
-    let own = own.filter_map(|object| object["default_payment_method"].as_str()).next().map(str::to_owned);
+    let mut own = [Some(invoice), subscription].into_iter().flatten();
+    let own = own.find_map(|object| object["default_payment_method"].as_str()).map(str::to_owned);
     own.or_else(|| customer::default_method(state, text(invoice, "customer")))
 }
 
@@ -150,7 +150,7 @@ pub fn pay_by_buyer(state: &mut State, id: &str) {
 pub fn pay_on_page(state: &mut State, id: &str, card: &str) -> Result<Value, Refusal> {
     refuse_status(state, id, &["open", "uncollectible"], "pay")?;
     refuse_processing(state, id, "pay")?;
-    if !card::is_test_method(card) {
+    if !test_method::is_test_method(card) {
         return Err(Refusal::no_such("PaymentMethod", card, "card"));
     }
     // From here it is executed.

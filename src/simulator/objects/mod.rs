@@ -4,6 +4,7 @@
 
 pub mod balance;
 pub mod card;
+pub mod card_order;
 pub mod charge;
 pub mod collection;
 pub mod credit_note;
@@ -31,6 +32,7 @@ pub mod subscription;
 pub mod subscription_life;
 pub mod tax;
 pub mod terms;
+pub mod test_method;
 
 use serde_json::{Map, Value, json};
 

@@ -6,7 +6,7 @@ use super::super::ids;
 use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, facts, text, with_nulls};
-use super::{card, customer};
+use super::{customer, test_method};
 
 /// Parameters of an attachment.
 pub const ATTACH: &[&str] = &["customer", "expand[]"];
@@ -29,7 +29,7 @@ pub fn make(state: &mut State, customer: Option<&str>) -> String {
 /// Makes a method of one of Stripe's test methods; it behaves as that one does.
 pub fn make_of(state: &mut State, test_method: &str) -> String {
     let id = ids::fresh("pm");
-    let face = card::face(test_method);
+    let face = test_method::face(test_method);
     let kind = if face.is_some() { "card" } else { "us_bank_account" };
     let mut method = json!({
         "id": id, "object": "payment_method", "allow_redisplay": "unspecified",
@@ -63,13 +63,13 @@ pub fn make_of(state: &mut State, test_method: &str) -> String {
 
 /// Whether a method that a request names can be used: a test method, or one that is there and its customer's.
 pub fn check(state: &State, id: &str, customer: Option<&str>, parameter: &str) -> Result<(), Refusal> {
-    let fits = card::is_test_method(id) || usable(state, id, customer);
+    let fits = test_method::is_test_method(id) || usable(state, id, customer);
     if fits { Ok(()) } else { Err(Refusal::no_such("PaymentMethod", id, parameter)) }
 }
 
 /// The method of a name that was checked: of a test method one is made, for this use.
 pub fn brought(state: &mut State, id: &str) -> String {
-    if card::is_test_method(id) { make_of(state, id) } else { id.to_owned() }
+    if test_method::is_test_method(id) { make_of(state, id) } else { id.to_owned() }
 }
 
 /// Attaches a method that is of nobody yet, and keeps that its owner agreed to later charges.
@@ -91,7 +91,7 @@ pub fn put_on(state: &mut State, id: &str, customer: &str) {
 pub fn attach(state: &mut State, id: &str, params: &Params) -> Result<Value, Refusal> {
     let customer = params.required("customer")?;
     state.named(Kind::Customer, &customer, "customer")?;
-    let made = if card::is_test_method(id) {
+    let made = if test_method::is_test_method(id) {
         make_of(state, id)
     } else {
         let record = state.found(Kind::PaymentMethod, id)?;

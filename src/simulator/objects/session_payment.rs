@@ -8,7 +8,7 @@ use super::card::{self, Decline, Delay};
 use super::payment_intent::{self, Purpose};
 use super::subscription::{self, Seat};
 use super::terms::{Terms, Trial};
-use super::{customer, intent_payment, payment_method, setup_intent};
+use super::{customer, intent_payment, payment_method, setup_intent, test_method};
 
 /// What the buyer, or their bank, does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Outcome {
 
 /// Carries an outcome out and gives the session as it is then; a buyer acts, so events name no request.
 pub fn settle(state: &mut State, id: &str, outcome: Outcome, card: Option<&str>) -> Result<Value, Refusal> {
-    if card.is_some_and(|card| outcome != Outcome::Paid || !card::is_test_method(card)) {
+    if card.is_some_and(|card| outcome != Outcome::Paid || !test_method::is_test_method(card)) {
         return Err(Refusal::no_such("PaymentMethod", card.unwrap_or_default(), "card"));
     }
     let session = state.found(Kind::Session, id)?.object.clone();
