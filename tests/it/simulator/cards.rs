@@ -391,3 +391,28 @@ async fn a_lost_reply_of_a_decline_or_a_question_is_replayed() {
     }
     account.simulator.set_faults(Duration::ZERO, 0);
 }
+
+#[tokio::test]
+async fn what_is_on_its_way_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = super::clock();
+    let options = || {
+        let mut options = creditd::simulator::Options::new(clock.clone());
+        options.state_file = Some(folder.path().join("stripe.json"));
+        options
+    };
+    let account = Account::start(options()).await;
+    let saved = saved(&account, "pm_usBankAccount").await;
+    let order = CardOrder { times: Some(2), ..CardOrder::declined("card_declined", None) };
+    account.simulator.set_card(&saved.0, &order).unwrap();
+    assert_eq!(charge(&account, &saved).await.status, 402);
+    account.simulator.stop().await;
+    let again = Account::start(options()).await;
+    assert_eq!(charge(&again, &saved).await.status, 402, "one of two was left");
+    let begun = charge(&again, &saved).await.body;
+    assert_eq!(begun["status"], "processing");
+    again.simulator.stop().await;
+    let last = Account::start(options()).await;
+    wait(&last, 4 * 24 * 60 * 60).await;
+    assert_eq!(intent(&last, &begun).await["status"], "succeeded");
+}
