@@ -4,7 +4,7 @@ mod charges;
 
 use std::time::Duration;
 
-use creditd::domain::command::{Charging, Command, SetRule};
+use creditd::domain::command::{Charging, Command, Decision, SetRule};
 use creditd::domain::ids::AccountId;
 use creditd::domain::top_up::settings::ChargerSettings;
 use creditd::domain::top_up::{Buy, Ceiling, ChargeMode, Consent, RuleOrigin, TopUp};
@@ -71,7 +71,7 @@ impl Shop {
 
     pub async fn post(&self, charging: Charging) {
         let posted = self.app.daemon.posting().post(self.account, None, Command::Charging(charging)).await;
-        posted.unwrap();
+        let _: Decision = posted.unwrap();
     }
 
     pub async fn set(&self, rule: SetRule) {
