@@ -38,6 +38,7 @@ pub mod reversals;
 mod rows;
 pub mod sales;
 pub mod top_up_rows;
+pub mod top_ups;
 pub mod usage_listings;
 pub mod usage_rows;
 pub mod verify;

@@ -79,6 +79,7 @@ fn plan(items: Vec<Item>) -> Plan {
         revenue: RevenuePolicy::OverTime,
         access_price: None,
         prices: Vec::new(),
+        top_ups: Vec::new(),
         items,
     }
 }

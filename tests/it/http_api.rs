@@ -122,6 +122,7 @@ pub fn catalog() -> Catalog {
         revenue: RevenuePolicy::External,
         access_price: None,
         prices: Vec::new(),
+        top_ups: Vec::new(),
         items: vec![item("credits", Some(Credits::whole(100))), item("sso", None)],
     };
     Catalog { features, plans: BTreeMap::from([(PlanId::new("free").unwrap(), free)]), ..Catalog::default() }

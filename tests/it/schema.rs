@@ -5,6 +5,7 @@ use creditd::store::{
     event_listings, event_waits, events, holds, instance, keys, leases, ledger, ledger_usual, listings, past, payments,
     reports, retention, reversals, sales, usage_listings, usage_rows, verify, wallet_rows, wallets, work,
 };
+use creditd::store::{top_up_rows, top_ups};
 use sqlx::{Executor, PgPool};
 
 use crate::support::database::fresh_pool;
@@ -206,7 +207,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 34] = [
+    let files: [(&'static str, &[&'static str]); 35] = [
         ("accounts", &accounts::STATEMENTS),
         ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
@@ -238,6 +239,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("charge_steps", &charge_steps::STATEMENTS),
         ("charge_work", &charge_work::STATEMENTS),
         ("top_up_rows", &top_up_rows::STATEMENTS),
+        ("top_ups", &top_ups::STATEMENTS),
         ("past", &past::STATEMENTS),
         ("wallet_rows", &wallet_rows::STATEMENTS),
         ("wallets", &wallets::STATEMENTS),

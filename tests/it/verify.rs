@@ -42,6 +42,7 @@ pub(crate) fn catalogue() -> Catalog {
         revenue: RevenuePolicy::Credits,
         access_price: None,
         prices: Vec::new(),
+        top_ups: Vec::new(),
         items: vec![Item {
             id: "credits".to_owned(),
             feature: feature("credits"),

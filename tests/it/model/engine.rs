@@ -462,6 +462,7 @@ fn plan(shop: &Shop) -> Plan {
         revenue: RevenuePolicy::OverTime,
         access_price: None,
         prices: Vec::new(),
+        top_ups: Vec::new(),
         items: shop.items.iter().enumerate().map(item).collect(),
     }
 }
