@@ -56,7 +56,7 @@
 //! | [`store`] | all SQL | `domain`, `clock` |
 //! | [`posting`] | the only door to the ledger | `domain`, `store`, `clock`, `meters` |
 //! | [`selling`] | plans and packs are sold through Stripe, or attached | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `domain`, `clock`, `meters` |
-//! | [`charging`] | saved cards are charged, and kept to be charged | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::write`, `domain`, `clock`, `meters` |
+//! | [`charging`] | what was decided is charged, followed, or given back | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::write`, `domain`, `clock` |
 //! | [`http`] | the outside surface | `posting`, `selling`, `store`, `stripe::client::StripeId`, `domain`, `clock`, `meters` |
 //! | [`workers`] | what is due gets done | `posting`, `inbox`, `inbox::receive`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `store`, `domain`, `clock`, `meters` |
 //! | [`exports`] | rows finance reads | `domain`, `store::reports` |
