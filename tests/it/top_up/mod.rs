@@ -146,9 +146,9 @@ impl Shop {
 
     /// Ledger and Stripe live on for so many seconds.
     pub async fn later(&self, seconds: i64) {
-        assert!(self.app.store.advance_test_clock_by(seconds).await.unwrap().is_some());
-        let now = self.app.simulator.now() + jiff::SignedDuration::from_secs(seconds);
-        self.app.simulator.advance_to(now).await.unwrap();
+        let moved = self.app.store.advance_test_clock_by(seconds).await.unwrap().unwrap();
+        assert!(self.app.clock.raise_offset(jiff::SignedDuration::from_secs(moved.test_offset_seconds)));
+        self.app.simulator.advance_to(self.app.clock.now()).await.unwrap();
         self.app.daemon.posting().charger().notify_one();
     }
 
