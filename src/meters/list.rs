@@ -159,6 +159,10 @@ families! {
     STRIPE_QUESTIONS = "creditd_stripe_questions_total", Counter,
         "Questions asked of Stripe's API while working on events: answered, refused (the key, the request), unavailable.",
         ["outcome": &["answered", "refused", "unavailable"]];
+    /// Charges.
+    CHARGER_OUTCOMES = "creditd_charger_outcomes_total", Counter,
+        "What came of the charger's steps: paid, processing, needs_action, declined, refused, not_done, no_card, unknown (sent again later), stuck (a person has to look).",
+        ["outcome": &["paid", "processing", "needs_action", "declined", "refused", "not_done", "no_card", "unknown", "stuck"]];
     /// Queues.
     STRIPE_EVENTS = "creditd_stripe_events", Gauge,
         "Stored events that are not done, and those given up, read from the database; counted to 10000.",
