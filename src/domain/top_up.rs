@@ -18,6 +18,7 @@
 
 pub mod decline;
 pub mod price;
+pub mod settings;
 pub mod why;
 
 use jiff::Timestamp;
