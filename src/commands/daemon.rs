@@ -17,6 +17,7 @@ use tracing::Instrument;
 use super::test_clock::{MovingClock, Simulated, Wake};
 use crate::clock::Clock;
 use crate::config::MoneyBackConfig;
+use crate::domain::top_up::settings::ChargerSettings;
 use crate::http::health::WorkerAges;
 use crate::http::native::replay::Replay;
 use crate::http::webhook::{Receive, ReceiveError, Received};
@@ -142,6 +143,8 @@ pub struct Parts {
     pub catch_up_every: Option<Duration>,
     /// How the outside is met.
     pub surface: Surface,
+    /// How money is taken by itself.
+    pub charger: ChargerSettings,
 }
 
 /// What the configuration says about money going back.
@@ -213,7 +216,8 @@ impl Daemon {
             .with_metrics_public(parts.surface.metrics_public)
             .with_test_clock(Arc::new(test_clock))
             .with_replay(Arc::new(Again(inbox.clone())))
-            .with_selling(Selling::new(parts.store.clone(), posting.clone(), parts.stripe.clone()));
+            .with_selling(Selling::new(parts.store.clone(), posting.clone(), parts.stripe.clone()))
+            .with_charger(parts.charger.clone());
         wake_for_new_program(&inbox).await;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));

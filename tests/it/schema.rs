@@ -3,7 +3,7 @@
 use creditd::store::{
     accounts, booked, catalog, catch_up, census, charge_steps, charge_work, customers, debt_rows, event_intake,
     event_listings, event_waits, events, holds, instance, keys, leases, ledger, ledger_usual, listings, past, payments,
-    reports, retention, reversals, sales, usage_listings, usage_rows, verify, wallet_rows, wallets, work,
+    reports, retention, reversals, sales, top_up_rows, usage_listings, usage_rows, verify, wallet_rows, wallets, work,
 };
 use sqlx::{Executor, PgPool};
 

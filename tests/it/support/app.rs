@@ -9,6 +9,7 @@ use creditd::commands::daemon::{Daemon, Parts};
 use creditd::commands::keys;
 use creditd::domain::api_key::{KeyText, Scope};
 use creditd::domain::ids::KeyId;
+use creditd::domain::top_up::settings::ChargerSettings;
 use creditd::http::Surface;
 use creditd::simulator::{Options, SeedPrice, Simulator};
 use creditd::store::Store;
@@ -56,6 +57,7 @@ pub fn parts(store: &Store, simulator: &Simulator) -> Parts {
         money_back: creditd::inbox::reversal::MoneyBackPolicy::default(),
         catch_up_every: None,
         surface: Surface::default(),
+        charger: ChargerSettings::default(),
     }
 }
 
