@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::test_clock::{MovingClock, Simulated, Wake};
+use crate::charging::Charger;
 use crate::clock::Clock;
 use crate::config::MoneyBackConfig;
 use crate::domain::top_up::settings::ChargerSettings;
@@ -35,6 +36,7 @@ use crate::stripe::signature::{Secret, Tolerance};
 use crate::workers::catch_up::CatchUp;
 use crate::workers::inbox::{InboxWorker, Turns};
 use crate::workers::renewal::RenewalWorker;
+use crate::workers::top_up::TopUpWorker;
 use crate::workers::{Beat, retention};
 
 /// Longest wait for requests and workers under way at a stop.
@@ -48,6 +50,8 @@ const INBOX_LATE: Duration = Duration::from_secs(30);
 const RENEWAL_LATE: Duration = Duration::from_mins(5);
 /// Catch-up finishes a page every few seconds, or waits for its next turn: so many turns without one are a fault.
 const CATCH_UP_LATE_TURNS: u32 = 3;
+/// A round of the charger waits for calls to Stripe, which take a minute and a half at most, some after each other.
+const TOP_UP_LATE: Duration = Duration::from_mins(10);
 /// The retention worker makes a round every quarter of an hour.
 const RETENTION_LATE: Duration = Duration::from_mins(45);
 
@@ -107,11 +111,12 @@ fn beat(ages: &WorkerAges, name: &'static str, late_after: Duration) -> Beat {
 }
 
 /// What looks again when the test clock has moved: each worker that waits for something to become due.
-fn woken_by_time(inbox: &InboxWorker, renewal: &RenewalWorker) -> Wake {
-    let (inbox, renewal) = (inbox.wake.clone(), renewal.wake.clone());
+fn woken_by_time(inbox: &InboxWorker, renewal: &RenewalWorker, posting: &Posting) -> Wake {
+    let (inbox, renewal, charger) = (inbox.wake.clone(), renewal.wake.clone(), posting.charger());
     Arc::new(move || {
         inbox.notify_one();
         renewal.notify_one();
+        charger.notify_one();
     })
 }
 
@@ -141,10 +146,10 @@ pub struct Parts {
     pub money_back: MoneyBackPolicy,
     /// How often Stripe's events are listed; `None`: never by itself.
     pub catch_up_every: Option<Duration>,
+    /// How money is taken.
+    pub charger: ChargerSettings,
     /// How the outside is met.
     pub surface: Surface,
-    /// How money is taken by itself.
-    pub charger: ChargerSettings,
 }
 
 /// What the configuration says about money going back.
@@ -163,6 +168,7 @@ pub struct Daemon {
     inbox: InboxWorker,
     renewal: RenewalWorker,
     catch_up: Option<CatchUp>,
+    top_up: Option<TopUpWorker>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -210,8 +216,9 @@ impl Daemon {
             beat: beat(&ages, "renewal", RENEWAL_LATE),
         };
         let catch_up = catch_up(&parts, &receiver, &ages);
+        let top_up = top_up(&parts, &posting, &ages);
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
-        let test_clock = MovingClock::new(parts.store.clone(), simulated, woken_by_time(&inbox, &renewal));
+        let test_clock = MovingClock::new(parts.store.clone(), simulated, woken_by_time(&inbox, &renewal, &posting));
         let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)))
             .with_metrics_public(parts.surface.metrics_public)
             .with_test_clock(Arc::new(test_clock))
@@ -225,10 +232,13 @@ impl Daemon {
         if let Some((worker, every)) = catch_up.clone().zip(parts.catch_up_every) {
             tasks.spawn(worker.run(every, stop.clone()));
         }
+        if let Some(worker) = top_up.clone() {
+            tasks.spawn(worker.run(stop.clone()));
+        }
         tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));
         tasks.spawn(fold_metrics(stop.clone()));
         tasks.spawn(listener::serve(listener, router(app), parts.surface.limits, stop.clone(), tasks.clone()));
-        Ok(Self { address, posting, inbox, renewal, catch_up, stop, tasks })
+        Ok(Self { address, posting, inbox, renewal, catch_up, top_up, stop, tasks })
     }
 
     /// Where it listens.
@@ -254,6 +264,11 @@ impl Daemon {
     /// The catch-up worker, for a test that wants its work done now; none without an API key.
     pub const fn catch_up(&self) -> Option<&CatchUp> {
         self.catch_up.as_ref()
+    }
+
+    /// The charger's worker, for a test that wants its work done now; none without an API key.
+    pub const fn top_up(&self) -> Option<&TopUpWorker> {
+        self.top_up.as_ref()
     }
 
     /// Stops taking, finishes what is under way within a bound, and lets go.
@@ -297,6 +312,18 @@ fn catch_up(parts: &Parts, receiver: &Receiver, ages: &WorkerAges) -> Option<Cat
         clock: parts.clock.clone(),
         cutover_at: parts.cutover_at,
         beat,
+    })
+}
+
+/// What charges cards; nothing can be charged without an API key.
+fn top_up(parts: &Parts, posting: &Posting, ages: &WorkerAges) -> Option<TopUpWorker> {
+    let stripe = parts.stripe.clone()?;
+    let charger = Charger::new(parts.store.clone(), posting.clone(), stripe, parts.charger.clone(), parts.livemode);
+    Some(TopUpWorker {
+        store: parts.store.clone(),
+        charger,
+        wake: posting.charger(),
+        beat: beat(ages, "top_up", TOP_UP_LATE),
     })
 }
 

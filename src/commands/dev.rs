@@ -147,8 +147,8 @@ async fn run_on(
         park_unknown_prices: config.stripe.park_unknown_prices,
         money_back: money_back(config.stripe.money_back),
         catch_up_every: config.catch_up_every(),
-        surface: config.surface(),
         charger: charger(config),
+        surface: config.surface(),
     };
     let daemon = Daemon::start_with(parts, Some(simulated)).await?;
     let base = format!("http://{}", daemon.address());

@@ -92,8 +92,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         park_unknown_prices: config.stripe.park_unknown_prices,
         money_back: money_back(config.stripe.money_back),
         catch_up_every: config.catch_up_every(),
-        surface: config.surface(),
         charger: config.charger.clone(),
+        surface: config.surface(),
         store: store.clone(),
     })
     .await?;

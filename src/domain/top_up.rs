@@ -36,6 +36,8 @@ pub const RULES_MAX: usize = 20;
 pub const RULE_NAME_MAX: usize = 128;
 /// Longest cooldown: a year.
 pub const COOLDOWN_SECONDS_MAX: u32 = 31_536_000;
+/// Most decisions of a day or a month that a ceiling may name: beyond it a ceiling limits nothing.
+pub const COUNT_MAX: u32 = 1_000_000;
 /// Stripe's limit for an amount: eight digits of minor units.
 pub const AMOUNT_MAX_MINOR: i64 = 99_999_999;
 /// Decisions in a row that came to nothing without a card being declined, after which a rule waits for a person.

@@ -34,7 +34,7 @@ use stripe_checkout::checkout_session::{
     CreateCheckoutSessionLineItemsPriceData, CreateCheckoutSessionPaymentIntentData,
     CreateCheckoutSessionPaymentIntentDataSetupFutureUsage, CreateCheckoutSessionSetupIntentData,
     CreateCheckoutSessionSubscriptionData, ExpireCheckoutSession, ListCheckoutSession, ListLineItemsCheckoutSession,
-    RetrieveCheckoutSession,
+    ProductData, RetrieveCheckoutSession,
 };
 use stripe_checkout::{CheckoutSessionMode, CheckoutSessionStatus};
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
@@ -133,7 +133,9 @@ fn off_session(charge: &Charge) -> Result<CreatePaymentIntent, WriteError> {
         .confirm(true)
         .off_session(CreatePaymentIntentOffSession::Bool(true))
         .customer(customer.as_str())
-        .payment_method(payment_method.as_str());
+        .payment_method(payment_method.as_str())
+        // Its time is the time of the payment, and its balance transaction what finance asks for.
+        .expand(vec!["latest_charge".to_owned()]);
     let request = set(request, map(metadata), CreatePaymentIntent::metadata);
     let request = set(request, description.clone(), CreatePaymentIntent::description);
     let request = set(request, receipt_email.clone(), CreatePaymentIntent::receipt_email);
@@ -208,13 +210,26 @@ fn checkout_line(line: &CheckoutLine) -> Result<CreateCheckoutSessionLineItems, 
         CheckoutLine::Amount { product, amount } => {
             let mut price = CreateCheckoutSessionLineItemsPriceData::new(currency(amount.currency()));
             price.product = Some(product.to_string());
-            price.unit_amount = Some(positive(*amount, "a line of a checkout")?);
-            let mut item = CreateCheckoutSessionLineItems::new();
-            item.price_data = Some(price);
-            item.quantity = Some(1);
-            item
+            once(price, *amount)?
+        }
+        CheckoutLine::Named { name, amount } => {
+            let mut price = CreateCheckoutSessionLineItemsPriceData::new(currency(amount.currency()));
+            price.product_data = Some(ProductData::new(name.clone()));
+            once(price, *amount)?
         }
     })
+}
+
+/// One of an amount that has no price.
+fn once(
+    mut price: CreateCheckoutSessionLineItemsPriceData,
+    amount: Money,
+) -> Result<CreateCheckoutSessionLineItems, WriteError> {
+    price.unit_amount = Some(positive(amount, "a line of a checkout")?);
+    let mut item = CreateCheckoutSessionLineItems::new();
+    item.price_data = Some(price);
+    item.quantity = Some(1);
+    Ok(item)
 }
 
 fn new_invoice(invoice: &NewInvoice) -> CreateInvoice {

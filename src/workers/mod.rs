@@ -11,6 +11,7 @@ pub mod renewal;
 pub mod replay;
 mod resolve;
 pub mod retention;
+pub mod top_up;
 
 use std::sync::Arc;
 

@@ -166,7 +166,8 @@ impl Draft<'_> {
             TryResult::Refused(code) => {
                 self.fail(id, code)?;
                 let name = self.top_up(id)?.rule.clone();
-                self.pause(&name, PauseReason::Refused);
+                let no_card = code == PauseReason::NoPaymentMethod.word();
+                self.pause(&name, if no_card { PauseReason::NoPaymentMethod } else { PauseReason::Refused });
             }
             TryResult::NotDone => self.fail(id, "not_done")?,
         }

@@ -9,11 +9,9 @@ use crate::domain::command::SetRule;
 use crate::domain::credits::Credits;
 use crate::domain::ids::{AccountId, WalletId};
 use crate::domain::money::Currency;
-use crate::domain::top_up::{Buy, COOLDOWN_SECONDS_MAX, Ceiling, ChargeMode, Consent};
+use crate::domain::top_up::{Buy, COOLDOWN_SECONDS_MAX, COUNT_MAX, Ceiling, ChargeMode, Consent};
 use crate::stripe::client::StripeId;
 
-/// Most decisions of a day or a month that a ceiling may name: beyond it a ceiling limits nothing.
-pub const COUNT_MAX: i32 = 1_000_000;
 /// Longest word for who agreed, and for the version of the text, in bytes.
 pub const CONSENT_TEXT_MAX: usize = 512;
 /// Longest id of a card, in bytes: Stripe's own limit of ids.
@@ -36,8 +34,7 @@ pub(super) fn take(app: &App, name: String, mut body: Fields) -> Result<(SetRule
     let mode = body.optional("mode", read::word(&MODES))?.unwrap_or(app.charger.mode);
     let per_day = ceiling(&mut body, "max_per_day", &mut currency)?;
     let per_month = ceiling(&mut body, "max_per_month", &mut currency)?;
-    let cooldown = i32::try_from(COOLDOWN_SECONDS_MAX).unwrap_or(i32::MAX);
-    let cooldown = body.optional("cooldown_seconds", read::integer(0, cooldown))?.unwrap_or_default();
+    let cooldown = body.optional("cooldown_seconds", count(0, COOLDOWN_SECONDS_MAX))?.unwrap_or_default();
     let consent = body.object("consent")?.map(consent).transpose()?;
     body.done()?;
     let rule = SetRule {
@@ -54,7 +51,7 @@ pub(super) fn take(app: &App, name: String, mut body: Fields) -> Result<(SetRule
         per_day,
         per_month,
         usual_month: app.charger.usual_month.clone(),
-        cooldown_seconds: cooldown.unsigned_abs(),
+        cooldown_seconds: cooldown,
         consent,
     };
     Ok((rule, wallet))
@@ -66,6 +63,11 @@ fn balance(value: Input) -> Reading<Credits> {
         Input::Text(text) => text.parse().map_err(|error: crate::domain::credits::AmountError| error.to_string()),
         other => Err(format!("has to be a decimal string such as \"1.5\", not {}", other.kind())),
     }
+}
+
+/// A whole number that is not negative.
+fn count(least: i32, most: u32) -> impl FnOnce(Input) -> Reading<u32> {
+    move |value| read::integer(least, i32::try_from(most).unwrap_or(i32::MAX))(value).map(i32::unsigned_abs)
 }
 
 fn buy(body: &mut Fields) -> Result<Buy, Problem> {
@@ -95,7 +97,7 @@ pub(super) fn card(value: Input) -> Reading<String> {
 /// A day's or a month's most. Its money is of the rule's currency, which it names where nothing else does.
 fn ceiling(body: &mut Fields, name: &'static str, currency: &mut Option<Currency>) -> Result<Ceiling, Problem> {
     let Some(mut most) = body.object(name)? else { return Ok(Ceiling::default()) };
-    let count = most.optional("count", read::integer(1, COUNT_MAX))?.map(i32::unsigned_abs);
+    let count = most.optional("count", count(1, COUNT_MAX))?;
     let minor = match most.object("money")? {
         None => None,
         Some(mut fields) => {

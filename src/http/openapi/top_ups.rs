@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use super::super::native::held_back;
-use super::super::native::rule_terms::{CARD_MAX, CONSENT_TEXT_MAX, COUNT_MAX};
+use super::super::native::rule_terms::{CARD_MAX, CONSENT_TEXT_MAX};
 use super::super::native::top_up_rules::NAME_IN_PATH_MAX;
 use super::schema::{
     Schemas, a, answer, customer_in_path, in_path, in_query, list, maybe, page, paged, reference, request, shown,
     shown_or_null, text, text_or_null, words,
 };
 use super::{Answer, Operation};
-use crate::domain::top_up::{COOLDOWN_SECONDS_MAX, RULE_NAME_MAX, RULES_MAX, TopUpState, TryState};
+use crate::domain::top_up::{COOLDOWN_SECONDS_MAX, COUNT_MAX, RULE_NAME_MAX, RULES_MAX, TopUpState, TryState};
 
 fn named(most: usize) -> Vec<Value> {
     let said = "The rule's name, percent-encoded: a plan's own has slashes, which are %2F.";

@@ -56,9 +56,13 @@ pub fn parts(store: &Store, simulator: &Simulator) -> Parts {
         park_unknown_prices: false,
         money_back: creditd::inbox::reversal::MoneyBackPolicy::default(),
         catch_up_every: None,
+        charger: charger(),
         surface: Surface::default(),
-        charger: ChargerSettings::default(),
     }
+}
+
+fn charger() -> ChargerSettings {
+    ChargerSettings { return_url: Some("https://example.com/paid".to_owned()), ..ChargerSettings::default() }
 }
 
 /// A simulated Stripe that knows the sample catalogue's prices and sends nothing by itself.
