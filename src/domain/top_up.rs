@@ -153,7 +153,7 @@ pub enum RuleOrigin {
     Plan,
     /// It counts what is ordered by hand, and decides nothing itself.
     Demand,
-    /// It was taken away while its last decision was under way, and goes with that.
+    /// It was taken away; it goes when its last decision is over, and the month whose ceilings it counts.
     Dropped,
 }
 
@@ -290,6 +290,11 @@ impl Rule {
             decided_at: None,
             look_at: None,
         }
+    }
+
+    /// Did it decide anything in the UTC month? What it decided there goes on counting, whatever becomes of it.
+    pub fn has_decided_in_month(&self, now: Timestamp) -> bool {
+        self.decided_at.is_some_and(|at| start_of(Window::Month, at) == start_of(Window::Month, now))
     }
 
     /// Counts a decision made then, or takes it back.

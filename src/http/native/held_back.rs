@@ -128,6 +128,7 @@ impl From<ChargingRefusal> for Problem {
                 let start = Self::new(StatusCode::CONFLICT, code, sentence(&held_back));
                 numbers(&held_back).into_iter().fold(start, |problem, (name, value)| problem.with(&name, value))
             }
+            ChargingRefusal::CurrencyFixed(_) => conflict().about("currency"),
             ChargingRefusal::TooManyRules
             | ChargingRefusal::MovedOn(_)
             | ChargingRefusal::Mismatch { .. }

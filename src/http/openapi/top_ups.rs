@@ -46,7 +46,7 @@ pub fn put_rule() -> Operation {
                 ],
             ),
             (404, &["unknown_customer", "unknown_feature", "unknown_wallet", "unknown_rule"]),
-            (409, &["wallet_feature", "too_many_rules"]),
+            (409, &["wallet_feature", "too_many_rules", "currency_fixed"]),
             (429, &["busy"]),
         ],
     }
@@ -73,7 +73,7 @@ pub fn delete_rule() -> Operation {
         tag: "top-ups",
         summary: "Takes a top-up rule away",
         description: "It decides nothing any more. What it decided and has not sent is dropped; what is under way takes \
-            its course.",
+            its course. Setting it again in the same month begins no new one for its ceilings.",
         parameters: named(NAME_IN_PATH_MAX),
         body: None,
         answers: vec![Answer::json(200, "It is gone.", "TopUpRuleGone")],
@@ -379,7 +379,7 @@ fn top_up() -> Value {
     answer(&json!({
         "id": reference("TopUpId"),
         "customer": maybe("ExternalId", "Whose; null: erased."),
-        "rule": shown("string", "The rule that decided it; demand/ and the feature: ordered by hand."),
+        "rule": shown("string", "The rule that decided it; demand/, the feature and the currency: ordered by hand."),
         "state": states(),
         "reason": shown_or_null("string", "Why it waits, failed or was dropped: a stable code."),
         "feature": reference("Feature"),

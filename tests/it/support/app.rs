@@ -61,6 +61,7 @@ pub fn parts(store: &Store, simulator: &Simulator) -> Parts {
     }
 }
 
+/// How a test's daemon charges: links lead back to a page.
 fn charger() -> ChargerSettings {
     ChargerSettings { return_url: Some("https://example.com/paid".to_owned()), ..ChargerSettings::default() }
 }
