@@ -28,9 +28,8 @@ pub(super) fn read(file: ChargerFile) -> Result<ChargerSettings, ConfigError> {
     let usual = ChargerSettings::default();
     let mode = match file.mode {
         None => usual.mode,
-        Some(word) => ChargeMode::from_word(&word).ok_or_else(|| {
-            ConfigError::new("charger.mode", format!("`{word}` has to be payment_intent or invoice"))
-        })?,
+        Some(word) => ChargeMode::from_word(&word)
+            .ok_or_else(|| ConfigError::new("charger.mode", format!("`{word}` has to be payment_intent or invoice")))?,
     };
     if file.automatic_tax && mode != ChargeMode::Invoice {
         let why = "Stripe adds taxes to invoices only: set charger.mode = \"invoice\", or leave it out";
@@ -63,7 +62,10 @@ fn most_of_a_month(table: BTreeMap<String, String>) -> Result<BTreeMap<Currency,
         let money = Money::parse_major(&amount, currency)
             .map_err(|error| ConfigError::new(&name, format!("`{amount}`: {error}")))?;
         if money.minor() <= 0 {
-            return Err(ConfigError::new(&name, "has to be more than zero; leave the currency out to have no usual most"));
+            return Err(ConfigError::new(
+                &name,
+                "has to be more than zero; leave the currency out to have no usual most",
+            ));
         }
         if most.insert(currency, money.minor()).is_some() {
             return Err(ConfigError::new(&name, format!("{currency} is there twice")));

@@ -7,8 +7,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::native::{
-    adjustments, attach, balance, check, customers, entries, grants, holds, limits, replay, stripe_events, top_up_rules,
-    top_ups, track, usage, wallets,
+    adjustments, attach, balance, check, customers, entries, grants, holds, limits, replay, stripe_events,
+    top_up_rules, top_ups, track, usage, wallets,
 };
 use super::openapi::{self, Operation};
 use super::problem::Problem;

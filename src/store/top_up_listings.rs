@@ -199,8 +199,7 @@ impl Store {
 
     /// Whether nothing is sent to Stripe for now; `None`: it is asked as usual.
     pub async fn open_circuit(&self) -> Result<Option<OpenCircuit>, StoreError> {
-        let found: Option<(jiff_sqlx::Timestamp, String)> =
-            sqlx::query_as(CIRCUIT).fetch_optional(self.pool()).await?;
+        let found: Option<(jiff_sqlx::Timestamp, String)> = sqlx::query_as(CIRCUIT).fetch_optional(self.pool()).await?;
         Ok(found.map(|(until, reason)| OpenCircuit { until: until.to_jiff(), reason }))
     }
 }

@@ -265,7 +265,9 @@ pub enum ChargingRefusal {
     #[error("`consent` is missing: who agreed to be charged while away, when, and to which version of the text")]
     ConsentMissing,
     /// A month's ceiling counts one currency.
-    #[error("this rule has decided in {0} this month, and its ceilings count that: change it next month, or set another")]
+    #[error(
+        "this rule has decided in {0} this month, and its ceilings count that: change it next month, or set another"
+    )]
     CurrencyFixed(Currency),
     /// More than a purchase can be.
     #[error("this is more than one purchase can be: at most eight digits of money")]

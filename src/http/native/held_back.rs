@@ -85,7 +85,9 @@ pub fn sentence(held_back: &HeldBack) -> String {
         HeldBack::Cooldown { until } => format!("it decided a short while ago, and may again from {until}"),
         HeldBack::Ceiling { window, of_money, currency, most, used, asked, .. } => {
             let number = |value: i64| {
-                money(value, *currency).filter(|_| *of_money).map_or_else(|| value.to_string(), |money| money.to_string())
+                money(value, *currency)
+                    .filter(|_| *of_money)
+                    .map_or_else(|| value.to_string(), |money| money.to_string())
             };
             let (window, asked, used, most) = (window.word(), number(*asked), number(*used), number(*most));
             format!("{used} of {most} are decided in this {window}, and {asked} more would pass it")
@@ -206,8 +208,14 @@ mod tests {
         let of_money = shown(&ceiling(Window::Month, true));
         assert_eq!(of_money["code"], "max_per_month_money");
         assert_eq!(of_money["most"], json!({ "amount": "50.00", "currency": "usd" }));
-        assert_eq!(of_money["detail"], "40.00 USD of 50.00 USD are decided in this month, and 10.01 USD more would pass it");
+        assert_eq!(
+            of_money["detail"],
+            "40.00 USD of 50.00 USD are decided in this month, and 10.01 USD more would pass it"
+        );
         let of_count = shown(&ceiling(Window::Day, false));
-        assert_eq!((&of_count["most"], &of_count["used"], &of_count["asked"]), (&json!("5000"), &json!("4000"), &json!("1001")));
+        assert_eq!(
+            (&of_count["most"], &of_count["used"], &of_count["asked"]),
+            (&json!("5000"), &json!("4000"), &json!("1001"))
+        );
     }
 }

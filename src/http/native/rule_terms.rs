@@ -17,10 +17,8 @@ pub const CONSENT_TEXT_MAX: usize = 512;
 /// Longest id of a card, in bytes: Stripe's own limit of ids.
 pub const CARD_MAX: usize = 255;
 /// The ways to take money.
-pub const MODES: [(&str, ChargeMode); 2] = [
-    (ChargeMode::PaymentIntent.word(), ChargeMode::PaymentIntent),
-    (ChargeMode::Invoice.word(), ChargeMode::Invoice),
-];
+pub const MODES: [(&str, ChargeMode); 2] =
+    [(ChargeMode::PaymentIntent.word(), ChargeMode::PaymentIntent), (ChargeMode::Invoice.word(), ChargeMode::Invoice)];
 
 /// A rule as a body says it, and the public id of its wallet.
 pub(super) fn take(app: &App, name: String, mut body: Fields) -> Result<(SetRule, Option<String>), Problem> {
@@ -107,7 +105,9 @@ fn ceiling(body: &mut Fields, name: &'static str, currency: &mut Option<Currency
             }
             let known = *currency.get_or_insert(money.currency());
             if known != money.currency() {
-                return Err(fields.refuse("currency", format!("has to be {known}, as the rule's others: it pays in one")));
+                return Err(
+                    fields.refuse("currency", format!("has to be {known}, as the rule's others: it pays in one"))
+                );
             }
             fields.done()?;
             Some(money.minor())

@@ -59,7 +59,8 @@ pub async fn put(
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {
     if name.len() > RULE_NAME_MAX || name.contains('/') {
-        let detail = format!("`name` has to have at most {RULE_NAME_MAX} bytes, and no `/`: plans' own rules have some");
+        let detail =
+            format!("`name` has to have at most {RULE_NAME_MAX} bytes, and no `/`: plans' own rules have some");
         return Err(Problem::field("name", detail));
     }
     let (mut rule, wallet) = rule_terms::take(&app, name.clone(), body)?;

@@ -154,7 +154,8 @@ pub(super) fn shared() -> Schemas {
 /// The problem document, with every code there is.
 pub(super) fn problem(codes: &[&str]) -> Value {
     let amount = |description| a("Amount", description);
-    let number = |description: &str| json!({ "anyOf": [reference("Amount"), reference("Money")], "description": description });
+    let number =
+        |description: &str| json!({ "anyOf": [reference("Amount"), reference("Money")], "description": description });
     json!({
         "type": "object",
         "description": "RFC 9457. Tell by `code`; `detail` is for people and may change.",

@@ -197,7 +197,8 @@ fn paid_money() -> Value {
 }
 
 fn ceiling_asked(description: &str) -> Value {
-    let count = json!({ "type": ["integer", "null"], "minimum": 1, "maximum": COUNT_MAX, "description": "Most top-ups." });
+    let count =
+        json!({ "type": ["integer", "null"], "minimum": 1, "maximum": COUNT_MAX, "description": "Most top-ups." });
     let money = json!({ "anyOf": [paid_money(), { "type": "null" }], "description": "Most money." });
     let most = request(&[], &json!({ "count": count, "money": money }));
     json!({ "anyOf": [most, { "type": "null" }], "description": description })
@@ -287,7 +288,8 @@ fn rule() -> Value {
 }
 
 fn why_shown() -> Value {
-    let number = |description: &str| json!({ "anyOf": [reference("Money"), reference("Amount")], "description": description });
+    let number =
+        |description: &str| json!({ "anyOf": [reference("Money"), reference("Amount")], "description": description });
     let held_back = json!({
         "type": "object",
         "required": ["code", "detail"],
@@ -337,8 +339,11 @@ fn states() -> Value {
         TopUpState::Failed,
         TopUpState::Dropped,
     ];
-    words(&all.map(TopUpState::word), "open: to be charged; charging: sent; processing: the bank takes its time; \
-        needs_action: waits for the card's owner; closing: given up; succeeded; failed; dropped: not wanted any more.")
+    words(
+        &all.map(TopUpState::word),
+        "open: to be charged; charging: sent; processing: the bank takes its time; \
+        needs_action: waits for the card's owner; closing: given up; succeeded; failed; dropped: not wanted any more.",
+    )
 }
 
 fn tried() -> Value {

@@ -140,12 +140,7 @@ fn read_rule(section: &Section<'_>, shop: Shop<'_>, reading: &mut Reading<'_>) -
     (mistakes.count() == before).then_some(rule)
 }
 
-fn required<'doc>(
-    section: &Section<'doc>,
-    key: &str,
-    how: &str,
-    mistakes: &mut Mistakes<'_>,
-) -> Option<Field<'doc>> {
+fn required<'doc>(section: &Section<'doc>, key: &str, how: &str, mistakes: &mut Mistakes<'_>) -> Option<Field<'doc>> {
     let field = section.field(key);
     if field.is_none() {
         mistakes.add(&section.key(key), format!("is missing; {how}"));
@@ -215,7 +210,9 @@ fn read_currency(
 }
 
 fn not_sold(feature: &FeatureId, plan: &PlanId) -> String {
-    format!("no packs of `{feature}` are sold to whoever has plan `{plan}`: write some in this plan, or a plan of packs alone")
+    format!(
+        "no packs of `{feature}` are sold to whoever has plan `{plan}`: write some in this plan, or a plan of packs alone"
+    )
 }
 
 fn read_mode(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Option<ChargeMode> {
