@@ -8,7 +8,8 @@ pub(super) const CEILINGS: &str = check!(
     "ceilings",
     "SELECT count(*) FROM top_up_rules",
     "SELECT 'account_' || replace(r.account_id::text, '-', '') || ' rule ' || r.name,
-        'counts ' || w.count || ' top-ups and ' || w.minor || ' minor units in the ' || w.word || ' from ' || w.starts
+        'counts ' || w.count || ' top-ups and ' || w.minor || ' minor units in the ' || w.word || ' from '
+            || coalesce(w.starts::text, 'no time')
             || ', there are ' || s.count || ' and ' || s.minor
     FROM top_up_rules r
     CROSS JOIN LATERAL (VALUES
