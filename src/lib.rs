@@ -48,7 +48,7 @@
 //! |---|---|---|
 //! | [`clock`] | time and fresh ids, injected | nothing |
 //! | [`meters`] | what is counted and timed, each metric described once | `clock` |
-//! | [`config`] | environment and file, typed and checked | `store`, `http`, `stripe::signature`, `stripe::transport`, `devdb` |
+//! | [`config`] | environment and file, typed and checked | `store`, `http`, `domain`, `stripe::signature`, `stripe::transport`, `devdb` |
 //! | [`domain`] | what is true of credits; pure | nothing |
 //! | [`stripe`] | signatures, lenient shapes, the client | `domain::money` |
 //! | [`inbox`] | a stored event becomes commands; pure | `domain`, `stripe::wire`, `stripe::client` |

@@ -223,7 +223,8 @@ impl Daemon {
             .with_metrics_public(parts.surface.metrics_public)
             .with_test_clock(Arc::new(test_clock))
             .with_replay(Arc::new(Again(inbox.clone())))
-            .with_selling(Selling::new(parts.store.clone(), posting.clone(), parts.stripe.clone()));
+            .with_selling(Selling::new(parts.store.clone(), posting.clone(), parts.stripe.clone()))
+            .with_charger(parts.charger.clone());
         wake_for_new_program(&inbox).await;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));

@@ -38,6 +38,7 @@ pub mod retention;
 pub mod reversals;
 mod rows;
 pub mod sales;
+pub mod top_up_listings;
 pub mod top_up_rows;
 pub mod top_up_work;
 

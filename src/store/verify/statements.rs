@@ -1,5 +1,7 @@
 //! What each check asks. All answer alike: rows examined, rows that differ, the first of those.
 
+use super::charger::{CEILINGS, CHARGE_WORK, TOP_UPS};
+
 /// Wraps the rows that differ (`row`, `found`) and what was examined into the one answer of a check.
 macro_rules! check {
     ($name:literal, $examined:literal, $differing:literal) => {
@@ -15,6 +17,8 @@ macro_rules! check {
         )
     };
 }
+
+pub(super) use check;
 
 /// A line's place, for people.
 macro_rules! line {
@@ -386,7 +390,7 @@ const LEVELS: &str = check!(
 );
 
 /// Every check that is one statement: stable name, what has to be true, statement.
-pub(super) const CHECKS: [(&str, &str, &str); 15] = [
+pub(super) const CHECKS: [(&str, &str, &str); 18] = [
     ("grant_balances", "a grant's remaining, held and original are the sums of its entries", GRANT_BALANCES),
     ("debt_balances", "a debt's outstanding is the sum of its debt and repay entries", DEBT_BALANCES),
     ("reversals", "what money going back took and left owing is what the ledger says", REVERSALS),
@@ -410,6 +414,9 @@ pub(super) const CHECKS: [(&str, &str, &str); 15] = [
     ("holds", "what is held of a grant is what open holds have pinned, and ended ones pin nothing", HOLDS),
     ("usage", "each track is listed with what the ledger says it used and took", USAGE),
     ("levels", "what is in use is the sum of the tracks that say so", LEVELS),
+    ("ceilings", "a rule's counters are the sums of its top-ups of that day and month, in one currency", CEILINGS),
+    ("top_ups", "a top-up that is paid gave its credits, once, and one that gave credits is paid", TOP_UPS),
+    ("charge_work", "the charger's queue has what is not over, and nothing else", CHARGE_WORK),
 ];
 
 /// Every line with the head its account claims.
@@ -438,7 +445,7 @@ pub(super) const REMAINING: &str = "-- verify_remaining
 SELECT feature, sum(remaining)::text FROM grants GROUP BY feature ORDER BY feature";
 
 /// Every statement of the checks, for the test that prepares each.
-pub const STATEMENTS: [&str; 18] = [
+pub const STATEMENTS: [&str; 21] = [
     GRANT_BALANCES,
     DEBT_BALANCES,
     NEVER_BELOW_ZERO,
@@ -457,4 +464,7 @@ pub const STATEMENTS: [&str; 18] = [
     HOLDS,
     USAGE,
     LEVELS,
+    CEILINGS,
+    TOP_UPS,
+    CHARGE_WORK,
 ];

@@ -130,6 +130,15 @@ impl TestApp {
         Self::on(url, store, Arc::new(simulator_at(clock.clone()).await), clock).await
     }
 
+    /// A fresh one without a key of Stripe's: what is decided is not charged, and stands.
+    pub async fn without_stripe(text: &str) -> Self {
+        let app = Self::with_catalog(text).await;
+        let Self { url, store, daemon, simulator, admin, client } = app;
+        daemon.stop().await;
+        let daemon = Daemon::start(Parts { stripe: None, ..parts(&store, &simulator) }).await.unwrap();
+        Self { url, store, daemon, simulator, admin, client }
+    }
+
     /// Another daemon on the same database and Stripe.
     pub async fn beside(&self) -> Self {
         Self::on(self.url.clone(), store_at(&self.url).await, self.simulator.clone(), self.clock.clone()).await
