@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::super::account::Note;
 use super::super::command::{
-    BeginTry, ChargingRefusal, Decision, Outcome, Rejection, TopUpPaid, TryResult, WalletRef, pause_of,
+    Basis, BeginTry, ChargingRefusal, Decision, Outcome, Rejection, TopUpPaid, TryResult, WalletRef, pause_of,
 };
 use super::super::grant::{Category, GrantMoney, Origin};
 use super::super::ids::{AttemptId, TopUpId};
@@ -327,6 +327,10 @@ impl Draft<'_> {
         };
         let grant = self.make_grant_as(top_up.grant, plan, origin)?;
         self.state.bought.insert((paid.payment, TOP_UP_ITEM.to_owned()), grant);
+        if !self.state.bases.contains_key(&paid.payment) {
+            self.state.bases.insert(paid.payment, Basis::Lines);
+            self.changes.bases.insert(paid.payment, Basis::Lines);
+        }
         if let Some(seq) = self.first {
             let reason = Some(format!("top-up {} by rule {}", top_up.id, top_up.rule));
             self.note(seq, Note { seq, reason, actor: None, metadata: std::collections::BTreeMap::new() });
