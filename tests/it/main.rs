@@ -21,6 +21,7 @@ mod balance_at;
 mod bench;
 mod burn_laws;
 mod burn_order;
+mod card_events;
 mod catalog_apply;
 mod catalog_cost_refusals;
 mod catalog_costs;
@@ -98,6 +99,8 @@ mod tidy;
 mod top_up;
 mod top_up_laws;
 mod top_up_plans;
+
+mod top_up_events;
 mod trains;
 mod transport;
 mod usage_core;

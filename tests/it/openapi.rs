@@ -665,6 +665,7 @@ fn the_codes_are_those_the_code_says() {
         "most",
         "name",
         "used",
+        "currency",
         // Words of headers.
         "bearer",
         "identity",
