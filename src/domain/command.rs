@@ -14,7 +14,8 @@ use super::catalog::{FeatureId, PlanId};
 use super::credits::Credits;
 use super::entry::Source;
 use super::grant::{Category, Contract, GrantMoney};
-use super::ids::{AttachmentId, GrantId, HoldId, PaymentId, WalletId};
+use super::ids::{AttachmentId, BillId, GrantId, HoldId, PaymentId, WalletId};
+use super::overage_bill::BillOrder;
 use super::reversal::MoneyBack;
 pub use metering::{DrawOutcome, ExtendHold, HOLD_SECONDS_MAX, HeldOutcome, PlaceHold, SetLimit, Track, WhenShort};
 pub use rejection::Rejection;
@@ -72,6 +73,8 @@ pub enum Command {
     Cancel(Cancel),
     /// A plan without a price goes on after all.
     Uncancel(Uncancel),
+    /// Overage is billed, or what became of a bill.
+    Bill(BillOrder),
 }
 
 impl Command {
@@ -100,7 +103,8 @@ impl Command {
             | Self::Adjust(_)
             | Self::Attach(_)
             | Self::Cancel(_)
-            | Self::Uncancel(_) => true,
+            | Self::Uncancel(_)
+            | Self::Bill(_) => true,
         }
     }
 }
@@ -476,6 +480,11 @@ pub enum Outcome {
         attachment: AttachmentId,
         /// It ends or ended then; `None`: it goes on.
         ends_at: Option<Timestamp>,
+    },
+    /// Overage is billed, or a bill took in what became of it.
+    Billed {
+        /// The bill; `None`: there was nothing to bill.
+        bill: Option<BillId>,
     },
 }
 

@@ -224,6 +224,8 @@ impl From<Rejection> for Problem {
             Rejection::NotAttached(_) => Self::new(StatusCode::NOT_FOUND, "not_attached", detail).about("plan"),
             Rejection::PlanHasPrice(_) => bad("plan_has_price").about("plan"),
             Rejection::NotCarriedOver(_) => bad("not_supported").about("carry_over"),
+            // No request asks for bills.
+            Rejection::UnknownBill(_) | Rejection::BillIsOver { .. } | Rejection::BillCurrency { .. } => conflict("bill"),
         }
     }
 }

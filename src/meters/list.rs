@@ -172,7 +172,8 @@ families! {
         "Commands to the ledger, by kind and outcome; code says why one was rejected or failed.",
         ["command": &["open", "track", "grant", "purchase", "plan_paid", "plan_changed", "subscription_seen", "renewal_lost",
             "money_back", "settle", "hold", "extend_hold", "release_hold", "set_limit", "drop_limit",
-            "wallet", "terminate", "void", "adjust", "attach", "cancel", "uncancel"],
+            "wallet", "terminate", "void", "adjust", "attach", "cancel", "uncancel",
+            "bill_overage", "bill_apart", "bill_placed", "bill_paid", "bill_void"],
             "outcome": &["applied", "already_applied", "rejected", "failed"],
             "code": &["none", "unknown_feature", "not_metered", "unknown_plan", "insufficient_credits",
                 "debt_not_allowed", "key_conflict", "wallet_feature", "wallet_closed", "ends_before_start", "amount", "cost",
@@ -180,7 +181,8 @@ families! {
                 "commit_unknown", "internal", "spend_limit", "nothing_to_return", "wrong_kind", "unknown_hold",
                 "hold_of_other", "limit", "unknown_wallet", "unknown_grant", "wallet_exists", "too_many_wallets",
                 "wallet_held", "more_than_free", "nothing_to_void", "grant_unlimited", "grant_ended",
-                "already_attached", "not_attached", "plan_has_price", "not_carried_over"]];
+                "already_attached", "not_attached", "plan_has_price", "not_carried_over",
+                "bill"]];
     /// Queue.
     COMMANDS_WAITING = "creditd_posting_commands_waiting", Gauge,
         "Commands queued or being carried out, whose callers wait.", [];

@@ -118,6 +118,7 @@ fn code_of(rejection: &Rejection) -> &'static str {
         | Rejection::NotAttached(_)
         | Rejection::PlanHasPrice(_)
         | Rejection::NotCarriedOver(_) => "rejected",
+        Rejection::UnknownBill(_) | Rejection::BillIsOver { .. } | Rejection::BillCurrency { .. } => "bill",
     }
 }
 

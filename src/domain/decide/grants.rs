@@ -230,7 +230,7 @@ impl Draft<'_> {
         }))
     }
 
-    fn default_expiry(&self, wallet: WalletId, from: Timestamp) -> Result<Option<Timestamp>, Rejection> {
+    pub(super) fn default_expiry(&self, wallet: WalletId, from: Timestamp) -> Result<Option<Timestamp>, Rejection> {
         let days = self.state.wallet(wallet).and_then(|wallet| wallet.default_expiry_days);
         Ok(period::expiry(from, days.map_or(Expiry::Never, Expiry::Days))?)
     }

@@ -19,6 +19,7 @@ mod holds;
 mod idle;
 mod levels;
 mod limits;
+mod overage_bills;
 mod plans;
 mod returns;
 mod reversals;
@@ -113,6 +114,7 @@ pub fn decide(
         Command::Attach(wish) => draft.attach_own(wish),
         Command::Cancel(wish) => draft.cancel_own(wish),
         Command::Uncancel(wish) => draft.uncancel_own(wish),
+        Command::Bill(order) => draft.bill(order),
     }?;
     if command.needs_all() {
         // What was over before it came is gone, not taken back: as if it had come before its money went.
