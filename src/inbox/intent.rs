@@ -8,6 +8,8 @@ use crate::domain::catalog::{FeatureId, PlanId};
 use crate::domain::command::{Basis, ChangedPlan};
 use crate::domain::credits::Credits;
 use crate::domain::grant::{Category, GrantMoney};
+use crate::domain::ids::BillId;
+use crate::domain::money::Currency;
 use crate::domain::payment::PaymentFacts;
 use crate::domain::reversal::BackView;
 use crate::domain::subscription::{RenewalLost, SubscribedPlan, SubscriptionSeen};
@@ -143,6 +145,43 @@ pub enum Intent {
     RenewalLost(RenewalLost, Who),
     /// Money of a payment went back, or came again.
     MoneyBack(Box<MoneyBackSeen>),
+    /// A draft invoice takes what its customer owes of overage, and whose it is.
+    BillOverage(OverageDue, Who),
+    /// Bills of overage will not be paid.
+    BillsVoid {
+        /// The bills.
+        bills: Vec<BillId>,
+        /// Their invoice.
+        invoice: String,
+        /// Why, in words.
+        reason: &'static str,
+        /// Whose they are.
+        who: Who,
+    },
+}
+
+/// The draft of a subscription's invoice, on which overage goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverageDue {
+    /// The invoice.
+    pub invoice: String,
+    /// Its currency.
+    pub currency: Currency,
+    /// End of the period that is over.
+    pub period_end: Timestamp,
+    /// Stripe's customer.
+    pub stripe_customer: String,
+}
+
+/// Lines of a bill of overage that were paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WishedBill {
+    /// The bill.
+    pub bill: BillId,
+    /// Their currency.
+    pub currency: Currency,
+    /// Which lines, by place.
+    pub lines: Vec<usize>,
 }
 
 /// Objects that tell of money going back, and the ids that lead to the payment.
@@ -173,6 +212,8 @@ pub struct PaymentIntent {
     pub plans: Vec<WishedPlan>,
     /// Changes inside a period that it paid.
     pub changes: Vec<WishedChange>,
+    /// Bills of overage that it paid.
+    pub bills: Vec<WishedBill>,
     /// Its metadata, copied to each grant.
     pub metadata: BTreeMap<String, String>,
 }

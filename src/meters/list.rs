@@ -101,6 +101,8 @@ pub const EVENT_TYPES: &[&str] = &[
     "payment_intent.succeeded",
     "customer.created",
     "customer.updated",
+    "invoice.created",
+    "invoice.deleted",
 ];
 
 /// Those types by what they begin with, the text before the first point, such as invoice: each family is listed from
