@@ -33,6 +33,7 @@ use crate::stripe::client::StripeClient;
 use crate::stripe::signature::{Secret, Tolerance};
 use crate::workers::catch_up::CatchUp;
 use crate::workers::inbox::{InboxWorker, Turns};
+use crate::workers::overage::OverageWorker;
 use crate::workers::renewal::RenewalWorker;
 use crate::workers::{Beat, retention};
 
@@ -45,6 +46,8 @@ const FOLD: Duration = Duration::from_secs(5);
 const INBOX_LATE: Duration = Duration::from_secs(30);
 /// A bucket of the renewal worker takes seconds, however much is due.
 const RENEWAL_LATE: Duration = Duration::from_mins(5);
+/// The overage worker looks at its queue every other second, and asks Stripe request by request.
+const OVERAGE_LATE: Duration = Duration::from_mins(10);
 /// Catch-up finishes a page every few seconds, or waits for its next turn: so many turns without one are a fault.
 const CATCH_UP_LATE_TURNS: u32 = 3;
 /// The retention worker makes a round every quarter of an hour.
@@ -106,11 +109,12 @@ fn beat(ages: &WorkerAges, name: &'static str, late_after: Duration) -> Beat {
 }
 
 /// What looks again when the test clock has moved: each worker that waits for something to become due.
-fn woken_by_time(inbox: &InboxWorker, renewal: &RenewalWorker) -> Wake {
-    let (inbox, renewal) = (inbox.wake.clone(), renewal.wake.clone());
+fn woken_by_time(inbox: &InboxWorker, renewal: &RenewalWorker, overage: &OverageWorker) -> Wake {
+    let (inbox, renewal, overage) = (inbox.wake.clone(), renewal.wake.clone(), overage.wake.clone());
     Arc::new(move || {
         inbox.notify_one();
         renewal.notify_one();
+        overage.notify_one();
     })
 }
 
@@ -159,6 +163,7 @@ pub struct Daemon {
     posting: Posting,
     inbox: InboxWorker,
     renewal: RenewalWorker,
+    overage: OverageWorker,
     catch_up: Option<CatchUp>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -206,9 +211,16 @@ impl Daemon {
             wake: Arc::new(Notify::new()),
             beat: beat(&ages, "renewal", RENEWAL_LATE),
         };
+        let overage = OverageWorker {
+            store: parts.store.clone(),
+            posting: posting.clone(),
+            stripe: parts.stripe.clone(),
+            wake: Arc::new(Notify::new()),
+            beat: beat(&ages, "overage", OVERAGE_LATE),
+        };
         let catch_up = catch_up(&parts, &receiver, &ages);
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
-        let test_clock = MovingClock::new(parts.store.clone(), simulated, woken_by_time(&inbox, &renewal));
+        let test_clock = MovingClock::new(parts.store.clone(), simulated, woken_by_time(&inbox, &renewal, &overage));
         let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)))
             .with_metrics_public(parts.surface.metrics_public)
             .with_test_clock(Arc::new(test_clock))
@@ -218,13 +230,14 @@ impl Daemon {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
         tasks.spawn(renewal.clone().run(stop.clone()));
+        tasks.spawn(overage.clone().run(stop.clone()));
         if let Some((worker, every)) = catch_up.clone().zip(parts.catch_up_every) {
             tasks.spawn(worker.run(every, stop.clone()));
         }
         tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));
         tasks.spawn(fold_metrics(stop.clone()));
         tasks.spawn(listener::serve(listener, router(app), parts.surface.limits, stop.clone(), tasks.clone()));
-        Ok(Self { address, posting, inbox, renewal, catch_up, stop, tasks })
+        Ok(Self { address, posting, inbox, renewal, overage, catch_up, stop, tasks })
     }
 
     /// Where it listens.
@@ -245,6 +258,11 @@ impl Daemon {
     /// The renewal worker, for a test that wants its work done now.
     pub const fn renewal(&self) -> &RenewalWorker {
         &self.renewal
+    }
+
+    /// The overage worker, for a test that wants its work done now.
+    pub const fn overage(&self) -> &OverageWorker {
+        &self.overage
     }
 
     /// The catch-up worker, for a test that wants its work done now; none without an API key.

@@ -151,6 +151,15 @@ pub enum Fetch {
         /// The last intent of the page before.
         starting_after: Option<StripeId>,
     },
+    /// A customer's invoices, newest first, drafts too: where one is looked for whose making was not answered.
+    InvoicesOf {
+        /// Whose.
+        customer: StripeId,
+        /// Only invoices created at or after this second.
+        created_gte: Timestamp,
+        /// The last invoice of the page before.
+        starting_after: Option<StripeId>,
+    },
     /// The refunds of a charge.
     RefundsOf {
         /// The charge.
@@ -260,6 +269,10 @@ impl Fetch {
             Self::IntentsOf { customer, created_gte, starting_after } => {
                 let (second, after) = (created_gte.as_second(), after(starting_after.as_ref()));
                 format!("/v1/payment_intents?created[gte]={second}&customer={customer}&limit={PAGE_LIMIT}{after}")
+            }
+            Self::InvoicesOf { customer, created_gte, starting_after } => {
+                let (second, after) = (created_gte.as_second(), after(starting_after.as_ref()));
+                format!("/v1/invoices?created[gte]={second}&customer={customer}&limit={PAGE_LIMIT}{after}")
             }
             Self::RefundsOf { charge, starting_after } => {
                 format!("/v1/refunds?charge={charge}&limit={PAGE_LIMIT}{}", after(starting_after.as_ref()))

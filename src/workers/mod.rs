@@ -6,6 +6,7 @@
 
 pub mod catch_up;
 pub mod inbox;
+pub mod overage;
 pub mod reconcile;
 pub mod renewal;
 pub mod replay;

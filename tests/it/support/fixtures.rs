@@ -149,6 +149,13 @@ fn told(intent: &Intent) -> Vec<String> {
             vec![format!("renewal lost: {} from {}, of {}", lost.subscription, lost.period_start, whose(who))]
         }
         Intent::MoneyBack(seen) => seen.views.iter().map(|view| back_told(view, &seen.aliases)).collect(),
+        Intent::BillOverage(due, who) => {
+            let (draft, currency, end) = (&due.invoice, due.currency, due.period_end);
+            vec![format!("overage before {end} in {currency} goes on {draft}, of {}", whose(who))]
+        }
+        Intent::BillsVoid { bills, invoice, reason, who } => {
+            vec![format!("void: {bills:?} of {invoice}, {reason}, of {}", whose(who))]
+        }
     }
 }
 
