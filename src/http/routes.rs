@@ -7,7 +7,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::native::{
-    adjustments, attach, balance, check, customers, entries, grants, holds, limits, replay, stripe_events, track,
+    adjustments, attach, balance, check, customers, entries, grants, holds, limits, overage_bills, replay, stripe_events, track,
     usage, wallets,
 };
 use super::openapi::{self, Operation};
@@ -65,6 +65,9 @@ pub struct Route {
 const LIMITS: &str = "/api/v1/customers/{customer}/spend-limits";
 const LIMIT: &str = "/api/v1/customers/{customer}/spend-limits/{name}";
 
+/// A customer's bills of overage.
+const BILLS: &str = "/api/v1/customers/{customer}/overage-bills";
+
 /// Every route.
 pub fn table() -> Vec<Route> {
     use Who::{Admin, AnyKey, Anyone, AppOrAdmin, FinanceOrAdmin, MetricsReaders, Stripe};
@@ -112,6 +115,7 @@ pub fn table() -> Vec<Route> {
         route(read.clone(), LIMIT, AnyKey, openapi::get_limit, get(limits::get)),
         route(Method::DELETE, LIMIT, AppOrAdmin, openapi::delete_limit, delete(limits::delete)),
         route(read.clone(), "/api/v1/customers/{customer}/usage", AnyKey, openapi::list_usage, get(usage::list)),
+        route(read.clone(), BILLS, AnyKey, openapi::list_overage_bills, get(overage_bills::list)),
         route(write, "/webhooks/stripe", Stripe, openapi::webhook, post(webhook::stripe)),
         route(read.clone(), "/healthz", Anyone, openapi::healthz, get(health::healthz)),
         route(read.clone(), "/readyz", Anyone, openapi::readyz, get(health::readyz)),

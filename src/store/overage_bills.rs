@@ -92,9 +92,12 @@ WHERE d.unit_price_minor IS NOT NULL AND d.outstanding > d.billed AND (d.account
             WHERE e.account_id = d.account_id AND e.debt_id = d.debt_id AND e.kind = 'debt'
                 AND coalesce(e.event_at, e.at) >= m.period_end) AS s))
 ORDER BY d.account_id, d.currency LIMIT $3";
+const COUNT_DUE: &str = "-- count_due_bills
+SELECT count(*) FROM charge_work w CROSS JOIN instance i
+WHERE w.bucket BETWEEN 0 AND 15 AND w.kind = 'bill' AND w.due_at <= clock_timestamp() + make_interval(secs => i.test_offset_seconds)";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 7] = [READ, READ_OWED_SINCE, UPSERT, UPSERT_LINES, LIST, ONE, DUE_OWN];
+pub const STATEMENTS: [&str; 8] = [READ, READ_OWED_SINCE, UPSERT, UPSERT_LINES, LIST, ONE, DUE_OWN, COUNT_DUE];
 
 type States = BTreeMap<AccountId, AccountState>;
 
@@ -376,6 +379,11 @@ impl Store {
         let row: Option<BillRow> =
             sqlx::query_as(ONE).bind(account.as_uuid()).bind(bill.as_uuid()).fetch_optional(self.pool()).await?;
         row.map(BillRow::bill).transpose()
+    }
+
+    /// How many bills are on their way to Stripe, and due.
+    pub async fn count_due_bills(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(COUNT_DUE).fetch_one(self.pool()).await?)
     }
 
     /// Customers to be billed by an invoice of their own, by account and currency, after one of them.

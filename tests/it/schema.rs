@@ -2,8 +2,8 @@
 
 use creditd::store::{
     accounts, booked, catalog, catch_up, census, charge_steps, charge_work, customers, debt_rows, event_intake,
-    event_listings, event_waits, events, holds, instance, keys, leases, ledger, ledger_usual, listings, past, payments,
-    reports, retention, reversals, sales, usage_listings, usage_rows, verify, wallet_rows, wallets, work,
+    event_listings, event_waits, events, holds, instance, keys, leases, ledger, ledger_usual, listings, overage_bills,
+    past, payments, reports, retention, reversals, sales, usage_listings, usage_rows, verify, wallet_rows, wallets, work,
 };
 use sqlx::{Executor, PgPool};
 
@@ -206,7 +206,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 33] = [
+    let files: [(&'static str, &[&'static str]); 34] = [
         ("accounts", &accounts::STATEMENTS),
         ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
@@ -237,6 +237,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("work", &work::STATEMENTS),
         ("charge_steps", &charge_steps::STATEMENTS),
         ("charge_work", &charge_work::STATEMENTS),
+        ("overage_bills", &overage_bills::STATEMENTS),
         ("past", &past::STATEMENTS),
         ("wallet_rows", &wallet_rows::STATEMENTS),
         ("wallets", &wallets::STATEMENTS),

@@ -11,6 +11,7 @@ pub mod entries;
 pub mod grants;
 pub mod holds;
 pub mod limits;
+pub mod overage_bills;
 pub mod replay;
 pub mod stripe_events;
 pub mod track;

@@ -24,8 +24,18 @@ pub const ACCEPTED: &[&str] = &[
     "expand[]",
 ];
 /// Parameters of an item.
-pub const ITEM: &[&str] =
-    &["customer", "invoice", "pricing[price]", "quantity", "description", "metadata[*]", "metadata", "expand[]"];
+pub const ITEM: &[&str] = &[
+    "customer",
+    "invoice",
+    "pricing[price]",
+    "quantity",
+    "amount",
+    "currency",
+    "description",
+    "metadata[*]",
+    "metadata",
+    "expand[]",
+];
 
 /// `POST /v1/invoices`: a draft without lines. What waits for a customer's next invoice is never taken in, so only a
 /// request that says so is served.
@@ -78,15 +88,7 @@ pub fn add_item(state: &mut State, params: &Params) -> Result<Value, Refusal> {
             Refusal::invalid("Items are added to a draft of the same customer.").with("param", json!("invoice"))
         );
     }
-    let price_id = params.required("pricing[price]")?;
-    let price = state.named(Kind::Price, &price_id, "pricing[price]")?.object.clone();
-    if !price["recurring"].is_null() || price["currency"] != invoice["currency"] {
-        let message = "An invoice item takes a one-time price in the invoice's currency.";
-        return Err(Refusal::invalid(message).with("param", json!("pricing[price]")));
-    }
-    let quantity = params.integer_between("quantity", 1, QUANTITY_MAX)?.unwrap_or(1);
-    let amount = number(&price, "unit_amount").checked_mul(quantity).filter(|amount| *amount <= AMOUNT_MAX);
-    let amount = amount.ok_or_else(|| Refusal::parameter("amount_too_large", "quantity", "The total is too large."))?;
+    let (price, quantity, amount) = item_price(state, params, &invoice)?;
     let metadata = params.metadata("metadata", &Value::Null)?;
     let description = params.string("description")?;
     // From here it must succeed.
@@ -119,4 +121,34 @@ pub fn add_item(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     };
     invoice::add_line(state, &of, &line, &id);
     Ok(state.found(Kind::InvoiceItem, &id)?.object.clone())
+}
+
+/// What an item costs: so many of a price, or an amount, of which Stripe makes a price of its own.
+fn item_price(state: &State, params: &Params, invoice: &Value) -> Result<(Value, i64, i64), Refusal> {
+    if let Some(amount) = params.integer_between("amount", -AMOUNT_MAX, AMOUNT_MAX)? {
+        if params.has("pricing[price]") || params.has("quantity") {
+            let message = "You may only specify one of these parameters: amount, pricing.";
+            return Err(Refusal::invalid(message).with("param", json!("amount")));
+        }
+        let currency = params.currency("currency")?.ok_or_else(|| Refusal::missing("currency"))?;
+        if invoice["currency"] != json!(currency) {
+            let message = "An invoice item has the currency of its invoice.";
+            return Err(Refusal::invalid(message).with("param", json!("currency")));
+        }
+        let price = json!({
+            "id": ids::fresh("price"), "product": ids::fresh("prod"), "currency": currency, "unit_amount": amount,
+            "unit_amount_decimal": amount.to_string(), "recurring": null,
+        });
+        return Ok((price, 1, amount));
+    }
+    let price_id = params.required("pricing[price]")?;
+    let price = state.named(Kind::Price, &price_id, "pricing[price]")?.object.clone();
+    if !price["recurring"].is_null() || price["currency"] != invoice["currency"] {
+        let message = "An invoice item takes a one-time price in the invoice's currency.";
+        return Err(Refusal::invalid(message).with("param", json!("pricing[price]")));
+    }
+    let quantity = params.integer_between("quantity", 1, QUANTITY_MAX)?.unwrap_or(1);
+    let amount = number(&price, "unit_amount").checked_mul(quantity).filter(|amount| *amount <= AMOUNT_MAX);
+    let amount = amount.ok_or_else(|| Refusal::parameter("amount_too_large", "quantity", "The total is too large."))?;
+    Ok((price, quantity, amount))
 }
