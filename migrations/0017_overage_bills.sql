@@ -2,7 +2,7 @@
 
 ALTER TABLE debts
     ADD COLUMN billed numeric(38,9) NOT NULL DEFAULT 0,
-    ADD CONSTRAINT debts_billed_range CHECK (billed BETWEEN 0 AND outstanding),
+    ADD CONSTRAINT debts_billed_range CHECK (billed BETWEEN 0 AND greatest(outstanding, 0)),
     ADD CONSTRAINT debts_billed_has_price CHECK (billed = 0 OR unit_price_minor IS NOT NULL);
 -- Who has something to bill is asked again and again.
 CREATE INDEX debts_to_bill ON debts (account_id, currency) WHERE unit_price_minor IS NOT NULL AND outstanding > billed;

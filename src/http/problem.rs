@@ -225,7 +225,7 @@ impl From<Rejection> for Problem {
             Rejection::PlanHasPrice(_) => bad("plan_has_price").about("plan"),
             Rejection::NotCarriedOver(_) => bad("not_supported").about("carry_over"),
             // No request asks for bills.
-            Rejection::UnknownBill(_) | Rejection::BillIsOver { .. } | Rejection::BillCurrency { .. } => conflict("bill"),
+            Rejection::UnknownBill(_) | Rejection::BillIsOver { .. } | Rejection::BillCurrency { .. } => bad("refused"),
         }
     }
 }

@@ -60,6 +60,7 @@ mod logs;
 mod metrics;
 mod model;
 mod openapi;
+mod overage_bill_laws;
 mod overage_bills;
 mod periods;
 mod permutations;
