@@ -62,6 +62,7 @@ mod model;
 mod openapi;
 mod overage_bill_laws;
 mod overage_bills;
+mod overage_steps;
 mod periods;
 mod permutations;
 mod plan_changes;
