@@ -116,9 +116,9 @@ impl Bill {
     pub fn amount(&self) -> Result<Money, MoneyError> {
         let lines = self.lines.iter().filter(|line| !line.is_released);
         let zero = Money::from_minor(0, self.currency)?;
-        lines.map(|line| Money::from_minor(line.amount_minor, self.currency)).try_fold(zero, |sum, line| {
-            sum.checked_add(line?)
-        })
+        lines
+            .map(|line| Money::from_minor(line.amount_minor, self.currency))
+            .try_fold(zero, |sum, line| sum.checked_add(line?))
     }
 
     /// Was it made for this?

@@ -7,8 +7,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::native::{
-    adjustments, attach, balance, check, customers, entries, grants, holds, limits, overage_bills, replay, stripe_events, track,
-    usage, wallets,
+    adjustments, attach, balance, check, customers, entries, grants, holds, limits, overage_bills, replay,
+    stripe_events, track, usage, wallets,
 };
 use super::openapi::{self, Operation};
 use super::problem::Problem;

@@ -34,9 +34,7 @@ pub fn commands(intent: &Intent) -> Vec<Value> {
             "period_end": due.period_end,
         })],
         Intent::BillsVoid { bills, invoice, reason, who } => {
-            let void = |bill: &BillId| {
-                json!({ "command": "bill_void", "customer": customer(who), "bill": bill, "invoice": invoice, "reason": reason })
-            };
+            let void = |bill: &BillId| json!({ "command": "bill_void", "customer": customer(who), "bill": bill, "invoice": invoice, "reason": reason });
             bills.iter().map(void).collect()
         }
     }

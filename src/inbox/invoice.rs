@@ -102,8 +102,7 @@ fn settled(invoice: &Invoice, event_created: Option<Timestamp>, context: Context
             grants.clear();
         }
         basis = Basis::Metadata;
-        let elsewhere = overage::cost(&lines)?;
-        grants.extend(from_metadata(&facts, &metadata, paid_at, elsewhere, context)?);
+        grants.extend(from_metadata(&facts, &metadata, paid_at, overage::cost(&lines)?, context)?);
     }
     let who = facts::who(&metadata, None, invoice.customer.as_deref());
     let mut intents = Vec::new();
@@ -149,7 +148,8 @@ pub(super) fn lines(invoice: &Invoice, id: &str, context: Context<'_>) -> Result
 /// What a line sells, when it can give anything: usage, overage, credits back and corrections of a running period never do.
 fn sold<'a>(line: &InvoiceLine, context: Context<'a>) -> Option<Sold<'a>> {
     let gives_nothing = overage::is_ours(line)
-        || line.is_metered == Some(true) || line.amount.as_ref().is_some_and(|amount| amount.minor < 0);
+        || line.is_metered == Some(true)
+        || line.amount.as_ref().is_some_and(|amount| amount.minor < 0);
     if gives_nothing {
         return None;
     }
@@ -232,7 +232,8 @@ fn from_metadata(
     let less = |sum: Option<i64>, part: fn(&Cost) -> i64| {
         sum.map(|sum| sum.saturating_sub(elsewhere.as_ref().map_or(0, part)).max(0))
     };
-    let (tax_minor, discount_minor) = (less(facts.tax_minor, |cost| cost.tax), less(facts.discount_minor, |cost| cost.discount));
+    let (tax_minor, discount_minor) =
+        (less(facts.tax_minor, |cost| cost.tax), less(facts.discount_minor, |cost| cost.discount));
     let paid = match (facts.currency, less(facts.amount_paid_minor, |cost| cost.paid)) {
         (Some(currency), Some(minor)) => {
             Some(Money::from_minor(minor, currency).map_err(|error| Why::new("bad_money", error.to_string()))?)

@@ -61,6 +61,9 @@ pub(super) async fn read_repayments(
     Ok(payers)
 }
 
+/// Account, debt, wallet, feature, and the price of a debt that is closed.
+type ClosedColumns = (Uuid, Uuid, Uuid, String, Option<String>, Option<String>);
+
 /// Reads priced debts by id that owe nothing any more.
 pub(super) async fn read_closed(
     connection: &mut PgConnection,
@@ -71,8 +74,7 @@ pub(super) async fn read_closed(
     if debts.is_empty() {
         return Ok(());
     }
-    let rows: Vec<(Uuid, Uuid, Uuid, String, Option<String>, Option<String>)> =
-        sqlx::query_as(READ_CLOSED).bind(accounts).bind(debts).fetch_all(connection).await?;
+    let rows: Vec<ClosedColumns> = sqlx::query_as(READ_CLOSED).bind(accounts).bind(debts).fetch_all(connection).await?;
     for (account, debt, wallet, feature, currency, price) in rows {
         let id = DebtId::from_uuid(debt);
         let closed = Debt {

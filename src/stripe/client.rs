@@ -293,20 +293,22 @@ impl Fetch {
                 let types: String = types.collect();
                 format!("/v1/events?created[gte]={second}{undelivered}&limit={PAGE_LIMIT}{after}{types}")
             }
-            Self::Listed { what, created_gte, starting_after } => {
-                let (second, after) = (created_gte.as_second(), after(starting_after.as_ref()));
-                let (path, status) = match what {
-                    Listing::Sessions => ("checkout/sessions", "&status=complete"),
-                    Listing::Invoices => ("invoices", "&status=paid"),
-                    Listing::PaymentIntents => ("payment_intents", ""),
-                    Listing::Subscriptions => ("subscriptions", "&status=all"),
-                    Listing::Refunds => ("refunds", ""),
-                    Listing::Disputes => ("disputes", ""),
-                };
-                format!("/v1/{path}?created[gte]={second}&limit={PAGE_LIMIT}{after}{status}")
-            }
+            Self::Listed { what, created_gte, starting_after } => listed(*what, *created_gte, starting_after.as_ref()),
         }
     }
+}
+
+fn listed(what: Listing, created_gte: Timestamp, starting_after: Option<&StripeId>) -> String {
+    let (second, after) = (created_gte.as_second(), after(starting_after));
+    let (path, status) = match what {
+        Listing::Sessions => ("checkout/sessions", "&status=complete"),
+        Listing::Invoices => ("invoices", "&status=paid"),
+        Listing::PaymentIntents => ("payment_intents", ""),
+        Listing::Subscriptions => ("subscriptions", "&status=all"),
+        Listing::Refunds => ("refunds", ""),
+        Listing::Disputes => ("disputes", ""),
+    };
+    format!("/v1/{path}?created[gte]={second}&limit={PAGE_LIMIT}{after}{status}")
 }
 
 fn after(cursor: Option<&StripeId>) -> String {

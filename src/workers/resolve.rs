@@ -190,7 +190,10 @@ async fn bill_overage(
     let order = BillOverage { currency, period_end, stripe_customer, draft_invoice: Some(invoice) };
     let decision = posting.post(account, None, Command::Bill(BillOrder::Make(order))).await?;
     if let Outcome::Billed { bill: None } = decision.outcome() {
-        return Err(Setback::Ignore(Why::new("nothing_owed", "no overage is to be billed by this draft"), Some(account)));
+        return Err(Setback::Ignore(
+            Why::new("nothing_owed", "no overage is to be billed by this draft"),
+            Some(account),
+        ));
     }
     tally.count(&decision);
     Ok(Done { account, linked: false, paid: Vec::new() })

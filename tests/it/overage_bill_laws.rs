@@ -117,9 +117,8 @@ impl World {
 
     fn debt(&self, of: &str) -> (Credits, Credits) {
         let mine = self.state.debts.iter().filter(|debt| debt.feature == feature(of));
-        let sum = |part: fn(&Debt) -> Credits| {
-            mine.clone().map(part).try_fold(Credits::ZERO, Credits::checked_add).unwrap()
-        };
+        let sum =
+            |part: fn(&Debt) -> Credits| mine.clone().map(part).try_fold(Credits::ZERO, Credits::checked_add).unwrap();
         (sum(|debt| debt.outstanding), sum(|debt| debt.billed))
     }
 }

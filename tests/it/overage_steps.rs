@@ -184,10 +184,12 @@ impl Rig {
 
     /// A lease of a worker that died is over.
     async fn let_leases_run_out(&self) {
-        sqlx::query("UPDATE charge_work SET leased_until = clock_timestamp() - interval '1 s' WHERE leased_until IS NOT NULL")
-            .execute(&self.pool)
-            .await
-            .unwrap();
+        sqlx::query(
+            "UPDATE charge_work SET leased_until = clock_timestamp() - interval '1 s' WHERE leased_until IS NOT NULL",
+        )
+        .execute(&self.pool)
+        .await
+        .unwrap();
         sqlx::query("UPDATE leases SET until = clock_timestamp() - interval '1 s'").execute(&self.pool).await.unwrap();
     }
 
@@ -233,13 +235,8 @@ impl StripeClient for Stops {
 /// Kills a worker at one of its requests; whether it got there.
 async fn killed_at(rig: &Rig, at: usize, done_first: bool) -> bool {
     let reached = Arc::new(Notify::new());
-    let stops = Stops {
-        inner: rig.transport.clone(),
-        at,
-        done_first,
-        calls: AtomicUsize::new(0),
-        reached: reached.clone(),
-    };
+    let stops =
+        Stops { inner: rig.transport.clone(), at, done_first, calls: AtomicUsize::new(0), reached: reached.clone() };
     let worker = rig.worker(Arc::new(stops));
     tokio::select! {
         worked = worker.round() => {
@@ -337,7 +334,9 @@ async fn an_answer_that_is_lost_is_asked_for_again_and_nothing_stands_twice() {
         rig.must_stand_once(bill).await;
         let log = rig.simulator.log().requests();
         let body = format!("metadata[creditd_bill_id]={bill}");
-        let is_made = |response: &Value| response["object"] == "invoice" && response["metadata"]["creditd_bill_id"] == bill.to_string();
+        let is_made = |response: &Value| {
+            response["object"] == "invoice" && response["metadata"]["creditd_bill_id"] == bill.to_string()
+        };
         let made: std::collections::BTreeSet<String> = log
             .iter()
             .filter(|one| one.path == "/v1/invoices" && one.body.contains(&body) && is_made(&one.response))

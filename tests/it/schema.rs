@@ -3,7 +3,8 @@
 use creditd::store::{
     accounts, booked, catalog, catch_up, census, charge_steps, charge_work, customers, debt_rows, event_intake,
     event_listings, event_waits, events, holds, instance, keys, leases, ledger, ledger_usual, listings, overage_bills,
-    past, payments, reports, retention, reversals, sales, usage_listings, usage_rows, verify, wallet_rows, wallets, work,
+    past, payments, reports, retention, reversals, sales, usage_listings, usage_rows, verify, wallet_rows, wallets,
+    work,
 };
 use sqlx::{Executor, PgPool};
 

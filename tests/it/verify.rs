@@ -206,7 +206,9 @@ async fn a_database_that_only_the_door_wrote_holds() {
     assert_eq!(names, checks);
     for check in &found.checks {
         assert!(
-            check.examined > 0 || ["debt_balances", "reversals", "rollovers", "holds", "levels", "overage_bills"].contains(&check.check),
+            check.examined > 0
+                || ["debt_balances", "reversals", "rollovers", "holds", "levels", "overage_bills"]
+                    .contains(&check.check),
             "{} looked at nothing",
             check.check
         );

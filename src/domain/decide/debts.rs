@@ -53,7 +53,12 @@ impl Draft<'_> {
 
     /// Lowers a debt: first what is still owed and not billed, then repayments go back to the grants that made them, the
     /// newest first. What is beyond, of what was billed, is left.
-    pub(super) fn lower_debt(&mut self, id: DebtId, feature: &FeatureId, amount: Credits) -> Result<Credits, Rejection> {
+    pub(super) fn lower_debt(
+        &mut self,
+        id: DebtId,
+        feature: &FeatureId,
+        amount: Credits,
+    ) -> Result<Credits, Rejection> {
         let mut rest = amount;
         if let Some(debt) = self.state.debts.iter().find(|debt| debt.id == id) {
             let (wallet, cancelled) = (debt.wallet, rest.min(debt.outstanding.checked_sub(debt.billed)?));

@@ -438,7 +438,11 @@ pub(super) const CHECKS: [(&str, &str, &str); 16] = [
     ("holds", "what is held of a grant is what open holds have pinned, and ended ones pin nothing", HOLDS),
     ("usage", "each track is listed with what the ledger says it used and took", USAGE),
     ("levels", "what is in use is the sum of the tracks that say so", LEVELS),
-    ("overage_bills", "what is billed of a debt is on bills that are not over, and paid bills repaid theirs", OVERAGE_BILLS),
+    (
+        "overage_bills",
+        "what is billed of a debt is on bills that are not over, and paid bills repaid theirs",
+        OVERAGE_BILLS,
+    ),
 ];
 
 /// Every line with the head its account claims.

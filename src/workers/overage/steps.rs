@@ -6,9 +6,7 @@ use super::{LEASE_SECONDS, Next, OverageWorker, RETRY_SECONDS, Setback};
 use crate::domain::command::Command;
 use crate::domain::ids::{AccountId, BillId};
 use crate::domain::money::Money;
-use crate::domain::overage_bill::{
-    Bill, BillApart, BillInvoice, BillLine, BillOrder, BillPlaced, BillState, BillVoid,
-};
+use crate::domain::overage_bill::{Bill, BillApart, BillInvoice, BillLine, BillOrder, BillPlaced, BillState, BillVoid};
 use crate::inbox::overage::{BILL_KEY, LINE_KEY};
 use crate::store::charge_steps::{ChargeStep, StepKey};
 use crate::store::charge_work::LeasedWork;
@@ -188,12 +186,7 @@ impl Turn<'_> {
     }
 
     /// One request: written down, then sent, as often as it takes; answered once, it is not sent again.
-    async fn step(
-        &self,
-        step: &str,
-        write: Result<Write, WriteError>,
-        lost: &Lost<'_>,
-    ) -> Result<Stepped, Setback> {
+    async fn step(&self, step: &str, write: Result<Write, WriteError>, lost: &Lost<'_>) -> Result<Stepped, Setback> {
         let store = &self.worker.store;
         let key = StepKey { account: self.account, owner: self.bill.id.as_uuid(), step: step.to_owned() };
         if store.charge_step(&key).await?.is_none() {
@@ -226,7 +219,8 @@ impl Turn<'_> {
 
     async fn send(&self, key: &StepKey, row: &ChargeStep) -> Result<Stepped, Setback> {
         let name = format!("bill:{}:{}", self.bill.id, key.step);
-        let sent = Frozen::restore(&row.method, &row.path, &row.body).and_then(|frozen| Ok((frozen, IdempotencyKey::new(&name)?)));
+        let sent = Frozen::restore(&row.method, &row.path, &row.body)
+            .and_then(|frozen| Ok((frozen, IdempotencyKey::new(&name)?)));
         let (frozen, idempotency_key) = match sent {
             Ok(sent) => sent,
             Err(error) => {
@@ -262,6 +256,10 @@ impl Turn<'_> {
     /// Looks for what a request did; `None`: it did nothing.
     async fn find(&self, lost: &Lost<'_>) -> Result<Option<Value>, Setback> {
         let bill = self.bill.id.to_string();
+        let place = match lost {
+            Lost::Line { number, .. } => number.to_string(),
+            Lost::Invoice { .. } | Lost::Final { .. } => String::new(),
+        };
         let page = |starting_after: Option<StripeId>| match lost {
             Lost::Line { invoice, .. } => Fetch::InvoiceLines { invoice: (*invoice).clone(), starting_after },
             Lost::Invoice { customer } => {
@@ -277,9 +275,9 @@ impl Turn<'_> {
             }
             let body = crate::stripe::wire::parse(&answer.body).unwrap_or_default();
             let is_it = |object: &&Value| match lost {
-                Lost::Line { number, .. } => {
+                Lost::Line { .. } => {
                     let metadata = &object["metadata"];
-                    metadata[BILL_KEY] == bill.as_str() && metadata[LINE_KEY] == number.to_string()
+                    metadata[BILL_KEY] == bill.as_str() && metadata[LINE_KEY] == place.as_str()
                 }
                 Lost::Invoice { .. } => object["metadata"][BILL_KEY] == bill.as_str(),
                 Lost::Final { .. } => object["status"].as_str().is_some_and(|status| status != "draft"),
@@ -306,7 +304,10 @@ impl Turn<'_> {
             currency: self.bill.currency,
             payment_method: None,
             automatic_tax: false,
-            description: Some(format!("Usage beyond your balance before {}", self.bill.period_end.strftime("%-d %B %Y"))),
+            description: Some(format!(
+                "Usage beyond your balance before {}",
+                self.bill.period_end.strftime("%-d %B %Y")
+            )),
             metadata: self.metadata()?,
         }))
     }
@@ -321,8 +322,10 @@ impl Turn<'_> {
         let amount = Money::from_minor(line.amount_minor, self.bill.currency);
         let amount = amount.map_err(|_| WriteError::NotPositive { what: "overage" })?;
         let (credits, feature, price) = (line.credits, &line.feature, &line.price.amount);
-        let description =
-            format!("{credits} {feature} beyond the balance, {price} {} each", self.bill.currency.code().to_uppercase());
+        let description = format!(
+            "{credits} {feature} beyond the balance, {price} {} each",
+            self.bill.currency.code().to_uppercase()
+        );
         Ok(Write::AddInvoiceItem(InvoiceItem {
             customer: customer.clone(),
             invoice: invoice.clone(),

@@ -207,7 +207,9 @@ fn payment_told(payment: &PaymentIntent) -> Vec<String> {
             plan.plan, plan.quantity, plan.period_start, plan.period_end, plan.subscription
         )
     }));
-    lines.extend(payment.bills.iter().map(|bill| format!("overage {} {}, lines {:?}", bill.bill, bill.currency, bill.lines)));
+    lines.extend(
+        payment.bills.iter().map(|bill| format!("overage {} {}, lines {:?}", bill.bill, bill.currency, bill.lines)),
+    );
     lines.extend(payment.changes.iter().map(|change| {
         let from: Vec<String> = change.from.iter().map(|held| format!("{} x{}", held.plan, held.quantity)).collect();
         let to: Vec<String> = change.to.iter().map(|held| format!("{} x{}", held.plan, held.quantity)).collect();
