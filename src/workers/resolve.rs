@@ -188,7 +188,12 @@ async fn bill_overage(
     };
     let OverageDue { invoice, currency, period_end, stripe_customer } = due;
     let order = BillOverage { currency, period_end, stripe_customer, draft_invoice: Some(invoice) };
-    let decision = posting.post(account, None, Command::Bill(BillOrder::Make(order))).await?;
+    let decision = match posting.post(account, None, Command::Bill(BillOrder::Make(order))).await {
+        Err(PostError::Rejected(Rejection::Erased)) => {
+            return Err(Setback::Ignore(Why::new("customer_erased", "who was erased is not billed"), Some(account)));
+        }
+        decision => decision?,
+    };
     if let Outcome::Billed { bill: None } = decision.outcome() {
         return Err(Setback::Ignore(
             Why::new("nothing_owed", "no overage is to be billed by this draft"),

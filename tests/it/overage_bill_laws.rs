@@ -188,7 +188,7 @@ fn lines_that_are_not_on_the_invoice_wait_for_the_next_bill() {
     world.at("02-02");
     let bill = world.bill("usd", day("02-01"), Some("in_1")).unwrap();
     assert_eq!(world.known(bill).lines.len(), 2);
-    let _: Decision = world.post(&placed(bill, "in_1", &[0]));
+    let _: Decision = world.post(&placed(bill, "in_1", &[0, 7]));
     assert_eq!(world.debt("taps"), (credits("20000"), Credits::ZERO));
     assert_eq!(world.known(bill).amount().unwrap().minor(), 150);
     // Its line is on another bill, or will be: paying it here has to be looked at.
@@ -199,6 +199,18 @@ fn lines_that_are_not_on_the_invoice_wait_for_the_next_bill() {
     let _: Decision = world.post(&paid(bill, "in_1", day("02-02"), &[0]));
     let _: Decision = world.post(&paid(own, "in_2", day("02-02"), &[0]));
     assert_eq!((world.debt("calls").0, world.debt("taps").0), (Credits::ZERO, Credits::ZERO));
+    world.must_keep_the_laws();
+}
+
+#[test]
+fn a_bill_of_which_nothing_is_on_the_invoice_is_void() {
+    let mut world = world();
+    let _: Decision = world.post(&used("calls", "100"));
+    world.at("02-02");
+    let bill = world.bill("usd", day("02-01"), Some("in_1")).unwrap();
+    let _: Decision = world.post(&placed(bill, "in_1", &[7]));
+    assert!(matches!(world.known(bill).state, BillState::Void { .. }));
+    assert_eq!(world.debt("calls"), (credits("100"), Credits::ZERO));
     world.must_keep_the_laws();
 }
 

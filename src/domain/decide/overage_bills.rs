@@ -124,6 +124,10 @@ impl Draft<'_> {
             return Ok(Decision::AlreadyApplied(outcome));
         };
         let mut bill = bill.clone();
+        if !(0..bill.lines.len()).any(|number| order.lines.contains(&number)) {
+            let reason = "nothing of it is on the invoice".to_owned();
+            return self.bill_void(&BillVoid { bill: order.bill, invoice: None, reason });
+        }
         self.release(&mut bill, |number| !order.lines.contains(&number))?;
         bill.invoice = Some(order.invoice.clone());
         bill.state = BillState::Invoiced;
