@@ -20,10 +20,10 @@ CREATE TABLE top_up_rules (
     CONSTRAINT top_up_rules_pkey PRIMARY KEY (account_id, name),
     CONSTRAINT top_up_rules_account_fkey FOREIGN KEY (account_id) REFERENCES accounts (account_id),
     CONSTRAINT top_up_rules_name_length CHECK (octet_length(name) BETWEEN 1 AND 300),
-    CONSTRAINT top_up_rules_origin_known CHECK (origin IN ('api', 'plan', 'demand')),
+    CONSTRAINT top_up_rules_origin_known CHECK (origin IN ('api', 'plan', 'demand', 'dropped')),
     CONSTRAINT top_up_rules_terms_is_object CHECK (jsonb_typeof(terms) = 'object'),
     CONSTRAINT top_up_rules_pause_known CHECK (paused_because IN ('no_payment_method', 'card_declined',
-        'authentication_required', 'refused', 'customer_deleted', 'consent_missing')),
+        'authentication_required', 'refused', 'customer_deleted')),
     CONSTRAINT top_up_rules_pause_has_time CHECK ((paused_because IS NULL) = (paused_at IS NULL)),
     CONSTRAINT top_up_rules_failures_not_negative CHECK (failures >= 0),
     CONSTRAINT top_up_rules_counts_not_negative
@@ -32,7 +32,7 @@ CREATE TABLE top_up_rules (
 COMMENT ON TABLE top_up_rules IS 'When a customer''s balance is topped up by itself, how much, and how often at most.';
 COMMENT ON COLUMN top_up_rules.account_id IS 'Whose.';
 COMMENT ON COLUMN top_up_rules.name IS 'The name the app gave it; of a plan''s rule plan/<plan>/<feature>, of orders by hand demand/<feature>.';
-COMMENT ON COLUMN top_up_rules.origin IS 'api: set by the app; plan: of an attached plan; demand: counts what is ordered by POST /topups.';
+COMMENT ON COLUMN top_up_rules.origin IS 'api: set by the app; plan: of an attached plan; demand: counts what is ordered by POST /topups; dropped: taken away, and kept until its last decision is over.';
 COMMENT ON COLUMN top_up_rules.terms IS 'Feature, wallet, threshold, amount, currency, card, ceilings, cooldown and consent.';
 COMMENT ON COLUMN top_up_rules.enabled IS 'Does it decide anything?';
 COMMENT ON COLUMN top_up_rules.paused_because IS 'Why it decides nothing until somebody acts; null: it is not paused.';

@@ -56,9 +56,11 @@
 //! | [`inbox::receive`] | a delivery is verified and stored | `store`, `stripe::signature`, `stripe::wire`, `stripe::client`, `clock`, `meters` |
 //! | [`store`] | all SQL | `domain`, `clock` |
 //! | [`posting`] | the only door to the ledger | `domain`, `store`, `clock`, `meters` |
+//! | [`charging`] | what was decided is charged, followed, or given back | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::write`, `domain`, `clock` |
 //! | [`selling`] | plans and packs are sold through Stripe, or attached | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `domain`, `clock`, `meters` |
+//! | [`charging`] | what was decided is charged, followed, or given back | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::write`, `domain`, `clock` |
 //! | [`http`] | the outside surface | `posting`, `selling`, `store`, `stripe::client::StripeId`, `domain`, `clock`, `meters` |
-//! | [`workers`] | what is due gets done | `posting`, `inbox`, `inbox::receive`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `store`, `domain`, `clock`, `meters` |
+//! | [`workers`] | what is due gets done | `posting`, `charging`, `inbox`, `inbox::receive`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `store`, `domain`, `clock`, `meters` |
 //! | [`exports`] | rows finance reads | `domain`, `store::reports` |
 //! | [`simulator`] | a stateful Stripe on loopback | `clock`, `domain::money` |
 //! | [`devdb`] | an embedded Postgres for `dev` and the tests | `clock` |
@@ -78,7 +80,7 @@
 //! | `stripe_billing`, `stripe_checkout`, `stripe_client_core`, `stripe_core`, `stripe_product`, `stripe_types` | `stripe::requests` |
 //! | `reqwest` | `stripe::transport`, `simulator`, `commands::tour` |
 //! | `tokio` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `selling`, `simulator`, `store`, `stripe::transport`, `workers` |
-//! | `tracing` | `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `selling`, `simulator`, `store`, `stripe::transport`, `workers` |
+//! | `tracing` | `charging`, `commands`, `devdb`, `http`, `inbox::receive`, `posting`, `selling`, `simulator`, `store`, `stripe::transport`, `workers` |
 //! | `rand` | `commands`, `simulator`, `stripe::transport` |
 //! | `nix` | `devdb`, `commands::bench` |
 //! | `metrics`, `metrics_exporter_prometheus` | `meters` |
@@ -87,6 +89,7 @@
 //!
 //! `tests/it/tidy.rs` holds both tables against the code, with the other rules of the house that a machine can read.
 
+pub mod charging;
 pub mod clock;
 pub mod commands;
 pub mod config;

@@ -15,8 +15,10 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::test_clock::{MovingClock, Simulated, Wake};
+use crate::charging::Charger;
 use crate::clock::Clock;
 use crate::config::MoneyBackConfig;
+use crate::domain::top_up::settings::ChargerSettings;
 use crate::http::health::WorkerAges;
 use crate::http::native::replay::Replay;
 use crate::http::webhook::{Receive, ReceiveError, Received};
@@ -35,6 +37,7 @@ use crate::workers::catch_up::CatchUp;
 use crate::workers::inbox::{InboxWorker, Turns};
 use crate::workers::overage::OverageWorker;
 use crate::workers::renewal::RenewalWorker;
+use crate::workers::top_up::TopUpWorker;
 use crate::workers::{Beat, retention};
 
 /// Longest wait for requests and workers under way at a stop.
@@ -50,6 +53,8 @@ const RENEWAL_LATE: Duration = Duration::from_mins(5);
 const OVERAGE_LATE: Duration = Duration::from_mins(10);
 /// Catch-up finishes a page every few seconds, or waits for its next turn: so many turns without one are a fault.
 const CATCH_UP_LATE_TURNS: u32 = 3;
+/// A round of the charger waits for calls to Stripe, which take a minute and a half at most, some after each other.
+const TOP_UP_LATE: Duration = Duration::from_mins(10);
 /// The retention worker makes a round every quarter of an hour.
 const RETENTION_LATE: Duration = Duration::from_mins(45);
 
@@ -109,12 +114,14 @@ fn beat(ages: &WorkerAges, name: &'static str, late_after: Duration) -> Beat {
 }
 
 /// What looks again when the test clock has moved: each worker that waits for something to become due.
-fn woken_by_time(inbox: &InboxWorker, renewal: &RenewalWorker, overage: &OverageWorker) -> Wake {
+fn woken_by_time(inbox: &InboxWorker, renewal: &RenewalWorker, overage: &OverageWorker, posting: &Posting) -> Wake {
     let (inbox, renewal, overage) = (inbox.wake.clone(), renewal.wake.clone(), overage.wake.clone());
+    let charger = posting.charger();
     Arc::new(move || {
         inbox.notify_one();
         renewal.notify_one();
         overage.notify_one();
+        charger.notify_one();
     })
 }
 
@@ -144,6 +151,8 @@ pub struct Parts {
     pub money_back: MoneyBackPolicy,
     /// How often Stripe's events are listed; `None`: never by itself.
     pub catch_up_every: Option<Duration>,
+    /// How money is taken.
+    pub charger: ChargerSettings,
     /// How the outside is met.
     pub surface: Surface,
 }
@@ -165,6 +174,7 @@ pub struct Daemon {
     renewal: RenewalWorker,
     overage: OverageWorker,
     catch_up: Option<CatchUp>,
+    top_up: Option<TopUpWorker>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -219,8 +229,10 @@ impl Daemon {
             beat: beat(&ages, "overage", OVERAGE_LATE),
         };
         let catch_up = catch_up(&parts, &receiver, &ages);
+        let top_up = top_up(&parts, &posting, &ages);
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
-        let test_clock = MovingClock::new(parts.store.clone(), simulated, woken_by_time(&inbox, &renewal, &overage));
+        let woken = woken_by_time(&inbox, &renewal, &overage, &posting);
+        let test_clock = MovingClock::new(parts.store.clone(), simulated, woken);
         let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)))
             .with_metrics_public(parts.surface.metrics_public)
             .with_test_clock(Arc::new(test_clock))
@@ -234,10 +246,13 @@ impl Daemon {
         if let Some((worker, every)) = catch_up.clone().zip(parts.catch_up_every) {
             tasks.spawn(worker.run(every, stop.clone()));
         }
+        if let Some(worker) = top_up.clone() {
+            tasks.spawn(worker.run(stop.clone()));
+        }
         tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));
         tasks.spawn(fold_metrics(stop.clone()));
         tasks.spawn(listener::serve(listener, router(app), parts.surface.limits, stop.clone(), tasks.clone()));
-        Ok(Self { address, posting, inbox, renewal, overage, catch_up, stop, tasks })
+        Ok(Self { address, posting, inbox, renewal, overage, catch_up, top_up, stop, tasks })
     }
 
     /// Where it listens.
@@ -268,6 +283,11 @@ impl Daemon {
     /// The catch-up worker, for a test that wants its work done now; none without an API key.
     pub const fn catch_up(&self) -> Option<&CatchUp> {
         self.catch_up.as_ref()
+    }
+
+    /// The charger's worker, for a test that wants its work done now; none without an API key.
+    pub const fn top_up(&self) -> Option<&TopUpWorker> {
+        self.top_up.as_ref()
     }
 
     /// Stops taking, finishes what is under way within a bound, and lets go.
@@ -311,6 +331,18 @@ fn catch_up(parts: &Parts, receiver: &Receiver, ages: &WorkerAges) -> Option<Cat
         clock: parts.clock.clone(),
         cutover_at: parts.cutover_at,
         beat,
+    })
+}
+
+/// What charges cards; nothing can be charged without an API key.
+fn top_up(parts: &Parts, posting: &Posting, ages: &WorkerAges) -> Option<TopUpWorker> {
+    let stripe = parts.stripe.clone()?;
+    let charger = Charger::new(parts.store.clone(), posting.clone(), stripe, parts.charger.clone(), parts.livemode);
+    Some(TopUpWorker {
+        store: parts.store.clone(),
+        charger,
+        wake: posting.charger(),
+        beat: beat(ages, "top_up", TOP_UP_LATE),
     })
 }
 

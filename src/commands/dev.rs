@@ -144,6 +144,7 @@ async fn run_on(
         park_unknown_prices: config.stripe.park_unknown_prices,
         money_back: money_back(config.stripe.money_back),
         catch_up_every: config.catch_up_every(),
+        charger: crate::domain::top_up::settings::ChargerSettings::default(),
         surface: config.surface(),
     };
     let daemon = Daemon::start_with(parts, Some(simulated)).await?;

@@ -87,6 +87,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         park_unknown_prices: config.stripe.park_unknown_prices,
         money_back: money_back(config.stripe.money_back),
         catch_up_every: config.catch_up_every(),
+        charger: crate::domain::top_up::settings::ChargerSettings::default(),
         surface: config.surface(),
         store: store.clone(),
     })

@@ -8,17 +8,20 @@ use uuid::Uuid;
 
 use super::attachment::Attachment;
 use super::catalog::FeatureId;
-use super::command::Basis;
+use super::command::{Basis, Request};
 use super::credits::{AmountError, Credits};
 use super::entry::{ChainHead, Entry, EntryKind};
 use super::grant::{Debt, Grant, Origin, Wallet};
 use super::hold::Hold;
-use super::ids::{AccountId, AttachmentId, BillId, DebtId, GrantId, HoldId, PaymentId, WalletId};
+use super::ids::{
+    AccountId, AttachmentId, AttemptId, BillId, DebtId, GrantId, HoldId, PaymentId, TopUpId, WalletId,
+};
 use super::level::Levels;
 use super::limit::{Counted, LimitKey, SpendLimit};
 use super::overage_bill::Bill;
 use super::proration::Share;
 use super::reversal::PaymentBack;
+use super::top_up::{Excess, Notice, Rule, TopUp};
 use super::usage_record::UsageRecord;
 
 /// Where new ids come from; posting gives random ones, tests count.
@@ -115,6 +118,12 @@ pub struct AccountState {
     pub bills: Vec<Bill>,
     /// What debts owe of usage at or after the ends of periods that the batch bills.
     pub owed_since: BTreeMap<Timestamp, BTreeMap<DebtId, Credits>>,
+    /// Its top-up rules.
+    pub rules: Vec<Rule>,
+    /// Its open top-ups, and those that the batch asks for.
+    pub top_ups: Vec<TopUp>,
+    /// Payments of those top-ups that came too much.
+    pub excess: BTreeSet<(TopUpId, PaymentId)>,
 }
 
 /// A grant to be made.
@@ -185,6 +194,41 @@ pub struct Changes {
     pub touched_wallets: BTreeSet<WalletId>,
     /// Bills of overage that are new or changed; they stand in [`AccountState::bills`].
     pub bills: BTreeSet<BillId>,
+    /// What the charger is to do.
+    pub charging: ChargingChanges,
+}
+
+/// What changed of rules and top-ups; the rows stand in the state.
+#[derive(Clone, Debug, Default)]
+pub struct ChargingChanges {
+    /// Rules that are new or changed, and those that are gone.
+    pub rules: BTreeSet<String>,
+    /// Top-ups that are new or changed.
+    pub top_ups: BTreeSet<TopUpId>,
+    /// Those of them that are new.
+    pub made: BTreeSet<TopUpId>,
+    /// First requests of tries.
+    pub requests: Vec<(AttemptId, &'static str, Request)>,
+    /// Payments that came too much.
+    pub excess: Vec<Excess>,
+    /// What is told.
+    pub notices: Vec<Notice>,
+}
+
+impl ChargingChanges {
+    fn merge(&mut self, more: Self) {
+        self.rules.extend(more.rules);
+        self.top_ups.extend(more.top_ups);
+        self.made.extend(more.made);
+        self.requests.extend(more.requests);
+        self.excess.extend(more.excess);
+        self.notices.extend(more.notices);
+    }
+
+    /// Is there anything to write?
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.top_ups.is_empty() && self.excess.is_empty() && self.notices.is_empty()
+    }
 }
 
 /// The parts of an entry that a decision chooses; number, chain and time are added by the state.
@@ -254,6 +298,7 @@ impl Changes {
         self.head_changed |= more.head_changed;
         self.touched_wallets.extend(more.touched_wallets);
         self.bills.extend(more.bills);
+        self.charging.merge(more.charging);
     }
 
     /// Is there anything to write?
@@ -275,6 +320,7 @@ impl Changes {
             && !self.head_changed
             && self.touched_wallets.is_empty()
             && self.bills.is_empty()
+            && self.charging.is_empty()
     }
 }
 
@@ -311,6 +357,9 @@ impl AccountState {
             used_since: Vec::new(),
             bills: Vec::new(),
             owed_since: BTreeMap::new(),
+            rules: Vec::new(),
+            top_ups: Vec::new(),
+            excess: BTreeSet::new(),
         }
     }
 

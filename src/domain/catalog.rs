@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::attachment::Attachment;
 use super::credits::{AmountError, Credits, Quantity, Rate};
 use super::money::Money;
+use super::top_up::PlanTopUp;
 pub use cost::{Cost, CostError, CostRule, Pattern, Priced, RESERVED_WORDS};
 pub use overage::{Overage, UnitPrice};
 
@@ -390,6 +391,9 @@ pub struct Plan {
     pub prices: Vec<Price>,
     /// What it gives.
     pub items: Vec<Item>,
+    /// Rules by which balances of those who have it are topped up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top_ups: Vec<PlanTopUp>,
 }
 
 /// Least price of one credit, so that pay-what-you-want and full coupons mint nothing (rule 10).
@@ -553,6 +557,12 @@ impl CatalogVersion {
 }
 
 impl Plan {
+    /// Does it give nothing but packs to be bought?
+    pub fn gives_only_packs(&self) -> bool {
+        !self.items.is_empty()
+            && self.items.iter().all(|item| item.included.is_none() && !item.unlimited && !item.packs.is_empty())
+    }
+
     /// The group whose other plans it excludes; an add-on takes nobody's place.
     pub fn exclusive_group(&self) -> Option<&str> {
         self.group.as_deref().filter(|_| !self.add_on)

@@ -1,5 +1,6 @@
 //! What an input asks of one account, and what is answered.
 
+mod charging;
 mod metering;
 mod rejection;
 
@@ -14,9 +15,11 @@ use super::catalog::{FeatureId, PlanId};
 use super::credits::Credits;
 use super::entry::Source;
 use super::grant::{Category, Contract, GrantMoney};
-use super::ids::{AttachmentId, BillId, GrantId, HoldId, PaymentId, WalletId};
+use super::ids::{AttachmentId, BillId, GrantId, HoldId, PaymentId, TopUpId, WalletId};
 use super::overage_bill::BillOrder;
 use super::reversal::MoneyBack;
+pub(in crate::domain) use charging::pause_of;
+pub use charging::{BeginTry, Charging, ChargingRefusal, OrderTopUp, Request, SetRule, TopUpPaid, TryResult};
 pub use metering::{DrawOutcome, ExtendHold, HOLD_SECONDS_MAX, HeldOutcome, PlaceHold, SetLimit, Track, WhenShort};
 pub use rejection::Rejection;
 
@@ -75,6 +78,8 @@ pub enum Command {
     Uncancel(Uncancel),
     /// Overage is billed, or what became of a bill.
     Bill(BillOrder),
+    /// Something about rules, top-ups and tries.
+    Charging(Charging),
 }
 
 impl Command {
@@ -104,7 +109,8 @@ impl Command {
             | Self::Attach(_)
             | Self::Cancel(_)
             | Self::Uncancel(_)
-            | Self::Bill(_) => true,
+            | Self::Bill(_)
+            | Self::Charging(_) => true,
         }
     }
 }
@@ -473,6 +479,12 @@ pub enum Outcome {
         attachment: AttachmentId,
         /// Grants of its first periods.
         grants: Vec<GrantId>,
+    },
+    /// A rule is set, or a top-up moved on.
+    Charged {
+        /// The top-up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        top_up: Option<TopUpId>,
     },
     /// A plan ends, or goes on.
     EndSet {

@@ -88,6 +88,12 @@ id!(
     /// What a customer buys through Stripe by one request.
     SaleId, "sale_");
 id!(
+    /// A decision to take money for credits.
+    TopUpId, "topup_");
+id!(
+    /// One try to charge a card for a top-up.
+    AttemptId, "attempt_");
+id!(
     /// A deficit of a wallet.
     DebtId, "debt_");
 id!(

@@ -38,6 +38,7 @@ pub mod period;
 pub mod proration;
 pub mod reversal;
 pub mod subscription;
+pub mod top_up;
 pub mod usage;
 pub mod usage_record;
 pub mod wallet;

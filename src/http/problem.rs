@@ -229,6 +229,7 @@ impl From<Rejection> for Problem {
             Rejection::NotAttached(_) => Self::new(StatusCode::NOT_FOUND, "not_attached", detail).about("plan"),
             Rejection::PlanHasPrice(_) => bad("plan_has_price").about("plan"),
             Rejection::NotCarriedOver(_) => bad("not_supported").about("carry_over"),
+            Rejection::Charging(refusal) => bad(refusal.code()),
         }
     }
 }

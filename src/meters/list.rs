@@ -103,6 +103,16 @@ pub const EVENT_TYPES: &[&str] = &[
     "customer.updated",
     "invoice.created",
     "invoice.deleted",
+    "customer.deleted",
+    "payment_intent.payment_failed",
+    "payment_intent.processing",
+    "payment_intent.requires_action",
+    "payment_intent.canceled",
+    "payment_method.attached",
+    "payment_method.updated",
+    "payment_method.automatically_updated",
+    "payment_method.card_automatically_updated",
+    "setup_intent.succeeded",
 ];
 
 /// Those types by what they begin with, the text before the first point, such as invoice: each family is listed from

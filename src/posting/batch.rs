@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use sqlx::{Connection, PgConnection};
 
-use super::{CatalogCache, FreshIds, PostError};
+use super::{CatalogCache, FreshIds, PostError, Shared};
 use crate::domain::account::{AccountLife, AccountState, Changes};
 use crate::domain::catalog::CatalogVersion;
-use crate::domain::command::{Command, Decision, IdempotencyKey, Outcome, Rejection};
+use crate::domain::command::{Charging, Command, Decision, IdempotencyKey, Outcome, Rejection};
 use crate::domain::decide::{Context, decide};
 use crate::domain::ids::AccountId;
 use crate::store::StoreError;
@@ -34,9 +34,9 @@ const TRIES: u32 = 5;
 
 /// Runs a group of orders; the answers are in their order. The group is one transaction; when the database refuses it,
 /// each order gets one of its own, so that it fails alone.
-pub async fn run(connection: &mut PgConnection, catalog: &CatalogCache, orders: &[Order]) -> Vec<Answer> {
+pub async fn run(connection: &mut PgConnection, door: &Shared, orders: &[Order]) -> Vec<Answer> {
     crate::meters::BATCH_COMMANDS.size(orders.len());
-    match run_together(connection, catalog, orders).await {
+    match run_together(connection, door, orders).await {
         Ok(answers) => answers,
         Err(error) if orders.len() == 1 => vec![Err(refused(error))],
         Err(StoreError::Unavailable(text)) => {
@@ -46,7 +46,7 @@ pub async fn run(connection: &mut PgConnection, catalog: &CatalogCache, orders: 
             tracing::warn!(%error, commands = orders.len(), "a batch was refused; running its commands one by one");
             let mut answers = Vec::with_capacity(orders.len());
             for order in orders {
-                let alone = run_together(connection, catalog, std::slice::from_ref(order)).await;
+                let alone = run_together(connection, door, std::slice::from_ref(order)).await;
                 let answer = alone.map_err(refused).and_then(|mut one| one.pop().unwrap_or_else(|| Err(vanished())));
                 answers.push(answer);
             }
@@ -75,12 +75,12 @@ fn vanished() -> PostError {
 
 async fn run_together(
     connection: &mut PgConnection,
-    catalog: &CatalogCache,
+    door: &Shared,
     orders: &[Order],
 ) -> Result<Vec<Answer>, StoreError> {
     let mut tries = 1;
     loop {
-        match run_once(connection, catalog, orders).await {
+        match run_once(connection, door, orders).await {
             Err(error) if error.is_transient() && tries < TRIES => {
                 tokio::time::sleep(std::time::Duration::from_millis(u64::from(2 * tries * tries))).await;
                 tries += 1;
@@ -90,13 +90,9 @@ async fn run_together(
     }
 }
 
-async fn run_once(
-    connection: &mut PgConnection,
-    catalog: &CatalogCache,
-    orders: &[Order],
-) -> Result<Vec<Answer>, StoreError> {
+async fn run_once(connection: &mut PgConnection, door: &Shared, orders: &[Order]) -> Result<Vec<Answer>, StoreError> {
     let mut transaction = connection.begin().await?;
-    let mut group = Group::read(&mut transaction, catalog, orders).await?;
+    let mut group = Group::read(&mut transaction, &door.catalog, orders).await?;
     let answers = group.decide(orders);
     let keys = group.applied_keys(orders, &answers);
     let nothing = group.changes.values().all(Changes::is_empty) && keys.is_empty();
@@ -106,7 +102,13 @@ async fn run_once(
     }
     ledger::write(&mut transaction, &group.states, &group.changes, &keys, group.now).await?;
     match crate::meters::COMMIT_SECONDS.time(transaction.commit()).await.map_err(StoreError::from) {
-        Ok(()) => Ok(answers),
+        Ok(()) => {
+            let to_do = |changes: &Changes| !changes.charging.top_ups.is_empty() || !changes.charging.excess.is_empty();
+            if group.changes.values().any(to_do) {
+                door.charger.notify_one();
+            }
+            Ok(answers)
+        }
         Err(StoreError::Unavailable(text)) => Err(StoreError::CommitUnknown(text)),
         Err(error) => Err(error),
     }
@@ -252,6 +254,14 @@ fn asked_by(orders: &[Order], now: Timestamp) -> Asked {
             | Command::Terminate(_)
             | Command::Cancel(_)
             | Command::Uncancel(_) => {}
+            Command::Charging(charging) => {
+                if let Some(top_up) = charging.top_up() {
+                    asked.top_ups.push(top_up);
+                }
+                if let Charging::Paid(paid) = charging {
+                    asked.payments.push(paid.payment);
+                }
+            }
             // Used up or not: what is corrected need not be open.
             Command::Void(order) => asked.grants.push(order.grant),
             Command::Adjust(order) => asked.grants.push(order.grant),

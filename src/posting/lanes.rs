@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::batch::{self, Answer, Order};
-use super::{CatalogCache, PostError, thread};
+use super::{PostError, thread};
 use crate::domain::command::{Command, IdempotencyKey};
 use crate::domain::ids::AccountId;
 use crate::store::{Store, StoreError};
@@ -43,7 +43,7 @@ struct Lane {
 
 struct Shared {
     store: Store,
-    catalog: CatalogCache,
+    door: super::Shared,
     lanes: Vec<Lane>,
     /// Commands queued or being worked on.
     about: AtomicUsize,
@@ -87,10 +87,10 @@ fn guard<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Lanes {
-    pub(super) fn start(store: &Store, catalog: &CatalogCache) -> Self {
+    pub(super) fn start(store: &Store, door: &super::Shared) -> Self {
         let shared = Arc::new(Shared {
             store: store.clone(),
-            catalog: catalog.clone(),
+            door: door.clone(),
             lanes: (0..LANES).map(|_| Lane::default()).collect(),
             about: AtomicUsize::new(0),
             alone: Mutex::default(),
@@ -176,7 +176,7 @@ async fn run_alone(shared: &Shared, job: Job) {
     };
     let answer = match connection {
         Ok(mut connection) => {
-            let mut answers = batch::run(&mut connection, &shared.catalog, std::slice::from_ref(&job.order)).await;
+            let mut answers = batch::run(&mut connection, &shared.door, std::slice::from_ref(&job.order)).await;
             if answers.iter().all(|answer| !matches!(answer, Err(PostError::Store(_)))) {
                 guard(&shared.idle).push(connection);
             }
@@ -220,7 +220,7 @@ async fn run_jobs(shared: &Shared, kept: &mut Option<PgConnection>, jobs: Vec<Jo
     };
     let answers = match connection {
         Ok(mut connection) => {
-            let answers = batch::run(&mut connection, &shared.catalog, &orders).await;
+            let answers = batch::run(&mut connection, &shared.door, &orders).await;
             if answers.iter().all(|answer| !matches!(answer, Err(PostError::Store(_)))) {
                 *kept = Some(connection);
             }

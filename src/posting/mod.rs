@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::PgConnection;
+use tokio::sync::Notify;
 
 use crate::domain::account::{AccountState, IdSource};
 use crate::domain::catalog::CatalogVersion;
@@ -102,19 +103,29 @@ impl CatalogCache {
     }
 }
 
+/// What every transaction of the door knows and tells.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    /// The newest catalogue seen.
+    pub catalog: CatalogCache,
+    /// Woken when something is to be done by the charger: it need not wait for its next look.
+    pub charger: Arc<Notify>,
+}
+
 /// The door. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Posting {
     lanes: lanes::Lanes,
     readers: reader::Readers,
-    catalog: CatalogCache,
+    shared: Shared,
 }
 
 impl Posting {
     /// Opens the door on a database.
     pub fn start(store: &Store) -> Self {
-        let catalog = CatalogCache::default();
-        Self { lanes: lanes::Lanes::start(store, &catalog), readers: reader::Readers::start(store, &catalog), catalog }
+        let shared = Shared::default();
+        let readers = reader::Readers::start(store, &shared.catalog);
+        Self { lanes: lanes::Lanes::start(store, &shared), readers, shared }
     }
 
     /// Carries out one command, exactly once per key or natural key, whatever the caller does meanwhile.
@@ -142,12 +153,17 @@ impl Posting {
     pub async fn newest_catalog(&self, store: &Store) -> Result<Arc<CatalogVersion>, StoreError> {
         let mut connection = store.lane_connection().await?;
         let version = crate::store::catalog::version(&mut connection).await?;
-        self.catalog.at(&mut connection, version).await
+        self.shared.catalog.at(&mut connection, version).await
     }
 
     /// The newest catalogue this process has seen.
     pub fn catalog(&self) -> Arc<CatalogVersion> {
-        self.catalog.seen()
+        self.shared.catalog.seen()
+    }
+
+    /// What wakes the charger.
+    pub fn charger(&self) -> Arc<Notify> {
+        self.shared.charger.clone()
     }
 
     /// Stops taking commands, finishes what is queued, and lets go of the connections.

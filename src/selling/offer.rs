@@ -80,6 +80,9 @@ pub enum Refusal {
         /// The fewest.
         minimum: Credits,
     },
+    /// Nothing says in which currency a card will be charged.
+    #[error("nothing says in which currency the card will be charged: say it by `currency`")]
+    SetupCurrency,
     /// More than Stripe takes.
     #[error("this is more than one purchase can be: at most {QUANTITY_MAX} of a price, and eight digits of money")]
     TooMuch,
@@ -224,7 +227,7 @@ pub fn offer(order: &Order, facts: Facts<'_>) -> Result<Deal, Refusal> {
     if !plan.prices.is_empty() {
         return fee(order, plan, facts);
     }
-    if gives_only_packs(plan) {
+    if plan.gives_only_packs() {
         return Err(Refusal::QuantitiesMissing(order.plan.clone()));
     }
     if order.price.is_some() {
@@ -235,11 +238,6 @@ pub fn offer(order: &Order, facts: Facts<'_>) -> Result<Deal, Refusal> {
 
 const fn not_supported(field: &'static str, why: &'static str) -> Refusal {
     Refusal::NotSupported { field, why }
-}
-
-fn gives_only_packs(plan: &Plan) -> bool {
-    !plan.items.is_empty()
-        && plan.items.iter().all(|item| item.included.is_none() && !item.unlimited && !item.packs.is_empty())
 }
 
 fn own(order: &Order, facts: Facts<'_>) -> Result<Own, Refusal> {
@@ -387,7 +385,7 @@ fn packs(order: &Order, plan: &Plan, facts: Facts<'_>) -> Result<Bill, Refusal> 
         return Err(not_supported("carry_over", "does not go with `quantities`"));
     }
     let has_it = facts.state.attachments.iter().any(|known| known.plan == order.plan && known.is_live());
-    if !has_it && !gives_only_packs(plan) {
+    if !has_it && !plan.gives_only_packs() {
         let why = "goes with a plan that is attached: attach it first, then buy its packs";
         return Err(not_supported("quantities", why));
     }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::SimulatorError;
 use super::chaos::Chaos;
+use super::control_cards;
 use super::control_invoice::{InvoiceOrder, make_invoice};
 use super::control_money;
 use super::control_payment;
@@ -20,8 +21,6 @@ use super::delivery::{self, Deliverer};
 use super::endpoint::Webhook;
 use super::faults::{FaultRule, RULES_MAX};
 use super::log::Entry;
-use super::objects::customer;
-use super::objects::payment_intent::Decline;
 use super::objects::session_payment::{self, Outcome};
 use super::refusal::Refusal;
 use super::server::Account;
@@ -41,9 +40,9 @@ pub fn router() -> Router<Arc<Account>> {
         .route("/control/webhook", post(webhook_route))
         .route("/control/faults", post(faults_route))
         .route("/control/chaos", post(chaos_route))
-        .route("/control/customers/{customer}/card", post(card_route))
         .route("/control/dunning", post(dunning_route))
         .route("/control/log", get(log_route))
+        .merge(control_cards::router())
         .merge(control_money::router())
         .merge(control_payment::router())
 }
@@ -55,9 +54,14 @@ pub(super) fn note(account: &Account, action: &str, subject: &str) {
 }
 
 /// Settles a session.
-pub(super) fn pay(account: &Arc<Account>, session: &str, outcome: Outcome) -> Result<Value, Refusal> {
+pub(super) fn pay(
+    account: &Arc<Account>,
+    session: &str,
+    outcome: Outcome,
+    card: Option<&str>,
+) -> Result<Value, Refusal> {
     note(account, "pay", session);
-    account.step(Origin::default(), |state| session_payment::settle(state, session, outcome))?
+    account.step(Origin::default(), |state| session_payment::settle(state, session, outcome, card))?
 }
 
 /// Asks for faults, within bounds.
@@ -92,47 +96,6 @@ pub(super) fn set_chaos(account: &Arc<Account>, chaos: Option<Chaos>) -> Result<
     Ok(())
 }
 
-/// How a customer's next charges without a buyer behave: renewals, retries, off-session payments. A Checkout Session is
-/// paid by a buyer who is there, and as its own order says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CardOrder {
-    /// The error's code, such as `card_declined`; without one the charges succeed.
-    #[serde(default)]
-    pub code: Option<String>,
-    /// The issuer's reason, such as `insufficient_funds`.
-    #[serde(default)]
-    pub decline_code: Option<String>,
-    /// The issuer's advice, such as `try_again_later`.
-    #[serde(default)]
-    pub advice_code: Option<String>,
-    /// So many charges; all until the next order without.
-    #[serde(default)]
-    pub times: Option<u32>,
-}
-
-impl CardOrder {
-    /// Charges that are declined until the next order.
-    #[must_use]
-    pub fn declined(code: &str, decline_code: Option<&str>) -> Self {
-        let decline_code = decline_code.map(str::to_owned);
-        Self { code: Some(code.to_owned()), decline_code, ..Self::default() }
-    }
-}
-
-/// Says how a customer's next charges behave.
-pub(super) fn set_card(account: &Arc<Account>, customer: &str, order: &CardOrder) -> Result<(), Refusal> {
-    if order.code.is_none() && order != &CardOrder::default() {
-        return Err(Refusal::missing("code"));
-    }
-    note(account, "card", &format!("{customer} {}", order.code.as_deref().unwrap_or("succeeds")));
-    let decline = order.code.as_ref().map(|code| Decline {
-        advice: order.advice_code.clone(),
-        ..Decline::new(code, order.decline_code.as_deref(), "Your card was declined.")
-    });
-    account.step(Origin::default(), |state| customer::set_card(state, customer, decline.as_ref(), order.times))?
-}
-
 /// Says what becomes of subscriptions whose last retry fails.
 pub(super) fn set_dunning(account: &Arc<Account>, dunning: Dunning) -> Result<(), Refusal> {
     note(account, "dunning", &format!("{dunning:?}"));
@@ -162,6 +125,9 @@ pub(super) fn reply(result: Result<Value, Refusal>) -> Response {
 #[serde(deny_unknown_fields)]
 struct PayOrder {
     outcome: String,
+    /// The test method the buyer brings, which pays; one that succeeds without.
+    #[serde(default)]
+    card: Option<String>,
 }
 
 async fn pay_route(
@@ -171,7 +137,7 @@ async fn pay_route(
 ) -> Response {
     let outcome = Outcome::parse(&order.outcome)
         .ok_or_else(|| Refusal::invalid("outcome must be one of paid, async, async_succeed, async_fail, expire"));
-    reply(outcome.and_then(|outcome| pay(&account, &session, outcome)))
+    reply(outcome.and_then(|outcome| pay(&account, &session, outcome, order.card.as_deref())))
 }
 
 async fn invoice_route(Shared(account): Shared<Arc<Account>>, Json(order): Json<InvoiceOrder>) -> Response {
@@ -222,14 +188,6 @@ async fn faults_route(Shared(account): Shared<Arc<Account>>, Json(order): Json<F
 
 async fn chaos_route(Shared(account): Shared<Arc<Account>>, Json(order): Json<Option<Chaos>>) -> Response {
     reply(set_chaos(&account, order).map(|()| json!({})).map_err(|error| Refusal::invalid(&error.to_string())))
-}
-
-async fn card_route(
-    Shared(account): Shared<Arc<Account>>,
-    Path(customer): Path<String>,
-    Json(order): Json<CardOrder>,
-) -> Response {
-    reply(set_card(&account, &customer, &order).map(|()| json!({})))
 }
 
 #[derive(Debug, Deserialize)]

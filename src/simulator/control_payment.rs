@@ -14,7 +14,7 @@ use super::Simulator;
 use super::control::{note, reply};
 use super::control_invoice::{InvoiceOrder, make_invoice};
 use super::objects::tax::TaxRate;
-use super::objects::{collection, payment_intent, payment_link, payment_method, session_payment};
+use super::objects::{intent_payment, invoice_payment, payment_link, payment_method, session_payment, setup_intent};
 use super::refusal::Refusal;
 use super::server::Account;
 use super::state::{Origin, State};
@@ -28,6 +28,7 @@ pub(super) fn router() -> Router<Arc<Account>> {
         .route("/control/payment_links/{link}/follow", post(follow_route))
         .route("/control/invoices/{invoice}/pay_part", post(part_route))
         .route("/control/payment_intents/{intent}/authenticate", post(authenticate_route))
+        .route("/control/setup_intents/{intent}/authenticate", post(authenticate_route))
         .route("/control/payment_methods/{method}/renew", post(renew_route))
         .route("/control/sessions/{session}/present", post(present_route))
         .route("/control/tax", post(tax_route))
@@ -42,12 +43,13 @@ impl Simulator {
 
     /// Pays a part of an open invoice; gives the invoice.
     pub fn pay_invoice_part(&self, invoice: &str, amount: i64) -> Result<Value, Refusal> {
-        step(&self.account, "pay_part", invoice, |state| collection::pay_part(state, invoice, amount))
+        step(&self.account, "pay_part", invoice, |state| invoice_payment::pay_part(state, invoice, amount))
     }
 
-    /// Lets the payer of an intent that requires action authenticate, or fail to; gives the intent.
+    /// Lets the owner of a card authenticate, or fail to: of a payment or setup intent that requires action, or of a
+    /// payment intent that was refused because its owner was away. Gives the intent.
     pub fn authenticate(&self, intent: &str, succeeds: bool) -> Result<Value, Refusal> {
-        step(&self.account, "authenticate", intent, |state| payment_intent::authenticate(state, intent, succeeds))
+        step(&self.account, "authenticate", intent, |state| authenticate(state, intent, succeeds))
     }
 
     /// Lets a card's network send a new expiry; gives the card.
@@ -83,6 +85,15 @@ fn step(
     account.step(Origin::default(), act)?
 }
 
+/// Authenticates an intent of either family.
+pub(super) fn authenticate(state: &mut State, intent: &str, succeeds: bool) -> Result<Value, Refusal> {
+    if intent.starts_with("seti_") {
+        setup_intent::authenticate(state, intent, succeeds)
+    } else {
+        intent_payment::authenticate(state, intent, succeeds)
+    }
+}
+
 fn set_tax(account: &Arc<Account>, rate: TaxRate) -> Result<Value, Refusal> {
     if rate.basis_points > BASIS_POINTS_MAX {
         return Err(Refusal::invalid(&format!("basis_points is at most {BASIS_POINTS_MAX}")));
@@ -108,7 +119,7 @@ async fn part_route(
     Path(invoice): Path<String>,
     Json(order): Json<PartOrder>,
 ) -> Response {
-    reply(step(&account, "pay_part", &invoice, |state| collection::pay_part(state, &invoice, order.amount)))
+    reply(step(&account, "pay_part", &invoice, |state| invoice_payment::pay_part(state, &invoice, order.amount)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,7 +133,7 @@ async fn authenticate_route(
     Path(intent): Path<String>,
     Json(order): Json<AuthenticateOrder>,
 ) -> Response {
-    reply(step(&account, "authenticate", &intent, |state| payment_intent::authenticate(state, &intent, order.succeeds)))
+    reply(step(&account, "authenticate", &intent, |state| authenticate(state, &intent, order.succeeds)))
 }
 
 #[derive(Debug, Deserialize)]

@@ -216,13 +216,47 @@ impl Counted {
     }
 }
 
-/// The faults in force.
+/// Stripe is away for every call, until it is there again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Outage {
+    /// Connections are reset.
+    #[serde(rename = "refuse")]
+    Refuse,
+    /// Nothing is ever answered.
+    #[serde(rename = "hang")]
+    Hang,
+    /// 500, and nothing was executed.
+    #[serde(rename = "500")]
+    ServerError,
+    /// 502.
+    #[serde(rename = "502")]
+    BadGateway,
+}
+
+impl Outage {
+    /// The rule every call meets.
+    fn rule(self) -> FaultRule {
+        let fault = match self {
+            Self::Refuse => Fault::Reset,
+            Self::Hang => Fault::Hang,
+            Self::ServerError => Fault::Gateway { status: 500 },
+            Self::BadGateway => Fault::Gateway { status: 502 },
+        };
+        FaultRule { method: None, ..FaultRule::new("", "/v1/", fault) }
+    }
+}
+
+/// The faults in force. Errors of TLS are not among them: the simulator speaks plain HTTP on loopback.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     /// How long a claimed write waits before it is executed.
     pub latency: Duration,
     /// How many coming writes are executed and then answered with 500.
     pub failing_writes: u32,
+    /// Whether Stripe is away.
+    pub outage: Option<Outage>,
+    /// Whether every key is refused.
+    pub revoked: bool,
     rules: Vec<Counted>,
 }
 
@@ -234,6 +268,9 @@ impl Faults {
 
     /// The first rule that applies to a call; every rule that fits counts it.
     pub fn take(&mut self, method: &str, path: &str) -> Option<FaultRule> {
+        if let Some(outage) = self.outage {
+            return Some(outage.rule());
+        }
         let mut first = None;
         for counted in &mut self.rules {
             if first.is_none() && counted.applies(method, path) {

@@ -14,6 +14,8 @@ pub const CREATED: &[&str] = &["created", "created[gt]", "created[gte]", "create
 /// Stripe's page without `limit`, and its largest.
 const LIMIT_DEFAULT: usize = 10;
 const LIMIT_MAX: i64 = 100;
+/// Types of events one list names; Stripe's limit.
+const EVENT_TYPES_MAX: usize = 20;
 
 /// A page of entries already in the list's order.
 pub fn page(entries: &[Value], what: &str, url: &str, params: &Params) -> Result<Value, Refusal> {
@@ -67,6 +69,14 @@ pub fn with_pending(state: &State, event: &Value) -> Value {
     let mut event = event.clone();
     event["pending_webhooks"] = json!(i64::from(state.pending.contains_key(text(&event, "id"))));
     event
+}
+
+/// Whether a field is what was asked for; of events a group of types is asked for with a star, as `payment_intent.*`.
+fn matches(kind: Kind, field: &str, wanted: &str, found: &str) -> bool {
+    match wanted.strip_suffix('*').filter(|_| kind == Kind::Event && field == "type") {
+        Some(group) => found.starts_with(group),
+        None => found == wanted,
+    }
 }
 
 /// What a list is filtered by.
@@ -129,6 +139,10 @@ impl Wanted {
         if kind == Kind::Event {
             created.push(("gte", state.now.saturating_sub(event::HORIZON_SECONDS)));
         }
+        if kind == Kind::Event && params.strings("types")?.len() > EVENT_TYPES_MAX {
+            let message = format!("You can filter by up to {EVENT_TYPES_MAX} types.");
+            return Err(Refusal::invalid(&message).with("param", json!("types")));
+        }
         let invoice_intent = params.string("payment[payment_intent]")?;
         match params.one_of("payment[type]", &["payment_intent"])? {
             None if invoice_intent.is_some() => return Err(Refusal::missing("payment[type]")),
@@ -152,7 +166,7 @@ impl Wanted {
     fn takes(&self, state: &State, kind: Kind, object: &Value) -> bool {
         let at = number(object, "created");
         object["deleted"] != json!(true)
-            && self.equal.iter().all(|(field, value)| text(object, field) == value)
+            && self.equal.iter().all(|(field, value)| matches(kind, field, value, text(object, field)))
             && self.any.iter().all(|(field, values)| values.iter().any(|value| value == text(object, field)))
             && self.active.is_none_or(|active| object["active"].as_bool() == Some(active))
             && self.created.iter().all(|(name, bound)| match *name {

@@ -1,5 +1,6 @@
 //! The append-only log by which tests judge: every request, charge, delivery and control step, in order.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -86,6 +87,10 @@ pub struct ChargeEntry {
     pub customer: Option<String>,
     /// Whether the money moved.
     pub succeeded: bool,
+    /// The metadata of its payment intent.
+    pub metadata: BTreeMap<String, String>,
+    /// The invoice it pays, if any.
+    pub invoice: Option<String>,
 }
 
 /// A refund that was made, or whose status changed.
@@ -97,6 +102,10 @@ pub struct RefundEntry {
     pub refund: String,
     /// The charge it takes from.
     pub charge: String,
+    /// The payment intent of that charge.
+    pub payment_intent: String,
+    /// Its own metadata.
+    pub metadata: BTreeMap<String, String>,
     /// Minor units.
     pub amount: i64,
     /// Lower-case currency.

@@ -19,6 +19,7 @@
 
 mod chaos;
 mod control;
+mod control_cards;
 mod control_invoice;
 mod control_money;
 mod control_payment;
@@ -59,11 +60,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{self, Clock};
 
 pub use chaos::Chaos;
-pub use control::CardOrder;
 pub use control_invoice::InvoiceOrder;
 pub use delivery::RetryPlan;
-pub use faults::{Fault, FaultRule};
+pub use faults::{Fault, FaultRule, Outage};
 pub use log::{ChargeEntry, DeliveryEntry, Entry, Log, RefundEntry, RequestEntry};
+pub use objects::card_order::{CardBehaviour, CardOrder};
 pub use objects::dispute::{DisputeOrder, DisputeStep};
 pub use objects::price::SeedPrice;
 pub use objects::refund::RefundOutcome;
@@ -243,6 +244,8 @@ impl Simulator {
         let app = Router::new()
             .route("/v1/{*path}", any(server::handle))
             .route("/pay/{session}", get(page::show).post(page::pay))
+            .route("/invoice/{invoice}", get(page::show_invoice).post(page::pay_invoice))
+            .route("/authenticate/{intent}", get(page::show_question).post(page::authenticate))
             .merge(control::router())
             .with_state(Arc::clone(&account));
         let app = app.into_make_service_with_connect_info::<Connection>();
@@ -337,12 +340,12 @@ impl Simulator {
 
     /// What the buyer or bank does with a session; gives the session in the newest shape.
     pub fn pay_checkout(&self, session: &str, outcome: Outcome) -> Result<Value, Refusal> {
-        control::pay(&self.account, session, outcome)
+        control::pay(&self.account, session, outcome, None)
     }
 
     /// Expires a session.
     pub fn expire_checkout(&self, session: &str) -> Result<Value, Refusal> {
-        control::pay(&self.account, session, Outcome::Expire)
+        control::pay(&self.account, session, Outcome::Expire, None)
     }
 
     /// Puts a price in place under an id of its own, unless it is there.
@@ -401,11 +404,6 @@ impl Simulator {
     /// Delivers events from now on in this disorder; none ends it.
     pub fn set_chaos(&self, chaos: Option<Chaos>) -> Result<(), SimulatorError> {
         control::set_chaos(&self.account, chaos)
-    }
-
-    /// Says how a customer's next charges without a buyer behave.
-    pub fn set_card(&self, customer: &str, order: &CardOrder) -> Result<(), Refusal> {
-        control::set_card(&self.account, customer, order)
     }
 
     /// Says what becomes of subscriptions whose last retry fails.

@@ -6,9 +6,9 @@ use super::expand::expand;
 use super::form::Pair;
 use super::lists::{self, CREATED, PAGING};
 use super::objects::{
-    balance, charge, collection, credit_note, customer, dispute, event, invoice, invoice_by_hand, invoice_item,
-    payment_intent, payment_link, payment_method, plan_change, portal, price, product, refund, schedule, session,
-    session_payment, subscription,
+    balance, charge, collection, credit_note, customer, dispute, event, intent_payment, invoice, invoice_by_hand,
+    invoice_item, invoice_payment, payment_intent, payment_link, payment_method, plan_change, portal, price, product,
+    refund, schedule, session, session_payment, setup_intent, subscription,
 };
 use super::params::Params;
 use super::refusal::Refusal;
@@ -52,9 +52,13 @@ pub fn serve(state: &mut State, call: &Call<'_>) -> Result<Value, Refusal> {
         ("GET", segments) => read(state, call, segments)?,
         ("POST", segments) => write(state, call, segments)?,
         ("DELETE", ["subscriptions", id]) => subscription::cancel(state, id, &call.params(&[subscription::CANCEL])?)?,
-        ("DELETE", ["customers", id]) => {
+        ("DELETE", [family @ ("customers" | "invoices" | "invoiceitems"), id]) => {
             call.params(&[])?;
-            customer::delete(state, id)?
+            match *family {
+                "customers" => customer::delete(state, id)?,
+                "invoices" => invoice_by_hand::delete(state, id)?,
+                _ => invoice_by_hand::delete_item(state, id)?,
+            }
         }
         _ => return Err(Refusal::unrecognized_url(call.method, call.path)),
     };
@@ -92,6 +96,12 @@ fn read(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value, Refu
             state.found(Kind::Customer, id)?;
             let params = call.params(&[PAGING, &["type"]])?;
             lists::list(state, Kind::PaymentMethod, call.path, &params.with("customer", id))
+        }
+        ["customers", id, "payment_methods", method] => {
+            state.found(Kind::Customer, id)?;
+            let found = one(Kind::PaymentMethod, method)?;
+            let own = super::state::text(&found, "customer") == *id;
+            if own { Ok(found) } else { Err(Refusal::not_found(Kind::PaymentMethod.name(), method)) }
         }
         ["products"] => listed(Kind::Product, product::FILTERS),
         ["products", id] => one(Kind::Product, id),
@@ -137,7 +147,7 @@ fn read_money(state: &State, call: &Call<'_>, segments: &[&str]) -> Result<Value
         ["refunds", id] => one(Kind::Refund, id),
         ["payment_methods"] => listed(Kind::PaymentMethod, payment_method::FILTERS),
         ["payment_methods", id] => one(Kind::PaymentMethod, id),
-        ["setup_intents"] => listed(Kind::SetupIntent, payment_method::SETUP_FILTERS),
+        ["setup_intents"] => listed(Kind::SetupIntent, setup_intent::FILTERS),
         ["setup_intents", id] => one(Kind::SetupIntent, id),
         ["payment_links"] => listed(Kind::PaymentLink, payment_link::FILTERS),
         ["payment_links", id] => one(Kind::PaymentLink, id),
@@ -186,8 +196,9 @@ fn write(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<Value,
         }
         ["invoices"] => invoice_by_hand::create(state, &call.params(&[invoice_by_hand::ACCEPTED])?),
         ["invoiceitems"] => invoice_by_hand::add_item(state, &call.params(&[invoice_by_hand::ITEM])?),
+        ["invoices", id] => invoice_by_hand::update(state, id, &call.params(&[invoice_by_hand::UPDATE])?),
         ["invoices", id, "finalize"] => collection::finalize_now(state, id, &call.params(&[collection::FINALIZE])?),
-        ["invoices", id, "pay"] => collection::pay_now(state, id, &call.params(&[collection::PAY])?),
+        ["invoices", id, "pay"] => invoice_payment::pay_now(state, id, &call.params(&[invoice_payment::PAY])?),
         ["invoices", id, "void"] => {
             call.params(&[EXPAND])?;
             collection::void(state, id)
@@ -221,11 +232,17 @@ fn write_money(state: &mut State, call: &Call<'_>, segments: &[&str]) -> Result<
         }
         ["billing_portal", "sessions"] => portal::create(state, &call.params(&[portal::ACCEPTED])?),
         ["payment_intents", id, "capture"] => {
-            payment_intent::capture(state, id, &call.params(&[payment_intent::CAPTURE])?)
+            intent_payment::capture(state, id, &call.params(&[intent_payment::CAPTURE])?)
         }
         ["payment_intents", id, "cancel"] => {
-            payment_intent::cancel_now(state, id, &call.params(&[payment_intent::CANCEL])?)
+            intent_payment::cancel_now(state, id, &call.params(&[intent_payment::CANCEL])?)
         }
+        ["payment_intents", id, "confirm"] => {
+            intent_payment::confirm(state, id, &call.params(&[intent_payment::CONFIRM])?)
+        }
+        ["setup_intents"] => setup_intent::create(state, &call.params(&[setup_intent::ACCEPTED, call.methods()])?),
+        ["setup_intents", id, "confirm"] => setup_intent::confirm(state, id, &call.params(&[setup_intent::CONFIRM])?),
+        ["setup_intents", id, "cancel"] => setup_intent::cancel(state, id, &call.params(&[setup_intent::CANCEL])?),
         ["payment_methods", id] => payment_method::update(state, id, &call.params(&[payment_method::UPDATE])?),
         ["payment_methods", id, "attach"] => {
             payment_method::attach(state, id, &call.params(&[payment_method::ATTACH])?)

@@ -296,6 +296,10 @@ async fn execute(
         return Err(Refusal::api_error("The simulator's log is full."));
     }
     authorize(account.api_key.as_deref(), headers)?;
+    if account.faults().revoked {
+        let message = "Expired API Key provided.";
+        return Err(Refusal::unauthorized(message).with("code", Value::from("api_key_expired")));
+    }
     let version = match headers.get("stripe-version").map(|value| value.to_str().unwrap_or_default()) {
         None => account.default_version.clone(),
         Some(text) => {

@@ -262,7 +262,8 @@ impl State {
             let records = self.all(kind);
             records.map(|record| (kind, text(&record.object, "id").to_owned())).collect::<Vec<_>>()
         };
-        let found = [Kind::Schedule, Kind::Subscription, Kind::Session, Kind::Invoice].map(of_kind);
+        let found =
+            [Kind::Schedule, Kind::Subscription, Kind::Session, Kind::Invoice, Kind::PaymentIntent].map(of_kind);
         for (kind, id) in found.into_iter().flatten() {
             self.schedule(kind, &id);
         }

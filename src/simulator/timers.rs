@@ -1,14 +1,14 @@
 //! Virtual time: what is due when, and how it happens, in order and each at its own time.
 //!
-//! Nothing is remembered for it: due times are computed from the objects (period ends, trials, drafts, retries, sessions
-//! that expire) and from the deliveries to be repeated.
+//! Nothing is remembered for it: due times are computed from the objects (period ends, trials, drafts, retries, delayed
+//! payments, sessions that expire) and from the deliveries to be repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::delivery::Deliverer;
 use super::log::Entry;
-use super::objects::{collection, schedule, session_payment, subscription_life};
+use super::objects::{collection, intent_payment, schedule, session_payment, subscription_life};
 use super::server::Account;
 use super::state::{Kind, Origin, Record, State, number, text};
 
@@ -28,6 +28,8 @@ pub enum Rank {
     Session,
     /// A draft is finalized, or a charge tried again.
     Invoice,
+    /// A delayed payment is known.
+    Payment,
     /// An event is sent again.
     Delivery,
 }
@@ -40,10 +42,10 @@ impl Rank {
             Kind::Subscription => Self::Subscription,
             Kind::Session => Self::Session,
             Kind::Invoice => Self::Invoice,
+            Kind::PaymentIntent => Self::Payment,
             Kind::Customer
             | Kind::Product
             | Kind::Price
-            | Kind::PaymentIntent
             | Kind::Charge
             | Kind::InvoicePayment
             | Kind::Event
@@ -66,6 +68,7 @@ impl Rank {
             Self::Subscription => subscription_life::due(record),
             Self::Session => (text(&record.object, "status") == "open").then(|| number(&record.object, "expires_at")),
             Self::Invoice => collection::due(&record.object),
+            Self::Payment => intent_payment::due(&record.object, &record.extra),
             Self::Delivery => None,
         };
         seconds.map(|seconds| seconds.saturating_mul(MICROS))
@@ -78,6 +81,7 @@ impl Rank {
             Self::Subscription => "subscription",
             Self::Session => "checkout.session",
             Self::Invoice => "invoice",
+            Self::Payment => "payment_intent",
             Self::Delivery => "delivery",
         }
     }
@@ -161,6 +165,7 @@ fn act(state: &mut State, rank: Rank, id: &str) {
             let _expired = session_payment::expire(state, id);
         }
         Rank::Invoice => collection::fire(state, id),
+        Rank::Payment => intent_payment::settle(state, id),
         Rank::Delivery => {}
     }
 }

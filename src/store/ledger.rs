@@ -15,13 +15,13 @@ use super::ledger_rows::{AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, ShareRow,
 pub use super::ledger_write::{AppliedKey, STATEMENTS as WRITE_STATEMENTS, write};
 use super::overage_bills::AskedBills;
 use super::usage_rows::extras;
-use super::{debt_rows, overage_bills, reversals, rows, usage_rows, wallet_rows};
+use super::{debt_rows, overage_bills, reversals, rows, top_up_rows, usage_rows, wallet_rows};
 use crate::domain::account::AccountState;
 use crate::domain::catalog::FeatureId;
 use crate::domain::command::{IdempotencyKey, Outcome};
 use crate::domain::credits::Credits;
 use crate::domain::grant::Debt;
-use crate::domain::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, WalletId};
+use crate::domain::ids::{AccountId, AttachmentId, DebtId, GrantId, PaymentId, TopUpId, WalletId};
 
 macro_rules! situation {
     () => {
@@ -239,7 +239,7 @@ fn into_states(rows: &[PgRow], states: &mut BTreeMap<AccountId, AccountState>) -
                 }
             }
             let extras: Option<Json<Vec<usage_rows::ExtrasJson>>> = row.try_get(SITUATION_COLUMN + 4)?;
-            usage_rows::into_states(extras.map(|json| json.0).unwrap_or_default(), states);
+            usage_rows::into_states(extras.map(|json| json.0).unwrap_or_default(), states)?;
             situation = Some(Situation { now: now.to_jiff(), catalog_version, used });
         } else if row.try_get::<Option<Uuid>, _>(1)?.is_some() {
             let (account, grant) = grant(row)?;
@@ -287,6 +287,8 @@ pub struct Asked {
     pub grants: Vec<GrantId>,
     /// Bills of overage, and periods that are billed.
     pub bills: AskedBills,
+    /// Top-ups, open or not.
+    pub top_ups: Vec<TopUpId>,
 }
 
 /// Fills in wallets, attachments and once-only keys of those accounts that need them.
@@ -325,6 +327,7 @@ pub async fn read_all(
     }
     reversals::read_grants(connection, states, &ids, &asked.grants).await?;
     overage_bills::read(connection, states, &ids, &asked.bills).await?;
+    top_up_rows::read(connection, states, &ids, &asked.top_ups).await?;
     for account in accounts {
         if let Some(state) = states.get_mut(account) {
             state.complete = true;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::ledger_usual::write_usual;
 use super::rows::{numeric, time};
-use super::{StoreError, debt_rows, overage_bills, reversals, usage_rows, wallet_rows};
+use super::{StoreError, debt_rows, overage_bills, reversals, top_up_rows, usage_rows, wallet_rows};
 use crate::domain::account::{AccountState, Changes, GrantMade};
 use crate::domain::attachment::Attachment;
 use crate::domain::command::{IdempotencyKey, Outcome};
@@ -126,7 +126,7 @@ pub async fn write(
     insert_grants(connection, states, changes, now).await?;
     debt_rows::insert_debts(connection, states, changes, now).await?;
     write_usual(connection, states, changes, keys, now).await?;
-    update_rare(connection, states, changes).await?;
+    update_rare(connection, states, changes, now).await?;
     // After the debts, whose credits its lines are.
     overage_bills::write(connection, states, changes, now).await
 }
@@ -339,6 +339,7 @@ async fn update_rare(
     connection: &mut PgConnection,
     states: &BTreeMap<AccountId, AccountState>,
     changes: &BTreeMap<AccountId, Changes>,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let bases: Vec<_> = changes.iter().flat_map(|(a, c)| c.bases.iter().map(move |(p, b)| (a, p, b))).collect();
     if !bases.is_empty() {
@@ -379,6 +380,7 @@ async fn update_rare(
     }
     reversals::write(connection, states, changes).await?;
     usage_rows::write(connection, states, changes).await?;
+    top_up_rows::write(connection, states, changes, now).await?;
     write_work(connection, states, changes).await
 }
 

@@ -14,6 +14,7 @@ pub mod catch_up;
 pub mod census;
 pub mod charge_steps;
 pub mod charge_work;
+pub mod circuits;
 pub mod customers;
 pub mod debt_rows;
 mod error;
@@ -38,6 +39,10 @@ pub mod retention;
 pub mod reversals;
 mod rows;
 pub mod sales;
+pub mod top_up_rows;
+pub mod top_up_work;
+
+pub mod top_ups;
 pub mod usage_listings;
 pub mod usage_rows;
 pub mod verify;

@@ -11,6 +11,7 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::rows::{numeric, numeric_quantity, quantity, time, word};
+use super::top_up_rows::{RuleJson, TopUpJson};
 use super::{StoreError, debt_rows, reversals};
 use crate::domain::account::{AccountState, Changes};
 use crate::domain::catalog::FeatureId;
@@ -40,7 +41,12 @@ macro_rules! extras {
             FROM spend_limits l WHERE l.account_id = a.account_id),
         'levels', (SELECT jsonb_agg(jsonb_build_object('feature', v.feature, 'entity', v.entity,
                 'used', trim_scale(v.used)::text))
-            FROM levels v WHERE v.account_id = a.account_id)))
+            FROM levels v WHERE v.account_id = a.account_id),
+        'rules', (SELECT jsonb_agg(to_jsonb(r) ORDER BY r.name) FROM top_up_rules r WHERE r.account_id = a.account_id),
+        'top_ups', (SELECT jsonb_agg(to_jsonb(t) || jsonb_build_object('credits', trim_scale(t.credits)::text,
+                'last_try', (SELECT to_jsonb(y) FROM top_up_tries y WHERE y.account_id = t.account_id
+                    AND y.topup_id = t.topup_id ORDER BY y.try DESC LIMIT 1)))
+            FROM top_ups t WHERE t.account_id = a.account_id AND t.ended_at IS NULL)))
         FROM accounts a WHERE a.account_id = ANY($1) AND a.has_extras)"
     };
 }
@@ -142,6 +148,8 @@ pub(super) struct ExtrasJson {
     holds: Option<Vec<HoldJson>>,
     limits: Option<Vec<LimitJson>>,
     levels: Option<Vec<LevelJson>>,
+    rules: Option<Vec<RuleJson>>,
+    top_ups: Option<Vec<TopUpJson>>,
 }
 
 #[derive(Deserialize)]
@@ -176,7 +184,7 @@ struct LevelJson {
 }
 
 /// Open holds, limits and levels into their accounts.
-pub(super) fn into_states(extras: Vec<ExtrasJson>, states: &mut States) {
+pub(super) fn into_states(extras: Vec<ExtrasJson>, states: &mut States) -> Result<(), StoreError> {
     for extra in extras {
         let Some(state) = states.get_mut(&AccountId::from_uuid(extra.account)) else { continue };
         state.has_extras = true;
@@ -204,7 +212,14 @@ pub(super) fn into_states(extras: Vec<ExtrasJson>, states: &mut States) {
         }));
         let levels = extra.levels.unwrap_or_default().into_iter();
         state.levels.extend(levels.map(|row| ((row.feature, row.entity), row.used)));
+        for row in extra.rules.unwrap_or_default() {
+            state.rules.push(row.into_rule()?);
+        }
+        for row in extra.top_ups.unwrap_or_default() {
+            state.top_ups.push(row.into_top_up()?);
+        }
     }
+    Ok(())
 }
 
 #[derive(FromRow)]

@@ -19,8 +19,12 @@ use serde_json::{Map, Value};
 const MESSAGE_CHARS_MAX: usize = 300;
 
 /// Codes by which an issuer asks for the card's owner; the last was recorded beside the code of the first.
-const AUTHENTICATION_CODES: [&str; 3] =
-    ["authentication_required", "authentication_not_handled", "payment_intent_authentication_failure"];
+const AUTHENTICATION_CODES: [&str; 4] = [
+    "authentication_required",
+    "authentication_not_handled",
+    "payment_intent_authentication_failure",
+    "invoice_payment_intent_requires_action",
+];
 
 /// States of an intent that took money or still may without anyone doing anything.
 const TAKING_STATES: [&str; 3] = ["succeeded", "processing", "requires_capture"];

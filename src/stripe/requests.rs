@@ -34,7 +34,7 @@ use stripe_checkout::checkout_session::{
     CreateCheckoutSessionLineItemsPriceData, CreateCheckoutSessionPaymentIntentData,
     CreateCheckoutSessionPaymentIntentDataSetupFutureUsage, CreateCheckoutSessionSetupIntentData,
     CreateCheckoutSessionSubscriptionData, ExpireCheckoutSession, ListCheckoutSession, ListLineItemsCheckoutSession,
-    RetrieveCheckoutSession,
+    ProductData, RetrieveCheckoutSession,
 };
 use stripe_checkout::{CheckoutSessionMode, CheckoutSessionStatus};
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
@@ -51,6 +51,7 @@ use stripe_core::payment_intent::{
     CreatePaymentIntentOffSession, ListPaymentIntent, RetrievePaymentIntent,
 };
 use stripe_core::refund::{CreateRefund, CreateRefundReason, ListRefund, RetrieveRefund};
+use stripe_core::setup_intent::RetrieveSetupIntent;
 use stripe_types::{Currency as CurrencyParam, RangeQueryTs};
 
 use super::client::{Fetch, Listing, PAGE_LIMIT, StripeId};
@@ -135,7 +136,9 @@ fn off_session(charge: &Charge) -> Result<CreatePaymentIntent, WriteError> {
         .confirm(true)
         .off_session(CreatePaymentIntentOffSession::Bool(true))
         .customer(customer.as_str())
-        .payment_method(payment_method.as_str());
+        .payment_method(payment_method.as_str())
+        // Its time is the time of the payment, and its balance transaction what finance asks for.
+        .expand(vec!["latest_charge".to_owned()]);
     let request = set(request, map(metadata), CreatePaymentIntent::metadata);
     let request = set(request, description.clone(), CreatePaymentIntent::description);
     let request = set(request, receipt_email.clone(), CreatePaymentIntent::receipt_email);
@@ -210,13 +213,26 @@ fn checkout_line(line: &CheckoutLine) -> Result<CreateCheckoutSessionLineItems, 
         CheckoutLine::Amount { product, amount } => {
             let mut price = CreateCheckoutSessionLineItemsPriceData::new(currency(amount.currency()));
             price.product = Some(product.to_string());
-            price.unit_amount = Some(positive(*amount, "a line of a checkout")?);
-            let mut item = CreateCheckoutSessionLineItems::new();
-            item.price_data = Some(price);
-            item.quantity = Some(1);
-            item
+            once(price, *amount)?
+        }
+        CheckoutLine::Named { name, amount } => {
+            let mut price = CreateCheckoutSessionLineItemsPriceData::new(currency(amount.currency()));
+            price.product_data = Some(ProductData::new(name.clone()));
+            once(price, *amount)?
         }
     })
+}
+
+/// One of an amount that has no price.
+fn once(
+    mut price: CreateCheckoutSessionLineItemsPriceData,
+    amount: Money,
+) -> Result<CreateCheckoutSessionLineItems, WriteError> {
+    price.unit_amount = Some(positive(amount, "a line of a checkout")?);
+    let mut item = CreateCheckoutSessionLineItems::new();
+    item.price_data = Some(price);
+    item.quantity = Some(1);
+    Ok(item)
 }
 
 fn new_invoice(invoice: &NewInvoice) -> CreateInvoice {
@@ -462,6 +478,7 @@ fn build(what: &Fetch) -> RequestBuilder {
             let request = request.customer(customer.as_str()).limit(PAGE_LIMIT);
             page(request, starting_after.as_ref(), ListPaymentIntent::starting_after).build()
         }
+        Fetch::SetupIntent { id } => RetrieveSetupIntent::new(id.as_str()).build(),
         Fetch::RefundsOf { charge, starting_after } => {
             let request = ListRefund::new().charge(charge.as_str()).limit(PAGE_LIMIT);
             page(request, starting_after.as_ref(), ListRefund::starting_after).build()

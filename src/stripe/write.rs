@@ -241,6 +241,13 @@ pub enum CheckoutLine {
         /// How much; positive.
         amount: Money,
     },
+    /// Any amount for something that is no product in Stripe, once.
+    Named {
+        /// What the buyer reads.
+        name: String,
+        /// How much; positive.
+        amount: Money,
+    },
 }
 
 /// An invoice to be made: `auto_advance` and whatever lies pending stay out of it.

@@ -5,6 +5,7 @@
 //! Stripe.
 
 pub mod catch_up;
+mod charges;
 pub mod inbox;
 pub mod overage;
 pub mod reconcile;
@@ -12,6 +13,7 @@ pub mod renewal;
 pub mod replay;
 mod resolve;
 pub mod retention;
+pub mod top_up;
 
 use std::sync::Arc;
 

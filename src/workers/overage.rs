@@ -26,7 +26,7 @@ use crate::domain::command::{Command, Outcome};
 use crate::domain::ids::BillId;
 use crate::domain::overage_bill::{BillOrder, BillOverage};
 use crate::posting::{PostError, Posting};
-use crate::store::charge_work::LeasedWork;
+use crate::store::charge_work::{LeasedWork, WorkKind};
 use crate::store::overage_bills::DueOwnBill;
 use crate::store::{Store, StoreError};
 use crate::stripe::client::{Fetch, StripeClient, StripeError, StripeId};
@@ -189,7 +189,7 @@ impl OverageWorker {
     async fn work(&self) -> Result<usize, StoreError> {
         (self.beat)();
         let Some(stripe) = &self.stripe else { return Ok(0) };
-        let due = self.store.due_bills(ROUND).await?;
+        let due = self.store.due_charge_work(&[WorkKind::Bill], ROUND).await?;
         let leased = self.store.lease_charge_work(&due, LEASE_SECONDS).await?;
         let taken = leased.len();
         futures_util::stream::iter(leased)

@@ -80,6 +80,7 @@ fn plan(items: Vec<Item>) -> Plan {
         access_price: None,
         prices: Vec::new(),
         items,
+        top_ups: Vec::new(),
     }
 }
 

@@ -123,6 +123,7 @@ pub fn catalog() -> Catalog {
         access_price: None,
         prices: Vec::new(),
         items: vec![item("credits", Some(Credits::whole(100))), item("sso", None)],
+        top_ups: Vec::new(),
     };
     Catalog { features, plans: BTreeMap::from([(PlanId::new("free").unwrap(), free)]), ..Catalog::default() }
 }

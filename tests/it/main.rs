@@ -93,6 +93,7 @@ mod subscription_laws;
 mod support;
 mod test_clock;
 mod tidy;
+mod top_up;
 mod trains;
 mod transport;
 mod usage_core;

@@ -10,13 +10,17 @@ use creditd::simulator::{Entry, InvoiceOrder, Options, Outcome, Simulator, Simul
 use reqwest::Method;
 use serde_json::{Value, json};
 
+mod cards;
 mod chaos;
 mod deliveries;
 mod faults;
 mod idempotency;
+mod invoices_by_hand;
+mod outages;
 mod payers;
 mod plan_changes;
 mod refunds;
+mod saved_cards;
 mod sdk;
 mod shapes;
 mod subscriptions;

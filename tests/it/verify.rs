@@ -56,6 +56,7 @@ pub(crate) fn catalogue() -> Catalog {
             priority: None,
             overage: None,
         }],
+        top_ups: Vec::new(),
     };
     let returned = creditd::domain::catalog::Returned::Expire;
     let seats = Feature::Metered { consumable: false, events: Vec::new(), sum: None, returned };

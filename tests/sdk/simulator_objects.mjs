@@ -171,6 +171,28 @@ await assert.rejects(
     .then(() => stripe.customers.create({ email: 'c@example.com' }, { idempotencyKey: 'node' })),
   (error) => error instanceof Stripe.errors.StripeIdempotencyError,
 );
+const kept = await stripe.setupIntents.create({ customer: customer.id, usage: 'off_session', payment_method: 'pm_card_visa', confirm: true, automatic_payment_methods: { enabled: true, allow_redirects: 'never' } });
+assert.equal(kept.status, 'succeeded');
+checkAll(kept);
+const bank = await stripe.paymentMethods.attach('pm_usBankAccount_success', { customer: customer.id });
+checkAll(bank);
+const charge = { amount: 700, currency: 'eur', customer: customer.id, confirm: true, off_session: true };
+const delayed = await stripe.paymentIntents.create({ ...charge, payment_method: bank.id });
+assert.equal(delayed.status, 'processing');
+checkAll(delayed);
+await control(`customers/${customer.id}/card`, {
+  code: 'card_declined', decline_code: 'insufficient_funds', advice_code: 'try_again_later', network_decline_code: '51', times: 1,
+});
+await assert.rejects(stripe.paymentIntents.create({ ...charge, payment_method: kept.payment_method }), (error) => {
+  checkAll(error.payment_intent);
+  assert.equal(error.payment_intent.last_payment_error.network_decline_code, '51');
+  return error.decline_code === 'insufficient_funds' && error.raw.advice_code === 'try_again_later';
+});
+const draft = await stripe.invoices.create({ customer: customer.id, currency: 'eur', pending_invoice_items_behavior: 'exclude' });
+checkAll(await stripe.invoiceItems.create({ customer: customer.id, invoice: draft.id, amount: 500, currency: 'eur' }));
+await stripe.invoices.finalizeInvoice(draft.id);
+checkAll(await stripe.invoices.pay(draft.id, { payment_method: kept.payment_method }));
+await assert.rejects(stripe.invoices.pay(draft.id), (error) => error.message === 'Invoice is already paid');
 checkAll(await stripe.billingPortal.sessions.create({ customer: customer.id }));
 const events = [];
 for await (const event of stripe.events.list({ limit: 100 })) events.push(event);
@@ -178,7 +200,7 @@ events.forEach(checkAll);
 for (const service of [
   stripe.invoices, stripe.paymentIntents, stripe.charges, stripe.invoicePayments, stripe.refunds, stripe.disputes,
   stripe.radar.earlyFraudWarnings, stripe.creditNotes, stripe.balanceTransactions,
-  stripe.invoiceItems, stripe.subscriptionSchedules, stripe.setupIntents, stripe.paymentLinks,
+  stripe.invoiceItems, stripe.subscriptionSchedules, stripe.setupIntents, stripe.paymentMethods, stripe.paymentLinks,
 ]) {
   const found = [];
   for await (const one of service.list({ limit: 100 })) found.push(one);
@@ -192,7 +214,7 @@ for await (const one of stripe.subscriptions.list({ limit: 100, status: 'all' })
 }
 for (const status of ['active', 'canceled', 'incomplete_expired']) assert.ok(statuses.has(status), status);
 const told = new Set(events.map((event) => event.type));
-for (const type of ['customer.subscription.trial_will_end', 'invoice.voided', 'invoice.payment_failed', 'customer.deleted']) {
+for (const type of ['payment_intent.processing', 'setup_intent.setup_failed', 'customer.subscription.trial_will_end', 'invoice.voided', 'invoice.payment_failed', 'customer.deleted']) {
   assert.ok(told.has(type), type);
 }
 for (let turn = 0; turn < 100 && received.length < 20; turn += 1) await new Promise((done) => { setTimeout(done, 20); });

@@ -74,6 +74,43 @@ def check(found, where):
     assert checked > 0, f"{where}: the SDK's annotations were not understood"
 
 
+def pay_absent(v1, customer):
+    """Keeps a card, charges it while its owner is away, and bills by hand."""
+    intent = v1.setup_intents.create({"customer": customer.id, "usage": "off_session"})
+    check(intent, "setup intent")
+    intent = v1.setup_intents.confirm(intent.id, {"payment_method": "pm_card_visa"})
+    assert intent.status == "succeeded"
+    card = v1.payment_methods.attach("pm_card_chargeDeclinedLostCard", {"customer": customer.id})
+    check(card, "payment method")
+    customer = v1.customers.update(customer.id, {"invoice_settings": {"default_payment_method": intent.payment_method}})
+    assert customer.invoice_settings.default_payment_method == intent.payment_method
+    assert {card.id, intent.payment_method} <= {one.id for one in v1.customers.payment_methods.list(customer.id).data}
+    charge = {"amount": 700, "currency": "eur", "customer": customer.id, "confirm": True, "off_session": True}
+    try:
+        v1.payment_intents.create(charge | {"payment_method": card.id})
+        raise AssertionError("a lost card was charged")
+    except stripe.CardError as error:
+        assert error.error.decline_code == "lost_card" and error.error.payment_method.id == card.id
+        waiting = error.error.payment_intent
+        assert waiting.status == "requires_payment_method" and waiting.last_payment_error.decline_code == "lost_card"
+    paid = v1.payment_intents.confirm(waiting.id, {"payment_method": intent.payment_method})
+    check(paid, "payment intent")
+    assert paid.status == "succeeded"
+    try:
+        v1.payment_intents.cancel(paid.id)
+        raise AssertionError("a payment was canceled")
+    except stripe.InvalidRequestError as error:
+        assert error.code == "payment_intent_unexpected_state" and error.error.payment_intent.status == "succeeded"
+    invoice = v1.invoices.create({"customer": customer.id, "currency": "eur", "pending_invoice_items_behavior": "exclude",
+                                  "auto_advance": False, "collection_method": "charge_automatically"})
+    v1.invoice_items.create({"customer": customer.id, "invoice": invoice.id, "amount": 500, "currency": "eur"})
+    v1.invoices.finalize_invoice(invoice.id, {"auto_advance": False})
+    invoice = v1.invoices.pay(invoice.id, {"off_session": True})
+    check(invoice, "invoice")
+    assert invoice.status == "paid" and invoice.amount_paid == 500
+    v1.payment_methods.detach(card.id)
+
+
 def main():
     assert stripe.VERSION == WANTED, f"stripe {stripe.VERSION}, wanted {WANTED}"
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
@@ -122,6 +159,7 @@ def main():
         raise AssertionError("a declined card was charged")
     except stripe.CardError as error:
         assert error.http_status == 402 and error.code == "card_declined"
+    pay_absent(v1, customer)
     try:
         v1.customers.retrieve("cus_none")
         raise AssertionError("a customer that is not there was found")
@@ -140,7 +178,7 @@ def main():
              "invoice payment": v1.invoice_payments, "refund": v1.refunds, "dispute": v1.disputes,
              "fraud warning": v1.radar.early_fraud_warnings, "credit note": v1.credit_notes,
              "invoice item": v1.invoice_items, "schedule": v1.subscription_schedules,
-             "setup intent": v1.setup_intents, "payment link": v1.payment_links,
+             "setup intent": v1.setup_intents, "payment method": v1.payment_methods, "payment link": v1.payment_links,
              "balance transaction": v1.balance_transactions, "subscription": v1.subscriptions}
     for name, service in lived.items():
         params = {"limit": 100} | ({"status": "all"} if name == "subscription" else {})
@@ -151,6 +189,7 @@ def main():
     assert {"canceled", "active", "incomplete_expired"} <= {one.status for one in found}
     assert {"draft", "paid", "void", "uncollectible", "open"} >= {one.status for one in v1.invoices.list({"limit": 100}).data}
     told = {event.type for event in events}
+    assert {"payment_intent.processing", "setup_intent.setup_failed", "invoice.payment_action_required"} <= told, told
     assert {"customer.subscription.trial_will_end", "invoice.voided", "invoice.payment_failed"} <= told, told
     types = set()
     for body, signature in Endpoint.received:

@@ -222,6 +222,7 @@ fn plan_facts(plan: &Plan) -> BTreeMap<String, String> {
         access_price,
         prices,
         items: _,
+        top_ups: _,
     } = plan;
     let mut facts = BTreeMap::new();
     fact(&mut facts, "name", name.as_ref());

@@ -194,6 +194,9 @@ pub enum Rejection {
     /// The grant counts nothing down.
     #[error("{0} has no limit and no amount: it ends with its plan")]
     GrantUnlimited(GrantId),
+    /// Something about rules and top-ups.
+    #[error("{0}")]
+    Charging(#[from] super::ChargingRefusal),
     /// The grant is over.
     #[error("{grant} ended at {at}: give a new grant instead")]
     GrantEnded {

@@ -141,9 +141,14 @@ impl Draft<'_> {
 
     /// Books a grant and lets it repay its wallet's debts first (rule 21).
     pub(super) fn make_grant(&mut self, plan: Plan, origin: Origin) -> Result<GrantId, Rejection> {
+        let id = GrantId::from_uuid(self.ids.fresh());
+        self.make_grant_as(id, plan, origin)
+    }
+
+    /// The same, under an id that was reserved for it.
+    pub(super) fn make_grant_as(&mut self, id: GrantId, plan: Plan, origin: Origin) -> Result<GrantId, Rejection> {
         let wallet = self.state.wallet(plan.wallet).cloned();
         let Some(wallet) = wallet else { return Err(Rejection::WalletClosed(plan.wallet)) };
-        let id = GrantId::from_uuid(self.ids.fresh());
         let grace_ends_at = match (plan.expires_at, plan.grace) {
             (Some(end), Some(grace)) => Some(end.checked_add(grace).map_err(|_| period::OutOfCalendar)?),
             (None, _) | (Some(_), None) => None,

@@ -24,13 +24,16 @@ mod plans;
 mod returns;
 mod reversals;
 mod rollover;
+mod rules;
 mod subscriptions;
 mod time;
+mod top_ups;
 mod track;
 mod wallets;
 
 pub(super) use limits::room;
 pub use limits::standing;
+pub use top_ups::TOP_UP_ITEM;
 
 use std::collections::BTreeSet;
 
@@ -115,6 +118,7 @@ pub fn decide(
         Command::Cancel(wish) => draft.cancel_own(wish),
         Command::Uncancel(wish) => draft.uncancel_own(wish),
         Command::Bill(order) => draft.bill(order),
+        Command::Charging(charging) => draft.charging(charging),
     }?;
     if command.needs_all() {
         // What was over before it came is gone, not taken back: as if it had come before its money went.
@@ -123,7 +127,11 @@ pub fn decide(
         draft.void_what_came_back_too_late()?;
         draft.expire_what_came_late()?;
         draft.reckon_next_due()?;
+        if !draft.state.rules.is_empty() || draft.plans_say_rules() {
+            draft.follow_plans();
+        }
     }
+    draft.look_at_rules(command);
     *state = draft.state;
     changes.merge(draft.changes);
     Ok(decision)

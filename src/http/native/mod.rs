@@ -13,6 +13,7 @@ pub mod holds;
 pub mod limits;
 pub mod overage_bills;
 pub mod replay;
+pub mod setup;
 pub mod stripe_events;
 pub mod track;
 pub mod usage;

@@ -6,13 +6,25 @@ use super::super::ids;
 use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, number, text, with_fields, with_nulls};
-use super::payment_intent::Decline;
-use super::subscription_life;
+use super::{AMOUNT_MAX, payment_method, subscription_life, test_method};
 
 /// Parameters of a creation or update.
-pub const ACCEPTED: &[&str] = &["email", "name", "description", "phone", "metadata[*]", "metadata", "expand[]"];
+pub const ACCEPTED: &[&str] = &[
+    "email",
+    "name",
+    "description",
+    "phone",
+    "balance",
+    "payment_method",
+    "invoice_settings[default_payment_method]",
+    "metadata[*]",
+    "metadata",
+    "expand[]",
+];
 /// Filters of the list.
 pub const FILTERS: &[&str] = &["email"];
+/// The method that pays invoices, where a request names it.
+const DEFAULT: &str = "invoice_settings[default_payment_method]";
 
 /// `POST /v1/customers`.
 pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
@@ -21,7 +33,29 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
         "description": params.string("description")?, "phone": params.string("phone")?,
         "metadata": params.metadata("metadata", &Value::Null)?,
     });
-    let id = insert(state, fields);
+    let balance = params.integer_between("balance", -AMOUNT_MAX, AMOUNT_MAX)?.unwrap_or(0);
+    let method = params.string("payment_method")?;
+    if let Some(method) = &method
+        && !(test_method::is_test_method(method) || payment_method::is_free(state, method))
+    {
+        return Err(Refusal::no_such("PaymentMethod", method, "payment_method"));
+    }
+    let default = params.string(DEFAULT)?;
+    if default != method && default.is_some() {
+        let message = "A new customer's default is the `payment_method` it is made with.";
+        return Err(Refusal::parameter("resource_missing", DEFAULT, message));
+    }
+    // From here it must succeed.
+    let fields = with_fields(fields, json!({ "balance": balance }));
+    let method = method.map(|method| payment_method::brought(state, &method));
+    let settings = json!({
+        "custom_fields": null, "default_payment_method": method.as_ref().filter(|_| default.is_some()), "footer": null,
+        "rendering_options": null,
+    });
+    let id = insert(state, with_fields(fields, json!({ "invoice_settings": settings })));
+    if let Some(method) = method {
+        payment_method::put_on(state, &method, &id);
+    }
     Ok(state.found(Kind::Customer, &id)?.object.clone())
 }
 
@@ -54,8 +88,25 @@ pub fn update(state: &mut State, id: &str, params: &Params) -> Result<Value, Ref
     if state.found(Kind::Customer, id)?.object["deleted"] == json!(true) {
         return Err(Refusal::not_found(Kind::Customer.name(), id));
     }
+    if params.has("payment_method") {
+        return Err(Refusal::unknown_parameter("payment_method"));
+    }
+    let before = state.found(Kind::Customer, id)?.object.clone();
+    let balance = params.integer_between("balance", -AMOUNT_MAX, AMOUNT_MAX)?;
+    let default = read_default(state, id, params)?;
+    let mut changes = json!({});
+    let mut previous = json!({});
+    if let Some(balance) = balance.filter(|balance| *balance != number(&before, "balance")) {
+        changes["balance"] = json!(balance);
+        previous["balance"] = before["balance"].clone();
+    }
+    let was = before["invoice_settings"]["default_payment_method"].clone();
+    if let Some(default) = default.filter(|default| *default != was) {
+        changes["invoice_settings"] = settings_with(&before, default.as_str());
+        previous["invoice_settings"] = json!({ "default_payment_method": was });
+    }
     let texts = [("email", true), ("name", true), ("description", true), ("phone", true)];
-    super::update(state, Kind::Customer, id, params, &texts)
+    super::update_with(state, Kind::Customer, id, params, &texts, (changes, previous))
 }
 
 /// `DELETE /v1/customers/{id}`: its subscriptions end at once; a stub stays.
@@ -89,43 +140,49 @@ pub fn move_balance(state: &mut State, id: &str, by: i64) {
     state.emit_change("customer.updated", Kind::Customer, id, Some(json!({ "balance": before })));
 }
 
-/// Says how the next charges without a buyer behave: declined for a reason, so many times or until it is said anew;
-/// without a reason they succeed.
-pub fn set_card(state: &mut State, id: &str, decline: Option<&Decline>, times: Option<u32>) -> Result<(), Refusal> {
-    state.named(Kind::Customer, id, "customer")?;
-    let card = decline.map(|decline| {
-        json!({
-            "code": decline.code, "reason": decline.reason, "advice": decline.advice, "message": decline.message,
-            "left": times,
-        })
-    });
-    state.set_extra(Kind::Customer, id, "card", json!(card));
-    Ok(())
+/// The method that pays a customer's invoices.
+pub fn default_method(state: &State, id: &str) -> Option<String> {
+    let customer = &state.get(Kind::Customer, id)?.object;
+    customer["invoice_settings"]["default_payment_method"].as_str().map(str::to_owned)
 }
 
-/// Whether the next charge of a customer is declined.
-pub fn is_declined(state: &State, id: &str) -> bool {
-    let card = state.get(Kind::Customer, id).and_then(|record| record.extra.get("card"));
-    card.is_some_and(|card| card.is_object() && card["left"] != json!(0))
+fn settings_with(customer: &Value, method: Option<&str>) -> Value {
+    let mut settings = customer["invoice_settings"].clone();
+    settings["default_payment_method"] = json!(method);
+    settings
 }
 
-/// Why the next charge of a customer will be declined; none if it succeeds.
-pub fn peek_decline(state: &State, id: &str) -> Option<Decline> {
-    if !is_declined(state, id) {
-        return None;
+/// A method is detached: nothing has it as its default any more.
+pub fn forget_method(state: &mut State, id: &str, method: &str) {
+    if default_method(state, id).as_deref() == Some(method) {
+        let customer = state.get(Kind::Customer, id).map(|record| record.object.clone()).unwrap_or_default();
+        state.set(Kind::Customer, id, json!({ "invoice_settings": settings_with(&customer, None) }));
+        let previous = json!({ "invoice_settings": { "default_payment_method": method } });
+        state.emit_change("customer.updated", Kind::Customer, id, Some(previous));
     }
-    let card = state.get(Kind::Customer, id)?.extra.get("card")?;
-    let owned = |field: &str| card[field].as_str().map(str::to_owned);
-    Some(Decline { code: owned("code")?, reason: owned("reason"), advice: owned("advice"), message: owned("message")? })
+    let paid =
+        |object: &&Value| text(object, "default_payment_method") == method && subscription_life::is_running(object);
+    let paid = state.all(Kind::Subscription).map(|record| &record.object).filter(paid);
+    let paid: Vec<String> = paid.map(|object| text(object, "id").to_owned()).collect();
+    for subscription in paid {
+        state.set(Kind::Subscription, &subscription, json!({ "default_payment_method": null }));
+        let previous = Some(json!({ "default_payment_method": method }));
+        state.emit_change("customer.subscription.updated", Kind::Subscription, &subscription, previous);
+    }
 }
 
-/// Why the next charge of a customer is declined, which is now; none if it succeeds.
-pub fn next_decline(state: &mut State, id: &str) -> Option<Decline> {
-    let decline = peek_decline(state, id)?;
-    let mut card = state.get(Kind::Customer, id)?.extra.get("card")?.clone();
-    if let Some(left) = card["left"].as_u64() {
-        card["left"] = json!(left.saturating_sub(1));
-        state.set_extra(Kind::Customer, id, "card", card);
+/// Reads which method is to pay the invoices: one of the customer's own; an empty one takes it away, which is null.
+fn read_default(state: &State, id: &str, params: &Params) -> Result<Option<Value>, Refusal> {
+    if params.is_empty_text(DEFAULT) {
+        return Ok(Some(Value::Null));
     }
-    Some(decline)
+    let Some(method) = params.string(DEFAULT)? else { return Ok(None) };
+    if !payment_method::usable(state, &method, Some(id)) {
+        let message = format!(
+            "The customer does not have a payment method with the ID {method}. The payment method must be attached to \
+             the customer."
+        );
+        return Err(Refusal::parameter("resource_missing", DEFAULT, &message));
+    }
+    Ok(Some(json!(method)))
 }

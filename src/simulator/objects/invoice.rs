@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::ids;
 use super::super::state::{Kind, State, facts, number, text, with_fields, with_nulls};
 use super::tax::{self, TaxRate};
-use super::{collection, embedded_list, invoice_item};
+use super::{collection, embedded_list, invoice_item, invoice_payment};
 
 /// Filters of the list of invoices.
 pub const FILTERS: &[&str] = &["customer", "subscription", "status"];
@@ -100,12 +100,12 @@ pub fn draft_in(state: &mut State, draft: &Draft, currency: &Value, finalizes_at
 }
 
 /// Adds the line of an invoice item to a draft, and reckons the draft anew.
-pub fn add_line(state: &mut State, id: &str, line: &DraftLine, item: &str) {
+pub fn add_line(state: &mut State, id: &str, line: &DraftLine, (item, description): (&str, Option<&str>)) {
     let Some(record) = state.get(Kind::Invoice, id) else { return };
     let (mut object, extra) = (record.object.clone(), record.extra.clone());
     let draft = Draft {
         customer: text(&object, "customer").to_owned(),
-        subscription: None,
+        subscription: object["parent"]["subscription_details"]["subscription"].as_str().map(str::to_owned),
         billing_reason: text(&object, "billing_reason").to_owned(),
         metadata: object["metadata"].clone(),
         quote: None,
@@ -113,6 +113,7 @@ pub fn add_line(state: &mut State, id: &str, line: &DraftLine, item: &str) {
     };
     let mut made = invoice_line(id, &draft, line);
     made["parent"]["invoice_item_details"]["invoice_item"] = json!(item);
+    made["description"] = json!(description);
     let mut lines = extra.get("lines").and_then(Value::as_array).cloned().unwrap_or_default();
     lines.push(made);
     let rate = tax::rate(state, object["automatic_tax"]["enabled"] == json!(true));
@@ -181,7 +182,7 @@ impl Sums {
 pub fn make_paid(state: &mut State, order: &Draft) -> String {
     let id = draft(state, order, Some(state.now));
     collection::finalize(state, &id);
-    collection::pay_by_buyer(state, &id);
+    invoice_payment::pay_by_buyer(state, &id);
     id
 }
 
@@ -310,7 +311,7 @@ fn invoice_line(invoice: &str, draft: &Draft, line: &DraftLine) -> Value {
     json!({
         "id": ids::fresh("il"), "object": "line_item", "amount": amount, "currency": line.price["currency"],
         "description": own.map(|item| item["description"].clone()), "discount_amounts": [],
-        "discountable": own.is_none(), "discounts": [], "invoice": invoice,
+        "discountable": own.is_none_or(|item| item["discountable"] == json!(true)), "discounts": [], "invoice": invoice,
         "livemode": false, "metadata": line.metadata, "parent": parent,
         "period": { "end": line.period_end, "start": line.period_start }, "pretax_credit_amounts": [],
         "pricing": {

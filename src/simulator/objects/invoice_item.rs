@@ -1,4 +1,4 @@
-//! `invoiceitem`: what waits for a subscription's next invoice, which is what plan changes leave.
+//! `invoiceitem`: what waits for a subscription's next invoice, as plan changes and requests leave it.
 
 use serde_json::{Map, Value, json};
 
@@ -78,6 +78,15 @@ pub fn waiting(state: &State, subscription: &str) -> Vec<Value> {
 /// The parent of the line an item becomes.
 pub fn line_parent(item: &Value) -> Value {
     let details = &item["parent"]["subscription_details"];
+    if item["proration"] != json!(true) {
+        return json!({
+            "subscription_item_details": null, "type": "invoice_item_details",
+            "invoice_item_details": {
+                "invoice_item": item["id"], "proration": false, "proration_details": { "credited_items": null },
+                "subscription": details["subscription"],
+            },
+        });
+    }
     json!({
         "invoice_item_details": null, "type": "subscription_item_details",
         "subscription_item_details": {

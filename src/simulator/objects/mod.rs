@@ -3,15 +3,19 @@
 //! A builder checks its parameters against the state, then writes: after its first write it cannot refuse.
 
 pub mod balance;
+pub mod card;
+pub mod card_order;
 pub mod charge;
 pub mod collection;
 pub mod credit_note;
 pub mod customer;
 pub mod dispute;
 pub mod event;
+pub mod intent_payment;
 pub mod invoice;
 pub mod invoice_by_hand;
 pub mod invoice_item;
+pub mod invoice_payment;
 pub mod payment_intent;
 pub mod payment_link;
 pub mod payment_method;
@@ -23,26 +27,28 @@ pub mod refund;
 pub mod schedule;
 pub mod session;
 pub mod session_payment;
+pub mod setup_intent;
 pub mod subscription;
 pub mod subscription_life;
 pub mod tax;
 pub mod terms;
+pub mod test_method;
 
 use serde_json::{Map, Value, json};
 
 use super::params::Params;
 use super::refusal::Refusal;
-use super::state::{Kind, State, number};
+use super::state::{Kind, State, facts, number};
 
 /// The largest amount Stripe takes, in minor units: eight digits.
 pub const AMOUNT_MAX: i64 = 99_999_999;
 
-/// The methods a buyer is offered, if they are named: the simulator knows cards, so anything else is refused.
+/// The methods a buyer is offered, if they are named: the simulator knows cards and bank accounts.
 fn read_methods(params: &Params) -> Result<Option<Vec<String>>, Refusal> {
     for name in ["payment_method_types", "allowed_payment_method_types"] {
         let named = params.strings(name)?;
-        if named.iter().any(|method| method != "card") {
-            let message = "The simulator takes payments by `card` only.";
+        if named.iter().any(|method| !["card", "us_bank_account"].contains(&method.as_str())) {
+            let message = "The simulator takes payments by `card` and `us_bank_account` only.";
             return Err(Refusal::invalid(message).with("param", json!(name)));
         }
         if !named.is_empty() {
@@ -79,6 +85,18 @@ fn update_text(params: &Params, field: &str, nullable: bool) -> Result<Option<Va
 ///
 /// A field is named with whether Stripe allows it to be null.
 fn update(state: &mut State, kind: Kind, id: &str, params: &Params, texts: &[(&str, bool)]) -> Result<Value, Refusal> {
+    update_with(state, kind, id, params, texts, (json!({}), json!({})))
+}
+
+/// The same with changes of its own that were checked, and what they were before.
+fn update_with(
+    state: &mut State,
+    kind: Kind,
+    id: &str,
+    params: &Params,
+    texts: &[(&str, bool)],
+    (own, own_before): (Value, Value),
+) -> Result<Value, Refusal> {
     let before = state.found(kind, id)?.object.clone();
     let mut changes = Map::new();
     for (field, nullable) in texts {
@@ -94,8 +112,10 @@ fn update(state: &mut State, kind: Kind, id: &str, params: &Params, texts: &[(&s
         changes.insert("updated".to_owned(), json!(state.now));
     }
     changes.retain(|field, value| before[field.as_str()] != *value);
-    let previous: Map<String, Value> =
+    let mut previous: Map<String, Value> =
         changes.keys().map(|field| (field.clone(), before[field.as_str()].clone())).collect();
+    changes.extend(facts(own));
+    previous.extend(facts(own_before));
     if !changes.is_empty() {
         state.set(kind, id, Value::Object(changes));
         state.emit_change(&format!("{}.updated", kind.name()), kind, id, Some(Value::Object(previous)));

@@ -298,11 +298,11 @@ pub fn apply(state: &mut State, id: &str, change: &Change) -> Result<(), Refusal
     if invoices
         && change.if_unpaid != IfUnpaid::Allow
         && would_owe(state, &before, change)
-        && let Some(decline) = customer::peek_decline(state, &payer)
+        && let Some(decline) = subscription::expected_decline(state, &payer, before["default_payment_method"].as_str())
     {
         if change.if_unpaid == IfUnpaid::Refuse {
-            let _counted = customer::next_decline(state, &payer);
-            return Err(Refusal::card(&decline.code, decline.reason.as_deref(), &decline.message));
+            subscription::count_decline(state, &payer, before["default_payment_method"].as_str());
+            return Err(decline.refusal());
         }
         pend(state, id, &before, change);
         return Ok(());

@@ -145,6 +145,23 @@ pub fn from_price_data(state: &mut State, price: &PriceData) -> String {
     insert(state, price, &json!({ "active": false, "nickname": null, "metadata": {}, "lookup_key": null }))
 }
 
+/// Makes the price of a line that only says its amount, below zero for a credit; no event tells of it.
+pub fn of_amount(state: &mut State, currency: &str, unit_amount: i64, name: &str) -> String {
+    let product = ids::fresh("prod");
+    product::put(state, &product, name, None, false, &json!({}));
+    let price = PriceData {
+        currency: currency.to_owned(),
+        unit_amount,
+        product: Some(product),
+        product_data: None,
+        recurring: None,
+        tax_behavior: "unspecified".to_owned(),
+    };
+    let id = ids::fresh("price");
+    put(state, &id, &price, &json!({ "active": false, "nickname": null, "metadata": {}, "lookup_key": null }));
+    id
+}
+
 /// A price that stands in a catalogue under an id of its own, as on a dashboard where somebody made it before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeedPrice {

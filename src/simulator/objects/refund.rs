@@ -182,10 +182,14 @@ fn updated(state: &mut State, id: &str, previous: Value) {
 fn log(state: &State, id: &str) {
     let Some(record) = state.get(Kind::Refund, id) else { return };
     let owned = |field: &str| text(&record.object, field).to_owned();
+    let metadata = record.object["metadata"].as_object().into_iter().flatten();
+    let metadata = metadata.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
     state.log.push(Entry::Refund(RefundEntry {
         at: state.now,
         refund: id.to_owned(),
         charge: owned("charge"),
+        payment_intent: owned("payment_intent"),
+        metadata: metadata.collect(),
         amount: number(&record.object, "amount"),
         currency: owned("currency"),
         status: owned("status"),

@@ -47,6 +47,7 @@ pub const ACCEPTED: &[&str] = &[
     "subscription_data[description]",
     "subscription_data[trial_end]",
     "subscription_data[trial_period_days]",
+    "expires_at",
     "expand[]",
 ];
 /// Filters of the list.
@@ -54,8 +55,10 @@ pub const FILTERS: &[&str] = &["customer", "payment_intent", "payment_link", "su
 
 /// Lines of one session; Stripe's limit.
 const LINES_MAX: usize = 100;
-/// How long a session stays open.
+/// How long a session stays open unless it is told otherwise, and at most.
 const OPEN_SECONDS: i64 = 24 * 60 * 60;
+/// How long it stays open at least.
+const OPEN_SECONDS_MIN: i64 = 30 * 60;
 
 /// A line as asked for, checked.
 #[derive(Clone, Debug)]
@@ -127,8 +130,18 @@ fn read_fields(state: &State, params: &Params, mode: &str) -> Result<Value, Refu
         "allowed_payment_method_types": read_methods(params)?,
         "client_reference_id": params.string("client_reference_id")?,
         "success_url": params.required("success_url")?, "cancel_url": params.string("cancel_url")?,
-        "metadata": params.metadata("metadata", &Value::Null)?,
+        "metadata": params.metadata("metadata", &Value::Null)?, "expires_at": read_expiry(state, params)?,
     }))
+}
+
+fn read_expiry(state: &State, params: &Params) -> Result<i64, Refusal> {
+    let (first, last) = (state.now.saturating_add(OPEN_SECONDS_MIN), state.now.saturating_add(OPEN_SECONDS));
+    let asked = params.integer("expires_at")?;
+    if asked.is_some_and(|at| !(first..=last).contains(&at)) {
+        let message = "The `expires_at` timestamp must be from 30 minutes to 24 hours after the session's creation.";
+        return Err(Refusal::invalid(message).with("param", json!("expires_at")));
+    }
+    Ok(asked.unwrap_or(last))
 }
 
 /// What is handed on to the payment intent or subscription when the session completes.
@@ -339,7 +352,7 @@ fn insert(
                 "after_submit": null, "shipping_address": null, "submit": null, "terms_of_service_acceptance": null
             },
             "discounts": if discount.is_some() { json!([{ "coupon": null, "promotion_code": null }]) } else { json!([]) },
-            "expires_at": state.now.saturating_add(OPEN_SECONDS), "livemode": false, "mode": mode,
+            "livemode": false, "mode": mode,
             "payment_method_collection": if mode == "payment" { "if_required" } else { "always" },
             "payment_method_options": {}, "payment_method_types": ["card"], "payment_status": if priced { "unpaid" } else { "no_payment_required" },
             "phone_number_collection": { "enabled": false }, "shipping_options": [], "status": "open",

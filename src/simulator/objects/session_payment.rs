@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, Origin, State, facts, number, text};
-use super::customer;
-use super::payment_intent::{self, Decline, Purpose};
-use super::payment_method;
+use super::card::{self, Decline, Delay};
+use super::payment_intent::{self, Purpose};
 use super::subscription::{self, Seat};
 use super::terms::{Terms, Trial};
+use super::{customer, intent_payment, payment_method, setup_intent, test_method};
 
 /// What the buyer, or their bank, does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,29 +40,33 @@ impl Outcome {
 }
 
 /// Carries an outcome out and gives the session as it is then; a buyer acts, so events name no request.
-pub fn settle(state: &mut State, id: &str, outcome: Outcome) -> Result<Value, Refusal> {
+pub fn settle(state: &mut State, id: &str, outcome: Outcome, card: Option<&str>) -> Result<Value, Refusal> {
+    if card.is_some_and(|card| outcome != Outcome::Paid || !test_method::is_test_method(card)) {
+        return Err(Refusal::no_such("PaymentMethod", card.unwrap_or_default(), "card"));
+    }
     let session = state.found(Kind::Session, id)?.object.clone();
     state.origin = Origin::default();
     let (status, mode) = (text(&session, "status"), text(&session, "mode"));
     let waiting = status == "complete" && mode == "payment" && text(&session, "payment_status") == "unpaid";
     match outcome {
-        Outcome::Paid if status == "open" => complete(state, id, &session),
+        Outcome::Paid if status == "open" => complete(state, id, &session, card.unwrap_or("pm_card_visa"))?,
         Outcome::Async if status == "open" && mode == "payment" && number(&session, "amount_total") > 0 => {
             let intent = open_intent(state, id, &session);
-            payment_intent::begin_processing(state, &intent);
+            intent_payment::bring(state, &intent, "pm_usBankAccount_processing");
+            intent_payment::begin_processing(state, &intent, &Delay { seconds: None, fails: None });
             finish(state, id, json!({ "payment_intent": intent }), "checkout.session.completed");
         }
         Outcome::AsyncSucceed | Outcome::AsyncFail if waiting && is_manual(state, &session) => {
             return Err(Refusal::invalid("The payment waits for its capture, not for a bank."));
         }
         Outcome::AsyncSucceed if waiting => {
-            payment_intent::succeed(state, text(&session, "payment_intent"));
+            intent_payment::succeed(state, text(&session, "payment_intent"));
             finish(state, id, json!({ "payment_status": "paid" }), "checkout.session.async_payment_succeeded");
         }
         Outcome::AsyncFail if waiting => {
             let decline = Decline::new("payment_intent_payment_attempt_failed", None, "The payment failed.");
             // The refusal is for a request; here the bank's answer comes as an event.
-            let _refusal = payment_intent::fail(state, text(&session, "payment_intent"), &decline);
+            let _refusal = intent_payment::fail(state, text(&session, "payment_intent"), &decline);
             finish(state, id, json!({}), "checkout.session.async_payment_failed");
         }
         Outcome::Expire if status == "open" => return expire(state, id),
@@ -75,7 +79,7 @@ pub fn settle(state: &mut State, id: &str, outcome: Outcome) -> Result<Value, Re
 }
 
 fn is_manual(state: &State, session: &Value) -> bool {
-    payment_intent::is_manual(state, text(session, "payment_intent"))
+    intent_payment::is_manual(state, text(session, "payment_intent"))
 }
 
 /// The buyer sees and pays the session in a currency of their own.
@@ -91,38 +95,70 @@ pub fn present(state: &mut State, id: &str, amount: i64, currency: &str) -> Resu
 
 /// `POST /v1/checkout/sessions/{id}/expire`, and the outcome of the same name.
 pub fn expire(state: &mut State, id: &str) -> Result<Value, Refusal> {
-    let status = text(&state.found(Kind::Session, id)?.object, "status");
+    let session = &state.found(Kind::Session, id)?.object;
+    let status = text(session, "status");
+    let tried = session["payment_intent"].as_str().map(str::to_owned);
     if status != "open" {
         let message = format!("Only Checkout Sessions with a status in [\"open\"] can be expired; this is {status}.");
         return Err(Refusal::invalid(&message).executed());
     }
     state.set(Kind::Session, id, json!({ "status": "expired", "url": null }));
+    if let Some(intent) = tried {
+        intent_payment::cancel(state, &intent, Some("automatic"));
+    }
     state.emit("checkout.session.expired", Kind::Session, id);
     Ok(state.found(Kind::Session, id)?.object.clone())
 }
 
-fn complete(state: &mut State, id: &str, session: &Value) {
+fn complete(state: &mut State, id: &str, session: &Value, card: &str) -> Result<(), Refusal> {
     let changes = match text(session, "mode") {
-        "subscription" => subscribe(state, id, session),
+        "subscription" => subscribe(state, id, session, card)?,
         "setup" => {
             let data = state.get(Kind::Session, id).map(|record| record.extra["setup_intent_data"]["metadata"].clone());
-            json!({ "setup_intent": payment_method::set_up(state, session["customer"].as_str(), &json!(data)) })
+            let metadata = data.filter(Value::is_object).unwrap_or_else(|| json!({}));
+            json!({ "setup_intent": setup_intent::by_buyer(state, session["customer"].as_str(), &metadata, card)? })
         }
         _ if number(session, "amount_total") == 0 => json!({ "payment_status": "no_payment_required" }),
         _ => {
             let intent = open_intent(state, id, session);
-            if payment_intent::is_manual(state, &intent) {
-                payment_intent::authorize(state, &intent);
-                return finish(state, id, json!({ "payment_intent": intent }), "checkout.session.completed");
+            let method = intent_payment::bring(state, &intent, card);
+            // The buyer is there, and authenticates if the card asks.
+            let how = card::own(state, &method, true).authenticated();
+            if let Err(refusal) = intent_payment::attempt(state, &intent, how, true) {
+                // The session stays open, and is paid later with the same intent.
+                state.set(Kind::Session, id, json!({ "payment_intent": intent }));
+                return Err(refusal);
             }
-            payment_intent::succeed(state, &intent);
-            json!({ "payment_intent": intent, "payment_status": "paid" })
+            let paid = state.get(Kind::PaymentIntent, &intent);
+            let paid = paid.is_some_and(|record| text(&record.object, "status") == "succeeded");
+            json!({ "payment_intent": intent, "payment_status": if paid { "paid" } else { "unpaid" } })
         }
     };
     finish(state, id, changes, "checkout.session.completed");
+    Ok(())
 }
 
-fn subscribe(state: &mut State, id: &str, session: &Value) -> Value {
+/// A delayed payment that a session waits for is known.
+pub fn conclude(state: &mut State, intent: &str) {
+    let Some(record) = state.get(Kind::PaymentIntent, intent) else { return };
+    let paid = text(&record.object, "status") == "succeeded";
+    let Some(id) = record.extra.get("session").and_then(Value::as_str).map(str::to_owned) else { return };
+    let waits = state.get(Kind::Session, &id).is_some_and(|record| {
+        text(&record.object, "status") == "complete" && text(&record.object, "payment_status") == "unpaid"
+    });
+    if waits && paid {
+        finish(state, &id, json!({ "payment_status": "paid" }), "checkout.session.async_payment_succeeded");
+    } else if waits {
+        finish(state, &id, json!({}), "checkout.session.async_payment_failed");
+    }
+}
+
+fn subscribe(state: &mut State, id: &str, session: &Value, card: &str) -> Result<Value, Refusal> {
+    // A subscription keeps its buyer's card by itself, if it is good.
+    let card = payment_method::brought(state, card);
+    if let Some(decline) = card::own(state, &card, true).authenticated().decline() {
+        return Err(decline.refusal());
+    }
     let customer = buyer(state, id, session, true);
     let (seats, data) = match state.get(Kind::Session, id) {
         Some(record) => (seats(&record.extra["line_items"]), record.extra["subscription_data"].clone()),
@@ -139,12 +175,11 @@ fn subscribe(state: &mut State, id: &str, session: &Value) -> Value {
     let asked = state.get(Kind::Session, id).map(|record| record.extra.clone()).unwrap_or_default();
     let coupon = asked.get("coupon").and_then(Value::as_str);
     subscription::ask_for(state, &made, coupon, asked.get("taxed") == Some(&json!(true)));
-    // A subscription keeps its buyer's card by itself.
-    let card = payment_method::make(state, Some(&customer));
+    payment_method::keep(state, &card, &customer);
     state.set(Kind::Subscription, &made, json!({ "default_payment_method": card }));
     let invoice = subscription::bill(state, &made, "subscription_create");
     let status = if number(session, "amount_total") == 0 { "no_payment_required" } else { "paid" };
-    json!({ "subscription": made, "invoice": invoice, "payment_status": status })
+    Ok(json!({ "subscription": made, "invoice": invoice, "payment_status": status }))
 }
 
 fn seats(line_items: &Value) -> Vec<Seat> {
@@ -154,7 +189,11 @@ fn seats(line_items: &Value) -> Vec<Seat> {
         .collect()
 }
 
+/// The intent of a session: the first attempt to pay makes it.
 fn open_intent(state: &mut State, id: &str, session: &Value) -> String {
+    if let Some(tried) = session["payment_intent"].as_str() {
+        return tried.to_owned();
+    }
     let data = match state.get(Kind::Session, id) {
         Some(record) => record.extra["payment_intent_data"].clone(),
         None => Value::Null,
@@ -168,6 +207,7 @@ fn open_intent(state: &mut State, id: &str, session: &Value) -> String {
         description: owned("description"),
         receipt_email: owned("receipt_email"),
         setup_future_usage: owned("setup_future_usage"),
+        session: Some(id.to_owned()),
         manual: data["capture_method"] == json!("manual"),
         presentment: state.get(Kind::Session, id).and_then(|record| record.extra.get("presentment").cloned()),
         ..Purpose::default()

@@ -8,10 +8,12 @@ use super::super::ids;
 use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::state::{Kind, State, number, text, with_nulls};
+use super::card::{self, Charged, Decline};
 use super::invoice::{self, Draft, DraftLine};
 use super::terms::{Terms, Trial, read_cancellation};
 use super::{
-    collection, customer, embedded_list, invoice_item, payment_method, plan_change, price, subscription_life, tax,
+    collection, customer, embedded_list, invoice_item, invoice_payment, payment_method, plan_change, price,
+    subscription_life, tax,
 };
 
 /// Parameters of a creation.
@@ -140,16 +142,17 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let behavior = params.one_of("payment_behavior", &["allow_incomplete", "error_if_incomplete"])?;
     if behavior.as_deref() == Some("error_if_incomplete")
         && trial.is_none()
-        && let Some(decline) = customer::next_decline(state, &customer)
+        && let Some(decline) = expected_decline(state, &customer, method.as_deref())
     {
-        return Err(Refusal::card(&decline.code, decline.reason.as_deref(), &decline.message));
+        count_decline(state, &customer, method.as_deref());
+        return Err(decline.refusal());
     }
     // From here it must succeed.
     let terms = Terms {
         trial_end: trial.and_then(|trial| trial.end(state.now)),
         cancel_at,
         cancel_at_period_end: at_end == Some(true),
-        incomplete: trial.is_none() && customer::is_declined(state, &customer),
+        incomplete: trial.is_none() && expected_decline(state, &customer, method.as_deref()).is_some(),
     };
     let id = open(state, &customer, &seats, &metadata, description.as_deref(), terms);
     ask_for(state, &id, coupon.as_deref(), taxed);
@@ -161,10 +164,31 @@ pub fn create(state: &mut State, params: &Params) -> Result<Value, Refusal> {
             collection::stop_collecting(state, &invoice);
             collection::collect(state, &invoice);
         } else {
-            collection::pay_by_buyer(state, &invoice);
+            // A delayed method may still be on its way.
+            collection::collect(state, &invoice);
         }
     }
     Ok(state.found(Kind::Subscription, &id)?.object.clone())
+}
+
+fn charged<'payer>(customer: &'payer str, method: Option<&'payer str>) -> Charged<'payer> {
+    Charged { customer: Some(customer), method, present: false }
+}
+
+fn paying(state: &State, customer: &str, method: Option<&str>) -> Option<String> {
+    method.map(str::to_owned).or_else(|| customer::default_method(state, customer))
+}
+
+/// Why the next charge of a subscription's own method, or of its customer's, will not pay; none if it will.
+pub fn expected_decline(state: &State, customer: &str, method: Option<&str>) -> Option<Decline> {
+    let method = paying(state, customer, method);
+    card::expected(state, charged(customer, method.as_deref())).decline().cloned()
+}
+
+/// That charge was tried.
+pub fn count_decline(state: &mut State, customer: &str, method: Option<&str>) {
+    let method = paying(state, customer, method);
+    let _tried = card::next(state, charged(customer, method.as_deref()));
 }
 
 /// Gives a subscription its coupon and its tax.
@@ -294,7 +318,7 @@ pub fn draft_update(state: &mut State, id: &str, whole: bool) -> Option<String> 
 pub fn bill(state: &mut State, id: &str, billing_reason: &str) -> Option<String> {
     let invoice = draft(state, id, billing_reason, Some(state.now))?;
     collection::finalize(state, &invoice);
-    collection::pay_by_buyer(state, &invoice);
+    invoice_payment::pay_by_buyer(state, &invoice);
     Some(invoice)
 }
 

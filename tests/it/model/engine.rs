@@ -463,6 +463,7 @@ fn plan(shop: &Shop) -> Plan {
         access_price: None,
         prices: Vec::new(),
         items: shop.items.iter().enumerate().map(item).collect(),
+        top_ups: Vec::new(),
     }
 }
 

@@ -134,6 +134,72 @@ async fn change(account: &Account) {
     account.post("/v1/payment_intents", held).await;
 }
 
+/// Cards are charged while their owners are away, with every answer there is; invoices are made by hand.
+async fn charge(account: &Account) {
+    for card in [
+        "pm_card_mastercard",
+        "pm_card_chargeDeclinedInsufficientFunds",
+        "pm_card_authenticationRequired",
+        "pm_card_authenticationRequiredOnSetup",
+        "pm_usBankAccount",
+        "pm_usBankAccount_accountClosed",
+        "pm_usBankAccount_processing",
+    ] {
+        let customer = id(&account.post("/v1/customers", &format!("payment_method={card}")).await);
+        let methods = account.get(&format!("/v1/customers/{customer}/payment_methods"), "").await;
+        let method = id(&methods["data"][0]);
+        let default = format!("invoice_settings[default_payment_method]={method}");
+        account.post(&format!("/v1/customers/{customer}"), &default).await;
+        let pay = format!("customer={customer}&payment_method={method}&confirm=true");
+        let intent = format!("{pay}&amount=700&currency=eur&off_session=true");
+        account.send(Method::POST, "/v1/payment_intents", &intent, &[]).await;
+        let advised = CardOrder {
+            advice_code: Some("try_again_later".to_owned()),
+            network_advice_code: Some("02".to_owned()),
+            network_decline_code: Some("51".to_owned()),
+            times: Some(1),
+            ..CardOrder::declined("card_declined", Some("insufficient_funds"))
+        };
+        for order in [advised, CardOrder { times: Some(1), ..CardOrder::requires_action() }] {
+            account.simulator.set_card(&customer, &order).unwrap();
+            account.send(Method::POST, "/v1/payment_intents", &intent, &[]).await;
+        }
+        account.send(Method::POST, "/v1/setup_intents", &format!("confirm=true&payment_method={card}"), &[]).await;
+        for end in ["pay", "void"] {
+            let draft = "currency=eur&pending_invoice_items_behavior=exclude&auto_advance=false";
+            let invoice = id(&account.post("/v1/invoices", &format!("customer={customer}&{draft}")).await);
+            let item = format!("customer={customer}&invoice={invoice}&amount=1500&currency=eur");
+            account.post("/v1/invoiceitems", &item).await;
+            account.post(&format!("/v1/invoices/{invoice}/finalize"), "").await;
+            account.send(Method::POST, &format!("/v1/invoices/{invoice}/{end}"), "", &[]).await;
+        }
+        let given_up = format!("customer={customer}&currency=eur&pending_invoice_items_behavior=exclude");
+        let given_up = id(&account.post("/v1/invoices", &given_up).await);
+        account.send(Method::DELETE, &format!("/v1/invoices/{given_up}"), "", &[]).await;
+        account.post(&format!("/v1/payment_methods/{method}/detach"), "").await;
+    }
+    let start = account.simulator.now();
+    account.simulator.advance_to(start + SignedDuration::from_hours(24 * 5)).await.unwrap();
+    let made = account.subscription("").await;
+    let waiting =
+        format!("customer={}&amount=5&currency=eur&subscription={}", made["customer"].as_str().unwrap(), id(&made));
+    account.post("/v1/invoiceitems", &waiting).await;
+    for event_type in [
+        "customer.updated",
+        "invoice.deleted",
+        "invoice.payment_action_required",
+        "payment_intent.processing",
+        "payment_intent.requires_action",
+        "payment_method.attached",
+        "payment_method.detached",
+        "setup_intent.requires_action",
+        "setup_intent.setup_failed",
+        "setup_intent.succeeded",
+    ] {
+        assert!(!account.events(event_type).is_empty(), "no {event_type}");
+    }
+}
+
 /// Both official SDKs read what is emitted. `CREDITD_TEST_PYTHON` names an interpreter with `stripe` 16.1.0 and
 /// `CREDITD_TEST_NODE_MODULES` a folder with `stripe` 23.1.0; without them the test says that it skipped.
 #[tokio::test]
@@ -147,6 +213,7 @@ async fn sdk_reads_what_the_simulator_emits() {
     live(&account).await;
     give_back(&account).await;
     change(&account).await;
+    charge(&account).await;
     let base = account.simulator.base_url().to_owned();
     for (program, script, variable, version) in [
         (setting("CREDITD_TEST_PYTHON"), "simulator_objects.py", "CREDITD_TEST_PYTHON", "16.1.0"),

@@ -102,6 +102,7 @@ fn read_plan(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Plan> {
         access_price,
         prices,
         items,
+        top_ups: Vec::new(),
     })
 }
 

@@ -1,0 +1,123 @@
+//! A try begins: who pays, with which card, by which request.
+
+use super::steps::{FIRST, request_of};
+use super::{ChargeError, Charger, Held, Move};
+use crate::clock::fresh_uuid;
+use crate::domain::command::{BeginTry, Charging};
+use crate::domain::ids::AttemptId;
+use crate::domain::top_up::{ChargeMode, TopUp};
+use crate::stripe::client::{Fetch, StripeId};
+use crate::stripe::frozen::Metadata;
+use crate::stripe::write::{Charge, NewInvoice, Write};
+
+/// Stripe customers of one account that are looked at; more than one comes of a customer deleted in Stripe.
+const LINKS_MAX: usize = 5;
+/// Leads Stripe's events home.
+const CUSTOMER_KEY: &str = "creditd_customer_id";
+/// The top-up that something at Stripe is for.
+pub(super) const TOP_UP_KEY: &str = "creditd_topup_id";
+/// The try of it.
+pub(super) const ATTEMPT_KEY: &str = "creditd_attempt_id";
+/// The grant it becomes: finance joins by it.
+const GRANT_KEY: &str = "creditd_grant_id";
+
+/// Who pays, and with what.
+struct Payer {
+    customer: StripeId,
+    card: Option<StripeId>,
+}
+
+impl Charger {
+    pub(super) async fn begin(&self, held: Held<'_>, top_up: &TopUp) -> Result<Move, ChargeError> {
+        let account = held.account();
+        let payer = self.edge("payer", self.payer(held, top_up)).await?;
+        let Some((customer, card)) = payer.and_then(|payer| Some((payer.customer, payer.card?))) else {
+            self.edge("no_card", self.post(account, Charging::NoCard(top_up.id))).await?;
+            return Ok(Move::On);
+        };
+        let attempt = AttemptId::from_uuid(fresh_uuid());
+        let metadata = self.metadata(held, top_up).await?.with(ATTEMPT_KEY, &attempt.to_string())?;
+        let description = Some(description(top_up));
+        let write = match top_up.terms.mode {
+            ChargeMode::PaymentIntent => Write::Charge(Charge {
+                amount: top_up.amount,
+                customer: customer.clone(),
+                payment_method: card.clone(),
+                description,
+                receipt_email: None,
+                return_url: None,
+                metadata,
+            }),
+            ChargeMode::Invoice => Write::CreateInvoice(NewInvoice {
+                customer: customer.clone(),
+                currency: top_up.amount.currency(),
+                payment_method: Some(card.clone()),
+                automatic_tax: self.settings.automatic_tax,
+                description,
+                metadata,
+            }),
+        };
+        let begin = BeginTry {
+            top_up: top_up.id,
+            number: top_up.tries.saturating_add(1),
+            attempt,
+            customer: customer.to_string(),
+            payment_method: card.to_string(),
+            step: FIRST,
+            request: request_of(&write)?,
+        };
+        self.edge("begin_try", self.post(account, Charging::BeginTry(Box::new(begin)))).await?;
+        Ok(Move::On)
+    }
+
+    /// The customer of Stripe's that an account is linked to and the card to charge. A card that is named is not asked
+    /// for, unless it takes asking to know whose it is.
+    async fn payer(&self, held: Held<'_>, top_up: &TopUp) -> Result<Option<Payer>, ChargeError> {
+        let profile = self.store.profile(held.account()).await?;
+        let linked = profile.map(|profile| profile.stripe_customers).unwrap_or_default();
+        let named = top_up.terms.payment_method.as_deref().map(StripeId::new).transpose()?;
+        if let (Some(card), [only]) = (&named, linked.as_slice()) {
+            return Ok(Some(Payer { customer: StripeId::new(only)?, card: Some(card.clone()) }));
+        }
+        for customer in linked.iter().take(LINKS_MAX) {
+            let customer = StripeId::new(customer)?;
+            let found = self.ask(&Fetch::Customer { id: customer.clone() }).await?;
+            let Some(found) = found.filter(|found| found["deleted"] != true) else { continue };
+            let cards = self.ask(&Fetch::CardsOf { customer: customer.clone() }).await?.unwrap_or_default();
+            let cards = cards["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let id_of = |card: &serde_json::Value| card["id"].as_str().and_then(|id| StripeId::new(id).ok());
+            if let Some(card) = &named {
+                if cards.iter().any(|known| id_of(known).as_ref() == Some(card)) {
+                    return Ok(Some(Payer { customer, card: Some(card.clone()) }));
+                }
+                continue;
+            }
+            let usual = &found["invoice_settings"]["default_payment_method"];
+            let usual = usual.as_str().or_else(|| usual["id"].as_str()).and_then(|id| StripeId::new(id).ok());
+            let card = usual.or_else(|| cards.first().and_then(id_of));
+            if card.is_some() {
+                return Ok(Some(Payer { customer, card }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What leads everything made for a top-up home.
+    pub(super) async fn metadata(&self, held: Held<'_>, top_up: &TopUp) -> Result<Metadata, ChargeError> {
+        let profile = self.store.profile(held.account()).await?;
+        let metadata =
+            Metadata::new().with(TOP_UP_KEY, &top_up.id.to_string())?.with(GRANT_KEY, &top_up.grant.to_string())?;
+        match profile {
+            // An erased customer has no id any more; the top-up's own leads home.
+            None => Ok(metadata),
+            // Longer than Stripe takes: the linked customer leads home.
+            Some(profile) if profile.customer.chars().count() > 500 => Ok(metadata),
+            Some(profile) => Ok(metadata.with(CUSTOMER_KEY, &profile.customer)?),
+        }
+    }
+}
+
+/// What the customer reads on the receipt.
+pub(super) fn description(top_up: &TopUp) -> String {
+    format!("{} {}", top_up.credits, top_up.terms.feature)
+}

@@ -1,0 +1,192 @@
+//! Requests: written down, sent, and what is known of them.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{ChargeError, Charger, Held, LEASE_SECONDS, LEASE_YOUNG};
+use crate::domain::command::Request;
+use crate::store::charge_steps::{ChargeStep, StepKey};
+use crate::stripe::frozen::{Frozen, IdempotencyKey};
+use crate::stripe::outcome::{RefusalClass, Refused, Unknown, UnknownReason, WriteOutcome};
+use crate::stripe::write::Write;
+
+/// Seconds for which a request may be sent again under its key: 23 hours, for Stripe may forget one after 24.
+pub(super) const KEY_SECONDS: i64 = 82_800;
+/// Shortest and longest wait before the same request is sent again.
+const AGAIN_SECONDS: (i64, i64) = (1, 3_600);
+
+/// What is known of a request.
+pub(super) enum Sent {
+    /// Stripe did it; its whole answer, or what was kept of an earlier one.
+    Done(Value),
+    /// Stripe did not do it, for certain.
+    Refused(Box<Refused>),
+    /// Nobody knows; it is worth sending again in so many seconds.
+    Unknown(i64),
+    /// Nobody knows, and Stripe may have forgotten its key: it has to be looked for.
+    Stale,
+}
+
+/// Which request: the first of a try has the key of the try alone.
+pub(super) struct Which {
+    pub owner: Uuid,
+    /// How the owner is called in keys.
+    pub prefix: String,
+    pub step: String,
+}
+
+/// The first request of a try.
+pub(super) const FIRST: &str = "charge";
+
+impl Which {
+    pub fn new(owner: Uuid, prefix: impl std::fmt::Display, step: impl Into<String>) -> Self {
+        Self { owner, prefix: prefix.to_string(), step: step.into() }
+    }
+
+    fn idempotency_key(&self) -> Result<IdempotencyKey, ChargeError> {
+        let Self { prefix, step, .. } = self;
+        let text = if step == FIRST { format!("topup:{prefix}") } else { format!("topup:{prefix}:{step}") };
+        Ok(IdempotencyKey::new(&text)?)
+    }
+}
+
+/// A write as its row has it.
+pub(super) fn request_of(write: &Write) -> Result<Request, ChargeError> {
+    let frozen = write.freeze()?;
+    Ok(Request {
+        method: frozen.method().as_str().to_owned(),
+        path: frozen.path().to_owned(),
+        body: frozen.body().to_owned(),
+    })
+}
+
+impl Charger {
+    /// Writes a request down unless it is, and sends it unless it was answered for certain.
+    pub(super) async fn step(
+        &self,
+        held: Held<'_>,
+        which: &Which,
+        name: &'static str,
+        write: impl FnOnce() -> Result<Write, ChargeError> + Send,
+    ) -> Result<Sent, ChargeError> {
+        let key = self.step_key(held, which);
+        let mut row = self.store.charge_step(&key).await?;
+        if row.is_none() {
+            let request = request_of(&write()?)?;
+            let parts = (request.method.as_str(), request.path.as_str(), request.body.as_str());
+            self.edge("write_down", async { Ok(self.store.freeze_charge_step(&key, parts).await?) }).await?;
+            row = self.store.charge_step(&key).await?;
+        }
+        let row = row.ok_or(ChargeError::Broken("a request that is not there"))?;
+        self.send_row(held, which, name, row).await
+    }
+
+    /// Sends a request that was written down before.
+    pub(super) async fn first_step(&self, held: Held<'_>, which: &Which) -> Result<Sent, ChargeError> {
+        let row = self.store.charge_step(&self.step_key(held, which)).await?;
+        let row = row.ok_or(ChargeError::Broken("a try without its request"))?;
+        self.send_row(held, which, FIRST, row).await
+    }
+
+    /// What was kept of an answer.
+    pub(super) async fn answer_of(&self, held: Held<'_>, which: &Which) -> Result<Option<Value>, ChargeError> {
+        Ok(self.store.charge_step(&self.step_key(held, which)).await?.and_then(|row| row.answer))
+    }
+
+    fn step_key(&self, held: Held<'_>, which: &Which) -> StepKey {
+        StepKey { account: held.account(), owner: which.owner, step: which.step.clone() }
+    }
+
+    async fn send_row(
+        &self,
+        held: Held<'_>,
+        which: &Which,
+        name: &'static str,
+        row: ChargeStep,
+    ) -> Result<Sent, ChargeError> {
+        if let Some(answer) = row.answer {
+            return Ok(Sent::Done(answer));
+        }
+        if row.age_seconds >= KEY_SECONDS {
+            return Ok(Sent::Stale);
+        }
+        self.must_hold(held).await?;
+        let frozen = Frozen::restore(&row.method, &row.path, &row.body)?;
+        let key = which.idempotency_key()?;
+        let outcome = self.edge(name, async { Ok(self.stripe.send(&frozen, &key).await) }).await?;
+        let request_id = outcome.request_id().unwrap_or_default().to_owned();
+        match outcome {
+            WriteOutcome::Answered(answered) => {
+                self.worked().await?;
+                let Ok(answer) = serde_json::from_slice(&answered.body) else {
+                    return Ok(Sent::Unknown(again_after(row.age_seconds)));
+                };
+                tracing::info!(step = %which.step, key = %key, request_id, "Stripe did what the charger asked for");
+                Ok(Sent::Done(answer))
+            }
+            WriteOutcome::Refused(refused) => self.refused(refused, row.age_seconds).await,
+            WriteOutcome::Unknown(unknown) => {
+                tracing::warn!(step = %which.step, key = %key, request_id, why = %unknown.why, "the outcome of a request is not known");
+                if is_for_want_of_stripe(&unknown) {
+                    self.failed(&unknown.why.to_string(), false).await;
+                }
+                let asked = unknown.retry_after.and_then(|wait| i64::try_from(wait.as_secs()).ok()).unwrap_or(0);
+                Ok(Sent::Unknown(again_after(row.age_seconds).max(asked).min(AGAIN_SECONDS.1)))
+            }
+        }
+    }
+
+    async fn refused(&self, refused: Refused, age: i64) -> Result<Sent, ChargeError> {
+        match &refused.class {
+            RefusalClass::Unauthorized => {
+                // Not executed now; what was sent before under the key may have been.
+                self.failed("unauthorized", true).await;
+                Ok(Sent::Unknown(again_after(age)))
+            }
+            RefusalClass::IdempotencyMismatch => {
+                tracing::error!(request_id = refused.request_id, "a key was used with other parameters: this is a bug");
+                Ok(Sent::Unknown(AGAIN_SECONDS.1))
+            }
+            RefusalClass::Declined(_) | RefusalClass::Invalid | RefusalClass::ResourceMissing => {
+                self.worked().await?;
+                Ok(Sent::Refused(Box::new(refused)))
+            }
+        }
+    }
+
+    /// Keeps what later steps and repeats need of an answer.
+    pub(super) async fn keep(&self, held: Held<'_>, which: &Which, answer: &Value) -> Result<(), ChargeError> {
+        let key = self.step_key(held, which);
+        self.edge("keep_answer", async { Ok(self.store.answer_charge_step(&key, answer).await?) }).await
+    }
+
+    /// Who lost the lease sends nothing.
+    async fn must_hold(&self, held: Held<'_>) -> Result<(), ChargeError> {
+        if held.since.elapsed() < LEASE_YOUNG {
+            return Ok(());
+        }
+        let extended = self.store.extend_charge_lease(held.work, LEASE_SECONDS).await?;
+        if extended { Ok(()) } else { Err(ChargeError::LostLease) }
+    }
+}
+
+/// Half as long again as it has been tried: soon at first, rarely in the end.
+fn again_after(age: i64) -> i64 {
+    age.saturating_div(2).clamp(AGAIN_SECONDS.0, AGAIN_SECONDS.1)
+}
+
+/// Does a failure say that Stripe is not there, rather than that it is busy with this?
+const fn is_for_want_of_stripe(unknown: &Unknown) -> bool {
+    match unknown.why {
+        UnknownReason::NotConnected
+        | UnknownReason::Timeout
+        | UnknownReason::Broken
+        | UnknownReason::Cut
+        | UnknownReason::Unreadable
+        | UnknownReason::ServerError
+        | UnknownReason::UnexpectedStatus => true,
+        UnknownReason::TooLarge | UnknownReason::Busy | UnknownReason::RateLimited | UnknownReason::Contradiction => {
+            false
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Charges what the door decided, looks at rules again, and gives back what came too much.
+//!
+//! Any number of daemons may run it: each thing due is leased, and what was sent before is sent again byte by byte.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::Beat;
+use crate::charging::{After, ChargeError, Charger, LEASE_SECONDS};
+use crate::posting::PostError;
+use crate::store::charge_work::{LeasedWork, WorkKind};
+use crate::store::{Store, StoreError};
+
+/// Wait between rounds when nothing wakes the worker.
+const IDLE: Duration = Duration::from_secs(1);
+/// Things taken together.
+const ROUND: i64 = 32;
+/// Things worked on at once: calls to Stripe are waited for, and its limit is 100 a second.
+const CONCURRENCY: usize = 16;
+/// Seconds before something is tried again whose fault goes by itself, and one that needs a person.
+const AGAIN_SECONDS: i64 = 2;
+const STUCK_SECONDS: i64 = 600;
+/// What this worker does.
+const KINDS: [WorkKind; 4] = [WorkKind::TopUp, WorkKind::Look, WorkKind::Refund, WorkKind::Card];
+
+/// What the worker needs.
+#[derive(Clone)]
+pub struct TopUpWorker {
+    /// The database.
+    pub store: Store,
+    /// Who charges.
+    pub charger: Charger,
+    /// Told when the door decided something, or time was moved.
+    pub wake: Arc<Notify>,
+    /// Told of every finished round.
+    pub beat: Beat,
+}
+
+impl TopUpWorker {
+    /// Works until told to stop; what is under way is finished.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let wait = match self.round().await {
+                Ok(0) => Some(IDLE),
+                Ok(_) => None,
+                Err(error) => {
+                    tracing::warn!(%error, "what is to be charged could not be read");
+                    Some(IDLE)
+                }
+            };
+            if let Some(wait) = wait {
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    () = tokio::time::sleep(wait) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        }
+    }
+
+    /// One round: works on what is due, a bounded number at once. Answers how much was taken.
+    pub async fn round(&self) -> Result<usize, ChargeError> {
+        if let Some(seconds) = self.charger.is_open_for().await? {
+            tracing::debug!(seconds, "nothing is charged: Stripe cannot be used");
+            (self.beat)();
+            return Ok(0);
+        }
+        let due = self.store.due_charge_work(&KINDS, ROUND).await?;
+        let since = crate::clock::instant();
+        let leased = self.store.lease_charge_work(&due, LEASE_SECONDS).await?;
+        let taken = leased.len();
+        futures_util::stream::iter(leased)
+            .for_each_concurrent(CONCURRENCY, |work| async move { self.one(&work, since).await })
+            .await;
+        (self.beat)();
+        Ok(taken)
+    }
+
+    async fn one(&self, work: &LeasedWork, since: std::time::Instant) {
+        if work.key.kind == WorkKind::Card {
+            if let Err(error) = self.charger.set_default(work).await {
+                tracing::warn!(account.id = %work.key.account, %error, "a saved card could not be made the default");
+            }
+            return;
+        }
+        let ended = match self.charger.work(work, since).await {
+            Ok(After::Done) => self.store.done_charge_work(work).await,
+            Ok(After::AsIs) => self.store.release_charge_work(work).await,
+            Ok(After::Later(seconds)) => self.store.put_off_charge_work(work, seconds).await,
+            // As after a crash: the lease ends by itself.
+            Err(ChargeError::LostLease | ChargeError::Stopped(_)) => Ok(()),
+            Err(error) => self.failed(work, &error).await,
+        };
+        if let Err(error) = ended {
+            tracing::warn!(account.id = %work.key.account, %error, "how the charger's work ended could not be written down");
+        }
+    }
+
+    async fn failed(&self, work: &LeasedWork, error: &ChargeError) -> Result<(), StoreError> {
+        let (account, kind) = (work.key.account, work.key.kind.word());
+        if error.needs_a_person() {
+            tracing::error!(account.id = %account, kind, owner = %work.key.owner, %error, retry_in_seconds = STUCK_SECONDS,
+                "the charger cannot go on with something");
+            return self.store.put_off_charge_work(work, STUCK_SECONDS).await;
+        }
+        tracing::warn!(account.id = %account, kind, owner = %work.key.owner, %error, "the charger's work is put off");
+        let busy = matches!(error, ChargeError::Post(PostError::Busy(_)));
+        self.store.put_off_charge_work(work, if busy { 1 } else { AGAIN_SECONDS }).await
+    }
+}
