@@ -50,7 +50,7 @@ impl Charger {
             description: Some(description(top_up)),
             metadata,
         });
-        let finalize = Write::FinalizeInvoice { invoice: id.clone() };
+        let finalize = Write::FinalizeInvoice { invoice: id.clone(), auto_advance: false };
         for (step, name, write) in [("item", "add_item", item), ("finalize", "finalize_invoice", finalize)] {
             let which = Which::new(last.attempt.as_uuid(), last.attempt, step);
             let sent = self.step(held, &which, name, || Ok(write)).await?;
