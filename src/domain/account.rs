@@ -13,9 +13,7 @@ use super::credits::{AmountError, Credits};
 use super::entry::{ChainHead, Entry, EntryKind};
 use super::grant::{Debt, Grant, Origin, Wallet};
 use super::hold::Hold;
-use super::ids::{
-    AccountId, AttachmentId, AttemptId, BillId, DebtId, GrantId, HoldId, PaymentId, TopUpId, WalletId,
-};
+use super::ids::{AccountId, AttachmentId, AttemptId, BillId, DebtId, GrantId, HoldId, PaymentId, TopUpId, WalletId};
 use super::level::Levels;
 use super::limit::{Counted, LimitKey, SpendLimit};
 use super::overage_bill::Bill;

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::intent::{FeatureWish, Intent, PaymentIntent, TrySeen, Who, WishedBill, WishedChange, WishedGrant, WishedPlan};
+use super::intent::{
+    FeatureWish, Intent, PaymentIntent, TrySeen, Who, WishedBill, WishedChange, WishedGrant, WishedPlan,
+};
 use crate::domain::command::{Basis, TryResult};
 use crate::domain::ids::BillId;
 use crate::domain::money::Money;

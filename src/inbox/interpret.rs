@@ -6,9 +6,7 @@ use jiff::Timestamp;
 
 use super::intent::{Interpretation, Why};
 use super::reversal::MoneyBackPolicy;
-use super::{
-    card, checkout, customer, families, invoice, overage, payment_intent, reversal, subscription, top_up,
-};
+use super::{card, checkout, customer, families, invoice, overage, payment_intent, reversal, subscription, top_up};
 use crate::domain::catalog::Catalog;
 use crate::stripe::client::{Fetch, StripeId};
 use crate::stripe::wire::{Event, Wire, WireError, WireList};

@@ -412,13 +412,15 @@ impl Reconciler {
                 },
                 Intent::Payment(payment) => self.is_payment_booked(payment).await?,
                 Intent::Subscription(seen, _) => self.is_followed(seen).await?,
-                // Nothing that is listed asks for it.
-                Intent::RenewalLost(..) | Intent::BillOverage(..) | Intent::BillsVoid { .. } => true,
                 Intent::MoneyBack(seen) => self.is_given_back(seen).await?,
                 Intent::TopUp(seen) => self.is_top_up_booked(seen).await?,
                 Intent::Card(seen) => self.is_card_told(seen).await?,
                 // Nothing that is listed asks for it.
-                Intent::Try(_) | Intent::CustomerDeleted(_) => true,
+                Intent::RenewalLost(..)
+                | Intent::Try(_)
+                | Intent::CustomerDeleted(_)
+                | Intent::BillOverage(..)
+                | Intent::BillsVoid { .. } => true,
             };
             if !booked {
                 return Ok(false);

@@ -178,7 +178,9 @@ pub fn document() -> Value {
     ] {
         schemas.extend(more);
     }
-    for more in [holds::schemas(), limits::schemas(), usage_list::schemas(), top_ups::schemas(), overage_bills::schemas()] {
+    for more in
+        [holds::schemas(), limits::schemas(), usage_list::schemas(), top_ups::schemas(), overage_bills::schemas()]
+    {
         schemas.extend(more);
     }
     let codes = codes(&paths);
