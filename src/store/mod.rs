@@ -41,6 +41,8 @@ pub mod sales;
 pub mod top_up_listings;
 pub mod top_up_rows;
 pub mod top_up_work;
+
+pub mod top_ups;
 pub mod usage_listings;
 pub mod usage_rows;
 pub mod verify;

@@ -1,5 +1,6 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
+use creditd::store::top_ups;
 use creditd::store::{
     accounts, booked, catalog, catch_up, census, charge_steps, charge_work, circuits, customers, debt_rows,
     event_intake, event_listings, event_waits, events, holds, instance, keys, leases, ledger, ledger_usual, listings,
@@ -242,6 +243,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("top_up_listings", &top_up_listings::STATEMENTS),
         ("circuits", &circuits::STATEMENTS),
         ("top_up_work", &top_up_work::STATEMENTS),
+        ("top_ups", &top_ups::STATEMENTS),
         ("past", &past::STATEMENTS),
         ("wallet_rows", &wallet_rows::STATEMENTS),
         ("wallets", &wallets::STATEMENTS),

@@ -142,7 +142,7 @@ fn carry_over(body: &mut Fields) -> Result<CarryOver, Problem> {
 }
 
 /// An address a buyer is sent to.
-fn url(value: Input) -> Reading<String> {
+pub(super) fn url(value: Input) -> Reading<String> {
     let text = read::plain(URL_MAX)(value)?;
     if read::is_web_address(&text) {
         Ok(text)
@@ -194,6 +194,7 @@ impl From<Refusal> for Problem {
             Refusal::TooMuch => bad("too_much").about("quantities"),
             Refusal::AlreadyAttached(_) => Self::new(StatusCode::CONFLICT, "already_attached", detail).about("plan"),
             Refusal::NotSupported { field, .. } => bad("not_supported").about(field),
+            Refusal::SetupCurrency => bad("bad_request").about("currency"),
             Refusal::UrlMissing => bad("bad_request").about("success_url"),
         }
     }

@@ -14,6 +14,7 @@ pub mod holds;
 pub mod limits;
 pub mod replay;
 pub mod rule_terms;
+pub mod setup;
 pub mod stripe_events;
 pub mod top_up_rules;
 pub mod top_ups;
