@@ -31,8 +31,6 @@ LEFT JOIN wallets w ON w.account_id = t.account_id
     };
 }
 
-const FIND: &str = "-- find_top_up
-SELECT account_id FROM top_up_ids WHERE topup_id = $1";
 const ONE: &str = concat!("-- read_top_up\n", whole_top_ups!(), "\nWHERE t.account_id = $1 AND t.topup_id = $2");
 const LIST: &str = concat!(
     "-- list_top_ups\n",
@@ -46,7 +44,7 @@ const CIRCUIT: &str = "-- read_open_circuit
 SELECT open_until, coalesce(reason, 'unknown') FROM circuits WHERE name = 'stripe' AND open_until > clock_timestamp()";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 4] = [FIND, ONE, LIST, CIRCUIT];
+pub const STATEMENTS: [&str; 3] = [ONE, LIST, CIRCUIT];
 
 /// A payment that came for a top-up which was paid already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,12 +164,6 @@ impl TryFrom<Row> for TopUpLine {
 }
 
 impl Store {
-    /// Whose a top-up is.
-    pub async fn find_top_up(&self, top_up: TopUpId) -> Result<Option<AccountId>, StoreError> {
-        let found: Option<Uuid> = sqlx::query_scalar(FIND).bind(top_up.as_uuid()).fetch_optional(self.pool()).await?;
-        Ok(found.map(AccountId::from_uuid))
-    }
-
     /// One top-up of an account.
     pub async fn top_up(&self, account: AccountId, top_up: TopUpId) -> Result<Option<TopUpLine>, StoreError> {
         let found: Option<Row> =

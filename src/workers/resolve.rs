@@ -54,8 +54,6 @@ impl Tally {
 pub(super) enum Setback {
     /// Until its cause goes.
     Park(Why),
-    /// For good: it is nobody's here, or was told before.
-    Ignore(Why),
     /// Until a payment has one of these ids.
     Wait(Why, Vec<String>),
     /// Nothing is to be done, and whose it is, if it is somebody's here.

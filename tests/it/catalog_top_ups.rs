@@ -99,7 +99,7 @@ fn packs_of_the_plan_itself_will_do_and_those_of_another_plan_will_not() {
     "feature = \"creditz\"",
     "",
     20,
-    "feature: `creditz` is not a feature; did you mean `credits`?"
+    "feature: there is no feature `creditz`; did you mean `credits`?"
 )]
 #[case::feature_boolean("feature", "feature = \"sso\"", "", 20, "feature: feature `sso` is boolean, it has no credits")]
 #[case::not_sold(
@@ -193,7 +193,7 @@ fn packs_of_the_plan_itself_will_do_and_those_of_another_plan_will_not() {
     "max_per_month = { money = \"5.001\" }",
     "",
     24,
-    "max_per_month.money: \"5.001\" has more than 2 digits behind the point"
+    "max_per_month.money: \"5.001\" has more than 2 digits behind the point; amounts are exact and never rounded"
 )]
 #[case::month_zero(
     "max_per_month",
