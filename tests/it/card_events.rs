@@ -49,12 +49,12 @@ impl TestApp {
             .unwrap();
         ordered.top_up = creditd::domain::ids::TopUpId::from_uuid(id);
         self.charge(ordered.account, Charging::NoCard(ordered.top_up)).await;
-        assert_eq!(self.rule(ordered.account).await.0.as_deref(), Some("no_payment_method"));
+        assert_eq!(self.auto_rule(ordered.account).await.0.as_deref(), Some("no_payment_method"));
         ordered
     }
 
     /// Why the rule is paused, and how often it has decided.
-    async fn rule(&self, account: AccountId) -> (Option<String>, i64) {
+    async fn auto_rule(&self, account: AccountId) -> (Option<String>, i64) {
         let text = "SELECT r.paused_because,
             (SELECT count(*) FROM top_ups t WHERE t.account_id = r.account_id AND t.rule = r.name)
             FROM top_up_rules r WHERE r.account_id = $1 AND r.name = 'auto'";
@@ -69,7 +69,7 @@ impl TestApp {
     }
 
     async fn leased_card(&self) -> Option<LeasedWork> {
-        let due = self.store.due_charge_work(100).await.unwrap();
+        let due = self.store.due_charge_work(&[WorkKind::Card], 100).await.unwrap();
         let cards: Vec<_> = due.into_iter().filter(|work| work.kind == WorkKind::Card).collect();
         self.store.lease_charge_work(&cards, 60).await.unwrap().pop()
     }
@@ -123,10 +123,10 @@ async fn a_new_or_changed_card_lets_a_rule_go_on_that_waited_for_one(#[case] kin
     if kind == "customer.updated" {
         told["data"]["previous_attributes"] = json!({ "invoice_settings": { "default_payment_method": null } });
     }
-    assert_eq!(app.rule(ordered.account).await.1, 1);
+    assert_eq!(app.auto_rule(ordered.account).await.1, 1);
     app.send(&told).await;
     app.until("evt_card", "processed", "").await;
-    assert_eq!(app.rule(ordered.account).await.1, 2, "it is looked at again, and decides");
+    assert_eq!(app.auto_rule(ordered.account).await.1, 2, "it is looked at again, and decides");
     app.finish().await;
 }
 
@@ -155,7 +155,7 @@ async fn what_tells_of_no_new_card_lets_nothing_go_on() {
         app.send(&told).await;
         app.until(id, "ignored", "no_link").await;
     }
-    assert_eq!(app.rule(ordered.account).await, (Some("no_payment_method".to_owned()), 1));
+    assert_eq!(app.auto_rule(ordered.account).await, (Some("no_payment_method".to_owned()), 1));
     app.finish().await;
 }
 
@@ -179,10 +179,10 @@ async fn a_deleted_customer_is_charged_no_more() {
     let ordered = app.waits_for_a_card("ada").await;
     let customer = json!({ "id": ordered.stripe, "object": "customer", "deleted": true });
     app.tells("evt_gone", "customer.deleted", &customer, ("processed", "")).await;
-    assert_eq!(app.rule(ordered.account).await, (Some("customer_deleted".to_owned()), 1));
+    assert_eq!(app.auto_rule(ordered.account).await, (Some("customer_deleted".to_owned()), 1));
     let method = json!({ "id": "pm_1", "object": "payment_method", "type": "card", "customer": ordered.stripe });
     app.tells("evt_card", "payment_method.attached", &method, ("processed", "")).await;
-    assert_eq!(app.rule(ordered.account).await.0.as_deref(), Some("customer_deleted"), "a card mends no deletion");
+    assert_eq!(app.auto_rule(ordered.account).await.0.as_deref(), Some("customer_deleted"), "a card mends no deletion");
     app.finish().await;
 }
 

@@ -28,6 +28,7 @@ pub struct Ordered {
 impl TestApp {
     /// A customer who is linked to a Stripe customer of their own and has ordered 20 credits for 20 dollars.
     pub async fn ordered(&self, customer: &str) -> Ordered {
+        self.hold_charger().await;
         let stripe = format!("cus_of_{customer}");
         let path = format!("/api/v1/customers/{customer}");
         self.call("PUT", &path, Some(json!({ "stripe_customer": stripe }))).await;
