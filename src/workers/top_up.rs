@@ -14,6 +14,7 @@ use crate::charging::{After, ChargeError, Charger, LEASE_SECONDS};
 use crate::posting::PostError;
 use crate::store::charge_work::{LeasedWork, WorkKind};
 use crate::store::{Store, StoreError};
+use crate::stripe::client::StripeError;
 
 /// Wait between rounds when nothing wakes the worker.
 const IDLE: Duration = Duration::from_secs(1);
@@ -26,6 +27,17 @@ const AGAIN_SECONDS: i64 = 2;
 const STUCK_SECONDS: i64 = 600;
 /// What this worker does.
 const KINDS: [WorkKind; 4] = [WorkKind::TopUp, WorkKind::Look, WorkKind::Refund, WorkKind::Card];
+
+/// Seconds before something is tried again whose fault goes by itself.
+fn again_after(error: &ChargeError) -> i64 {
+    match error {
+        ChargeError::Post(PostError::Busy(_)) => 1,
+        ChargeError::Stripe(StripeError::RateLimited { retry_after: Some(wait) }) => {
+            i64::try_from(wait.as_secs()).unwrap_or(STUCK_SECONDS).clamp(AGAIN_SECONDS, STUCK_SECONDS)
+        }
+        _ => AGAIN_SECONDS,
+    }
+}
 
 /// What the worker needs.
 #[derive(Clone)]
@@ -109,7 +121,6 @@ impl TopUpWorker {
             return self.store.put_off_charge_work(work, STUCK_SECONDS).await;
         }
         tracing::warn!(account.id = %account, kind, owner = %work.key.owner, %error, "the charger's work is put off");
-        let busy = matches!(error, ChargeError::Post(PostError::Busy(_)));
-        self.store.put_off_charge_work(work, if busy { 1 } else { AGAIN_SECONDS }).await
+        self.store.put_off_charge_work(work, again_after(error)).await
     }
 }
