@@ -205,7 +205,12 @@ impl From<Rejection> for Problem {
             Rejection::UnknownLimit(_) => Self::new(StatusCode::NOT_FOUND, "unknown_limit", detail),
             Rejection::Limit(_) | Rejection::Calendar(_) | Rejection::TooManyItems(_) => bad("bad_request"),
             Rejection::Erased => Self::unknown_customer(),
-            Rejection::NoTotal(_) | Rejection::TooManyViews | Rejection::Constraint(_) => bad("refused"),
+            Rejection::NoTotal(_)
+            | Rejection::TooManyViews
+            | Rejection::Constraint(_)
+            | Rejection::UnknownBill(_)
+            | Rejection::BillIsOver { .. }
+            | Rejection::BillCurrency { .. } => bad("refused"),
             Rejection::UnknownWallet(_) => Self::new(StatusCode::NOT_FOUND, "unknown_wallet", detail).about("wallet"),
             Rejection::UnknownGrant(_) => Self::new(StatusCode::NOT_FOUND, "unknown_grant", detail).about("grant"),
             Rejection::WalletExists(_) => conflict("wallet_exists").about("id"),

@@ -7,8 +7,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::native::{
-    adjustments, attach, balance, check, customers, entries, grants, holds, limits, replay, setup, stripe_events,
-    top_up_rules, top_ups, track, usage, wallets,
+    adjustments, attach, balance, check, customers, entries, grants, holds, limits, overage_bills, replay, setup,
+    stripe_events, top_up_rules, top_ups, track, usage, wallets,
 };
 use super::openapi::{self, Operation};
 use super::problem::Problem;
@@ -69,6 +69,9 @@ const RULES: &str = "/api/v1/customers/{customer}/topup-rules";
 const RULE: &str = "/api/v1/customers/{customer}/topup-rules/{name}";
 const RULE_WHY: &str = "/api/v1/customers/{customer}/topup-rules/{name}/why";
 
+/// A customer's bills of overage.
+const BILLS: &str = "/api/v1/customers/{customer}/overage-bills";
+
 /// Every route.
 pub fn table() -> Vec<Route> {
     use Who::{Admin, AnyKey, Anyone, AppOrAdmin, FinanceOrAdmin, MetricsReaders, Stripe};
@@ -116,6 +119,7 @@ pub fn table() -> Vec<Route> {
         route(read.clone(), LIMIT, AnyKey, openapi::get_limit, get(limits::get)),
         route(Method::DELETE, LIMIT, AppOrAdmin, openapi::delete_limit, delete(limits::delete)),
         route(read.clone(), "/api/v1/customers/{customer}/usage", AnyKey, openapi::list_usage, get(usage::list)),
+        route(read.clone(), BILLS, AnyKey, openapi::list_overage_bills, get(overage_bills::list)),
         route(write.clone(), "/api/v1/setup", AppOrAdmin, openapi::setup, post(setup::open)),
         route(write.clone(), "/webhooks/stripe", Stripe, openapi::webhook, post(webhook::stripe)),
         route(read.clone(), "/healthz", Anyone, openapi::healthz, get(health::healthz)),

@@ -4,6 +4,7 @@
 //! attempt copies the one row of its table with some values changed; the refusal has to name exactly that constraint.
 
 mod charger;
+mod overage_bills;
 mod sales;
 
 use std::collections::BTreeSet;
@@ -65,6 +66,8 @@ INSERT INTO catch_up_streams VALUES ('checkout', NULL, '2026-01-01Z', '2026-01-0
 INSERT INTO sales VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d5', decode(repeat('06', 16), 'hex'), decode(repeat('07', 16), 'hex'),
     decode(repeat('08', 16), 'hex'), 'checkout', '{}', 'open', '2026-01-01Z', NULL);
 INSERT INTO sale_steps VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d5', 'session', 'POST', '/v1/checkout/sessions', '', '{}', '2026-01-01Z', '2026-01-01Z');
+INSERT INTO overage_bills VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d7', 'usd', '2026-02-01Z', 'cus_1', 'in_1', false, 'open', NULL, NULL, NULL, NULL, '2026-02-01Z', NULL);
+INSERT INTO overage_bill_lines VALUES ('00000000-0000-7000-8000-00000000000a', '00000000-0000-7000-8000-0000000000d7', 0, '00000000-0000-7000-8000-0000000000d2', 'usd_credits', 3, '0.005', 2, false);
 INSERT INTO leases VALUES ('catch_up', '00000000-0000-7000-8000-0000000000d3', 1, '2026-01-02Z');
 ";
 
@@ -494,6 +497,7 @@ fn all_attempts() -> Vec<Attempt> {
         wallets_and_contracts(),
         sales::sales(),
         charger::attempts(),
+        overage_bills::attempts(),
     ]
     .into_iter()
     .flatten()

@@ -394,6 +394,9 @@ impl Checked<'_> {
             self.call(200, "GET", &format!("{api}/stripe-events{path}"), None).await;
         }
         self.call(200, "GET", "/api/v1/customers/ada/grants", None).await;
+        self.call(200, "GET", "/api/v1/customers/ada/overage-bills", None).await;
+        self.call(400, "GET", "/api/v1/customers/ada/overage-bills?state=open", None).await;
+        self.call(404, "GET", "/api/v1/customers/nobody/overage-bills", None).await;
         self.call(404, "GET", "/api/v1/stripe-events/evt_none", None).await;
         self.call(404, "POST", "/api/v1/stripe-events/evt_none/replay", Some(json!({}))).await;
         self.call(400, "POST", "/api/v1/stripe-events/evt_none/replay", Some(json!({ "apply": "yes" }))).await;

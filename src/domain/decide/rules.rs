@@ -496,7 +496,8 @@ fn trigger_of(command: &Command) -> Option<Trigger> {
         | Command::Void(_)
         | Command::Adjust(_)
         | Command::Cancel(_)
-        | Command::Uncancel(_) => None,
+        | Command::Uncancel(_)
+        | Command::Bill(_) => None,
     }
 }
 

@@ -141,7 +141,7 @@ fn carry_over(body: &mut Fields) -> Result<CarryOver, Problem> {
     Ok(CarryOver { balances, usage })
 }
 
-/// An address a buyer is sent to.
+/// An address a buyer is sent to: of the web, so that no page of ours leads into a script.
 pub(super) fn url(value: Input) -> Reading<String> {
     let text = read::plain(URL_MAX)(value)?;
     if read::is_web_address(&text) {

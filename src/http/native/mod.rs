@@ -12,6 +12,7 @@ pub mod grants;
 pub mod held_back;
 pub mod holds;
 pub mod limits;
+pub mod overage_bills;
 pub mod replay;
 pub mod rule_terms;
 pub mod setup;

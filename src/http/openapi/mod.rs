@@ -15,6 +15,7 @@ mod events;
 mod grants;
 mod holds;
 mod limits;
+mod overage_bills;
 mod schema;
 mod selling;
 mod service;
@@ -35,6 +36,7 @@ pub use self::events::{get_event, list_events, replay};
 pub use self::grants::{give_grant, list_grants};
 pub use self::holds::{extend_hold, get_hold, list_holds, release_hold};
 pub use self::limits::{delete_limit, get_limit, list_limits, put_limit};
+pub use self::overage_bills::list_overage_bills;
 pub use self::selling::{attach, cancel, portal, preview_attach, setup, uncancel};
 pub use self::service::{advance, healthz, metrics, openapi, readyz, webhook};
 pub use self::top_ups::{delete_rule, get_rule, get_top_up, list_rules, list_top_ups, order_top_up, put_rule, why};
@@ -176,7 +178,9 @@ pub fn document() -> Value {
     ] {
         schemas.extend(more);
     }
-    for more in [holds::schemas(), limits::schemas(), usage_list::schemas(), top_ups::schemas()] {
+    for more in
+        [holds::schemas(), limits::schemas(), usage_list::schemas(), top_ups::schemas(), overage_bills::schemas()]
+    {
         schemas.extend(more);
     }
     let codes = codes(&paths);

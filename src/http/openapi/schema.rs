@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::cursor::{CURSOR_MAX, LIMIT_DEFAULT, LIMIT_MAX};
 use super::super::read::{METADATA_KEY_MAX, METADATA_KEYS_MAX, METADATA_VALUE_MAX};
 use crate::domain::catalog::NAME_MAX;
-use crate::domain::ids::{AttachmentId, DebtId, GrantId, HoldId, PaymentId, TopUpId, WalletId};
+use crate::domain::ids::{AttachmentId, BillId, DebtId, GrantId, HoldId, PaymentId, TopUpId, WalletId};
 use crate::store::accounts::EXTERNAL_ID_MAX;
 
 /// Named schemas.
@@ -148,6 +148,7 @@ pub(super) fn shared() -> Schemas {
         ("DebtId".to_owned(), id(DebtId::PREFIX, "A debt.")),
         ("HoldId".to_owned(), id(HoldId::PREFIX, "A hold.")),
         ("TopUpId".to_owned(), id(TopUpId::PREFIX, "A decision to take money for credits.")),
+        ("BillId".to_owned(), id(BillId::PREFIX, "A bill of overage.")),
     ])
 }
 

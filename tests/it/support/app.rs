@@ -242,6 +242,12 @@ impl TestApp {
         (text("state"), text("reason"))
     }
 
+    /// Keeps the charger from working: the test says itself what Stripe told.
+    pub async fn hold_charger(&self) {
+        let opened = self.store.fail_circuit("stripe", "held by a test", |_| Some(1_000_000)).await.unwrap();
+        assert!(opened.is_some());
+    }
+
     /// Every test ends here: the laws hold and nothing is left due.
     pub async fn finish(self) {
         self.settle().await;
