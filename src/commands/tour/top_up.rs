@@ -1,6 +1,5 @@
 //! The tour's auto top-up: a card is left once, a rule is set, and the next balance that is low is topped up by itself.
 
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -34,11 +33,15 @@ impl Guide<'_> {
             "consent": { "by": customer, "at": "2026-01-01T00:00:00Z", "text_version": "2026-01" } });
         let rules = format!("{path}/topup-rules/main");
         let (status, answer) = self.ask(reqwest::Method::PUT, &rules, Some(rule)).await?;
-        self.show(status, &json!({ "name": answer["name"], "state": answer["state"], "threshold": answer["threshold"] }))?;
+        self.show(
+            status,
+            &json!({ "name": answer["name"], "state": answer["state"], "threshold": answer["threshold"] }),
+        )?;
         ensure!(status < 300, "the rule was refused: {answer}");
         let (status, answer) = self.ask(reqwest::Method::GET, &format!("{rules}/why"), None).await?;
         self.show(status, &answer)?;
-        let usage = json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "quantity": "40" });
+        let usage =
+            json!({ "key": fresh_uuid(), "customer": customer, "feature": "premium_messages", "quantity": "40" });
         let (status, answer) = self.ask(reqwest::Method::POST, "/api/v1/track", Some(usage)).await?;
         self.show(status, &answer)?;
         ensure!(answer["available"] == "1", "expected 1 left: {answer}");
@@ -48,7 +51,10 @@ impl Guide<'_> {
         let picked = json!({ "id": made["id"], "state": made["state"], "amount": made["amount"], "credits": made["credits"],
             "grant": made["grant"] });
         self.show(status, &picked)?;
-        writeln!(self.out, "   balance: 1 + 20 = 21 credits; decided with the track, charged once, granted when it was paid")?;
+        writeln!(
+            self.out,
+            "   balance: 1 + 20 = 21 credits; decided with the track, charged once, granted when it was paid"
+        )?;
         Ok(())
     }
 
