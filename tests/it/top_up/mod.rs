@@ -1,6 +1,8 @@
 //! Top-ups: rules, charges and what becomes of them, judged by the log of the simulated Stripe.
 
 mod charges;
+mod crash_matrix;
+mod ground;
 
 use std::time::Duration;
 
