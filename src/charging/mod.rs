@@ -20,6 +20,7 @@
 //! - What Stripe answers is held against the decision (amount, currency, customer, mode) before anything is granted.
 
 mod begin;
+pub mod cards;
 mod charge;
 mod circuit;
 mod error;
@@ -139,6 +140,11 @@ impl Charger {
             WorkKind::Refund => self.refund(held, PaymentId::from_uuid(work.key.owner)).await,
             WorkKind::Bill | WorkKind::Card => Err(ChargeError::Broken("work of another worker")),
         }
+    }
+
+    /// Has Stripe make a saved card its customer's default; takes the row out of the queue itself.
+    pub async fn set_default(&self, work: &LeasedWork) -> Result<(), ChargeError> {
+        Ok(cards::set_default(&self.store, self.stripe.as_ref(), work).await?)
     }
 
     async fn top_up(&self, held: Held<'_>, id: TopUpId) -> Result<After, ChargeError> {

@@ -7,8 +7,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::native::{
-    adjustments, attach, balance, check, customers, entries, grants, holds, limits, replay, stripe_events, track,
-    usage, wallets,
+    adjustments, attach, balance, check, customers, entries, grants, holds, limits, replay, setup, stripe_events,
+    track, usage, wallets,
 };
 use super::openapi::{self, Operation};
 use super::problem::Problem;
@@ -112,6 +112,7 @@ pub fn table() -> Vec<Route> {
         route(read.clone(), LIMIT, AnyKey, openapi::get_limit, get(limits::get)),
         route(Method::DELETE, LIMIT, AppOrAdmin, openapi::delete_limit, delete(limits::delete)),
         route(read.clone(), "/api/v1/customers/{customer}/usage", AnyKey, openapi::list_usage, get(usage::list)),
+        route(write.clone(), "/api/v1/setup", AppOrAdmin, openapi::setup, post(setup::open)),
         route(write, "/webhooks/stripe", Stripe, openapi::webhook, post(webhook::stripe)),
         route(read.clone(), "/healthz", Anyone, openapi::healthz, get(health::healthz)),
         route(read.clone(), "/readyz", Anyone, openapi::readyz, get(health::readyz)),

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::facts::{self, above_minimum, claims_credits, metadata_grant, money_if_any};
 use super::intent::{FeatureWish, Intent, PaymentIntent, Why, WishedGrant};
 use super::interpret::{Context, Stop, needed, stripe_id};
+use super::top_up;
 use crate::domain::catalog::Sold;
 use crate::domain::command::Basis;
 use crate::domain::credits::Credits;
@@ -39,7 +40,7 @@ pub(super) fn completed(event: &Event, context: Context<'_>) -> Result<Vec<Inten
     match session.mode.as_deref() {
         Some("payment") => payment(&session, event.created, None, context),
         Some("subscription") => link(&session),
-        Some("setup") => Err(Stop::Ignore(Why::new("setup_session", "a setup session pays for nothing"))),
+        Some("setup") => super::card::set_up(&session, context),
         other => Err(Why::new("missing_fact", format!("mode `{}` is not known", other.unwrap_or("(none)"))).into()),
     }
 }
@@ -53,6 +54,22 @@ fn link(session: &Session) -> Result<Vec<Intent>, Stop> {
     Ok(vec![Intent::Link(who)])
 }
 
+/// Of a session that is paid, was nothing to pay?
+fn is_free(session: &Session) -> Result<bool, Stop> {
+    match session.payment_status.as_deref() {
+        Some("paid") => Ok(false),
+        Some("no_payment_required") => Ok(true),
+        Some("unpaid") => {
+            let detail = "completed, but not paid yet: its async_payment_succeeded will grant";
+            Err(Stop::Ignore(Why::new("not_paid_yet", detail)))
+        }
+        other => {
+            let detail = format!("payment_status `{}` is not known", other.unwrap_or("(none)"));
+            Err(Why::new("missing_fact", detail).into())
+        }
+    }
+}
+
 /// A one-off payment. `invoice` is the one-off invoice that led here, if one did.
 pub(super) fn payment(
     session: &Session,
@@ -60,19 +77,12 @@ pub(super) fn payment(
     invoice: Option<&str>,
     context: Context<'_>,
 ) -> Result<Vec<Intent>, Stop> {
-    let free = match session.payment_status.as_deref() {
-        Some("paid") => false,
-        Some("no_payment_required") => true,
-        Some("unpaid") => {
-            let detail = "completed, but not paid yet: its async_payment_succeeded will grant";
-            return Err(Stop::Ignore(Why::new("not_paid_yet", detail)));
-        }
-        other => {
-            let detail = format!("payment_status `{}` is not known", other.unwrap_or("(none)"));
-            return Err(Why::new("missing_fact", detail).into());
-        }
-    };
+    let free = is_free(session)?;
     let id = needed(session.id.as_deref(), "data.object.id")?;
+    if let Some(top_up) = top_up::named(&session.metadata)? {
+        // Neither what it sells nor what its metadata says buys anything besides.
+        return top_up::by_session(top_up, session, (id, invoice), event_created, context);
+    }
     let basis = if claims_credits(&session.metadata) { Basis::Metadata } else { Basis::Lines };
     let lines = match basis {
         Basis::Metadata => Vec::new(),
@@ -133,16 +143,27 @@ fn lines(session: &Session, id: &str, context: Context<'_>) -> Result<Vec<Sessio
 
 /// The charge behind a payment intent: its time is when money was paid, its balance transaction is finance's join.
 pub(super) fn charge_of(intent: Option<&str>, context: Context<'_>) -> Result<Option<Charge>, Stop> {
-    let Some(intent) = intent else { return Ok(None) };
-    let found: Option<wire::PaymentIntent> = context.one(Fetch::PaymentIntent { id: stripe_id(intent)? })?;
-    let Some(latest) = found.and_then(|intent| intent.latest_charge) else { return Ok(None) };
-    if let Some(charge) = latest.read::<Charge>()?.filter(|charge| charge.created.is_some()) {
-        return Ok(Some(charge));
-    }
-    context.one(Fetch::Charge { id: stripe_id(latest.id())? })
+    Ok(intent_and_charge(intent, context)?.1)
 }
 
-fn facts_of(
+/// A payment intent and the charge behind it, as far as Stripe tells of them.
+pub(super) fn intent_and_charge(
+    intent: Option<&str>,
+    context: Context<'_>,
+) -> Result<(Option<wire::PaymentIntent>, Option<Charge>), Stop> {
+    let Some(intent) = intent else { return Ok((None, None)) };
+    let found: Option<wire::PaymentIntent> = context.one(Fetch::PaymentIntent { id: stripe_id(intent)? })?;
+    let Some(latest) = found.as_ref().and_then(|intent| intent.latest_charge.as_ref()) else {
+        return Ok((found, None));
+    };
+    if let Some(charge) = latest.read::<Charge>()?.filter(|charge| charge.created.is_some()) {
+        return Ok((found, Some(charge)));
+    }
+    let charge = context.one(Fetch::Charge { id: stripe_id(latest.id())? })?;
+    Ok((found, charge))
+}
+
+pub(super) fn facts_of(
     session: &Session,
     id: &str,
     invoice: Option<&str>,

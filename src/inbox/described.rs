@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::intent::{FeatureWish, Intent, PaymentIntent, Who, WishedChange, WishedGrant, WishedPlan};
-use crate::domain::command::Basis;
+use super::intent::{FeatureWish, Intent, PaymentIntent, TrySeen, Who, WishedChange, WishedGrant, WishedPlan};
+use crate::domain::command::{Basis, TryResult};
 use crate::domain::money::Money;
 use crate::domain::subscription::{SubscriptionLife, SubscriptionSeen};
 
@@ -25,7 +25,46 @@ pub fn commands(intent: &Intent) -> Vec<Value> {
             "currency": seen.currency,
             "objects": seen.views,
         })],
+        Intent::TopUp(seen) => vec![json!({
+            "command": "top_up_paid",
+            "top_up": seen.top_up,
+            "payment": seen.facts.aliases(),
+            "stripe_customer": seen.facts.stripe_customer,
+            "paid_at": seen.paid_at,
+            "net": seen.net.to_string(),
+            "paid": seen.gross.to_string(),
+            "becomes_default": seen.saved.as_ref().map(|card| &card.payment_method),
+        })],
+        Intent::Try(seen) => vec![try_seen(seen)],
+        Intent::Card(seen) => vec![json!({
+            "command": "card_seen",
+            "stripe_customer": seen.stripe_customer,
+            "becomes_default": seen.saved.as_ref().map(|card| &card.payment_method),
+        })],
+        Intent::CustomerDeleted(customer) => {
+            vec![json!({ "command": "customer_deleted", "stripe_customer": customer })]
+        }
     }
+}
+
+fn try_seen(seen: &TrySeen) -> Value {
+    let (result, why) = match &seen.result {
+        TryResult::Unknown { .. } => ("unknown", None),
+        TryResult::Processing { .. } => ("processing", None),
+        TryResult::NeedsAction { .. } => ("needs_action", None),
+        TryResult::Declined { why, .. } => ("declined", Some(why)),
+        TryResult::Refused(_) => ("refused", None),
+        TryResult::NotDone => ("not_done", None),
+    };
+    json!({
+        "command": "try_ended",
+        "top_up": seen.top_up,
+        "attempt": seen.attempt,
+        "result": result,
+        "code": why.and_then(|why| why.code.as_ref()),
+        "decline_code": why.and_then(|why| why.decline_code.as_ref()),
+        "advice_code": why.and_then(|why| why.advice_code.as_ref()),
+    })
 }
 
 fn payment_commands(payment: &PaymentIntent) -> Vec<Value> {

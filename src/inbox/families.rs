@@ -18,7 +18,7 @@ pub enum Treatment {
 pub const FAMILIES: &[(&str, Treatment)] = &[
     (
         "checkout.session.completed",
-        Treatment::Acts("grants what a paid session sold; links whom a subscription's names"),
+        Treatment::Acts("grants what a paid session sold; links whom a subscription's names; keeps a card set up"),
     ),
     ("checkout.session.async_payment_succeeded", Treatment::Acts("grants what the session sold, now that it is paid")),
     ("checkout.session.async_payment_failed", Treatment::Acts("nothing: the delayed payment never came")),
@@ -56,28 +56,31 @@ pub const FAMILIES: &[(&str, Treatment)] = &[
         Treatment::Ignored("no_effect", "a reminder; the subscription is as it was"),
     ),
     ("customer.created", Treatment::Acts("links whom its metadata names")),
-    ("customer.updated", Treatment::Acts("links whom its metadata names")),
+    ("customer.updated", Treatment::Acts("links whom its metadata names; another card to pay with lets top-ups go on")),
     (
         "customer.deleted",
-        Treatment::Ignored("customer_deleted", "its books stay; its subscriptions' own events end their plans"),
+        Treatment::Acts("stops top-ups; its books stay, and its subscriptions' own events end their plans"),
     ),
     ("customer.discount.*", Treatment::Ignored("no_effect", "a discount counts where it lowers what is paid")),
     ("customer.source.*", Treatment::Ignored("pays_nothing", "a card on file pays for nothing by itself")),
     ("customer.tax_id.*", Treatment::Ignored("no_effect", "tax counts where it is paid")),
     (
         "payment_intent.succeeded",
-        Treatment::Acts("grants a session captured by hand, or credits its own metadata names"),
+        Treatment::Acts("grants a top-up, a session captured by hand, or credits its own metadata names"),
     ),
     ("payment_intent.created", Treatment::Ignored("not_paid_yet", "made, and not paid")),
-    ("payment_intent.processing", Treatment::Ignored("not_paid_yet", "on its way; payment_intent.succeeded tells")),
-    ("payment_intent.requires_action", Treatment::Ignored("not_paid_yet", "the buyer has to confirm the payment")),
+    ("payment_intent.processing", Treatment::Acts("tells of a top-up's charge that its bank takes its time")),
+    (
+        "payment_intent.requires_action",
+        Treatment::Acts("tells of a top-up's charge that the card's owner is asked for"),
+    ),
     (
         "payment_intent.amount_capturable_updated",
         Treatment::Ignored("not_paid_yet", "authorised; payment_intent.succeeded tells of the capture"),
     ),
     ("payment_intent.partially_funded", Treatment::Ignored("not_paid_yet", "a part came; nothing before the rest")),
-    ("payment_intent.payment_failed", Treatment::Ignored("payment_failed", "declined; nothing was taken")),
-    ("payment_intent.canceled", Treatment::Ignored("payment_failed", "cancelled; nothing was taken")),
+    ("payment_intent.payment_failed", Treatment::Acts("tells of a top-up's charge that it was declined, and why")),
+    ("payment_intent.canceled", Treatment::Acts("tells of a top-up's charge that nothing comes of it")),
     ("charge.succeeded", Treatment::Ignored("told_by_other_event", "what it paid for has its own event")),
     ("charge.captured", Treatment::Ignored("told_by_other_event", "payment_intent.succeeded tells of the capture")),
     ("charge.pending", Treatment::Ignored("not_paid_yet", "on its way")),
@@ -99,7 +102,13 @@ pub const FAMILIES: &[(&str, Treatment)] = &[
     ("credit_note.updated", Treatment::Acts("looks at the note again")),
     ("credit_note.voided", Treatment::Acts("gives back what the note took")),
     ("charge.updated", Treatment::Ignored("no_effect", "its description or its metadata changed")),
+    ("payment_method.attached", Treatment::Acts("a new card lets top-ups go on")),
+    ("payment_method.updated", Treatment::Acts("a changed card lets top-ups go on")),
+    ("payment_method.automatically_updated", Treatment::Acts("a card renewed by its bank lets top-ups go on")),
+    ("payment_method.card_automatically_updated", Treatment::Acts("the same, by its older name")),
+    ("payment_method.detached", Treatment::Ignored("card_detached", "top-ups use another card, or wait for one")),
     ("payment_method.*", Treatment::Ignored("pays_nothing", "a payment method pays for nothing by itself")),
+    ("setup_intent.succeeded", Treatment::Acts("a card kept for later lets top-ups go on, and may become the default")),
     ("setup_intent.*", Treatment::Ignored("pays_nothing", "a card was to be saved, not charged")),
     ("payment_link.*", Treatment::Ignored("pays_nothing", "each session it opens has its own events")),
 ];
@@ -118,5 +127,15 @@ pub(super) fn why_ignored(kind: &str) -> Why {
             let detail = format!("events of type {} change nothing here", super::facts::cut(kind));
             Why::new("unhandled_type", detail)
         }
+    }
+}
+
+/// Why an event about an intent that is no try of ours is ignored.
+pub(super) fn why_no_try(kind: &str) -> Why {
+    match kind {
+        "payment_intent.payment_failed" => Why::new("payment_failed", "declined; nothing was taken"),
+        "payment_intent.canceled" => Why::new("payment_failed", "cancelled; nothing was taken"),
+        "payment_intent.processing" => Why::new("not_paid_yet", "on its way; payment_intent.succeeded tells"),
+        _ => Why::new("not_paid_yet", "the buyer has to confirm the payment"),
     }
 }

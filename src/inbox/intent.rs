@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::domain::catalog::{FeatureId, PlanId};
-use crate::domain::command::{Basis, ChangedPlan};
+use crate::domain::command::{Basis, ChangedPlan, TryResult};
 use crate::domain::credits::Credits;
 use crate::domain::grant::{Category, GrantMoney};
+use crate::domain::ids::{AttemptId, TopUpId};
+use crate::domain::money::Money;
 use crate::domain::payment::PaymentFacts;
 use crate::domain::reversal::BackView;
 use crate::domain::subscription::{RenewalLost, SubscribedPlan, SubscriptionSeen};
@@ -143,6 +145,64 @@ pub enum Intent {
     RenewalLost(RenewalLost, Who),
     /// Money of a payment went back, or came again.
     MoneyBack(Box<MoneyBackSeen>),
+    /// A top-up was paid.
+    TopUp(Box<TopUpSeen>),
+    /// A try to charge a card for a top-up has got somewhere.
+    Try(Box<TrySeen>),
+    /// A card of a customer's is new or changed.
+    Card(CardSeen),
+    /// Stripe's customer is gone.
+    CustomerDeleted(String),
+}
+
+/// A payment of a top-up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopUpSeen {
+    /// Which.
+    pub top_up: TopUpId,
+    /// What is known of the payment; its ids are claimed first.
+    pub facts: PaymentFacts,
+    /// When it was paid.
+    pub paid_at: Timestamp,
+    /// What was paid, taxes left out: what the decision was about.
+    pub net: Money,
+    /// All that was paid.
+    pub gross: Money,
+    /// Stripe's line item.
+    pub stripe_line: Option<String>,
+    /// The card that was kept with it.
+    pub saved: Option<SavedCard>,
+}
+
+/// What became of a try, short of its success.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrySeen {
+    /// Of which top-up.
+    pub top_up: TopUpId,
+    /// Which.
+    pub attempt: AttemptId,
+    /// Stripe's customer.
+    pub stripe_customer: Option<String>,
+    /// What; [`TryResult::NotDone`] is an intent that somebody cancelled.
+    pub result: TryResult,
+}
+
+/// A card of a customer's, new or changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardSeen {
+    /// Stripe's customer.
+    pub stripe_customer: String,
+    /// It is to become what the customer pays with.
+    pub saved: Option<SavedCard>,
+}
+
+/// A card that becomes its customer's default, once for what kept it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedCard {
+    /// The intent that kept it.
+    pub by: String,
+    /// The card.
+    pub payment_method: String,
 }
 
 /// Objects that tell of money going back, and the ids that lead to the payment.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::intent::{Interpretation, Why};
 use super::reversal::MoneyBackPolicy;
-use super::{checkout, customer, families, invoice, payment_intent, reversal, subscription};
+use super::{card, checkout, customer, families, invoice, payment_intent, reversal, subscription, top_up};
 use crate::domain::catalog::Catalog;
 use crate::stripe::client::{Fetch, StripeId};
 use crate::stripe::wire::{Event, Wire, WireError, WireList};
@@ -202,7 +202,18 @@ pub fn interpret(event: &Event, context: Context<'_>) -> Interpretation {
         "credit_note.created" | "credit_note.updated" | "credit_note.voided" => reversal::credited(event, context),
         "invoice_payment.paid" => invoice::part_paid(event, context),
         "payment_intent.succeeded" => payment_intent::succeeded(event, context),
-        "customer.created" | "customer.updated" => customer::named(event),
+        "payment_intent.payment_failed"
+        | "payment_intent.processing"
+        | "payment_intent.requires_action"
+        | "payment_intent.canceled" => top_up::try_changed(event, context),
+        "customer.created" => customer::named(event),
+        "customer.updated" => customer::updated(event),
+        "customer.deleted" => customer::deleted(event),
+        "payment_method.attached"
+        | "payment_method.updated"
+        | "payment_method.automatically_updated"
+        | "payment_method.card_automatically_updated" => card::seen(event),
+        "setup_intent.succeeded" => card::kept(event, context),
         _ => Err(Stop::Ignore(families::why_ignored(kind))),
     };
     match outcome {

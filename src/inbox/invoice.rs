@@ -10,7 +10,7 @@ use super::checkout::{self, add, charge_of, count, line_money, net_of, pack_gran
 use super::facts::{self, claims_credits, metadata_grant, money_if_any};
 use super::intent::{Intent, PaymentIntent, Why, WishedGrant, WishedPlan};
 use super::interpret::{Context, Stop, needed, stripe_id};
-use super::{proration, subscription};
+use super::{proration, subscription, top_up};
 use crate::domain::catalog::Sold;
 use crate::domain::command::Basis;
 use crate::domain::credits::Credits;
@@ -59,6 +59,9 @@ fn settled(invoice: &Invoice, event_created: Option<Timestamp>, context: Context
     let Some(id) = invoice.id.as_deref() else {
         return Err(Stop::Ignore(Why::new("upcoming_invoice", "an invoice without id is only a preview")));
     };
+    if let Some(top_up) = top_up::named(&invoice.metadata)? {
+        return top_up::by_invoice(top_up, invoice, id, event_created, context);
+    }
     let lines = lines(invoice, id, context)?;
     let metadata = metadata_of(invoice);
     let renewal = matches!(
@@ -161,7 +164,14 @@ fn nothing_of_ours(lines: &[InvoiceLine], context: Context<'_>) -> Stop {
     if context.park_unknown_prices { Stop::Park(why) } else { Stop::Ignore(why) }
 }
 
-fn payment_intent_of(invoice: &Invoice, id: &str, context: Context<'_>) -> Result<Option<String>, Stop> {
+/// The payments of an invoice; `None`: they cannot be had.
+pub(super) fn payments_of(id: &str, context: Context<'_>) -> Result<Option<Vec<InvoicePayment>>, Stop> {
+    let invoice = stripe_id(id)?;
+    let page = |starting_after| Fetch::InvoicePayments { invoice: invoice.clone(), starting_after };
+    context.all(page, |payment: &InvoicePayment| payment.id.as_deref())
+}
+
+pub(super) fn payment_intent_of(invoice: &Invoice, id: &str, context: Context<'_>) -> Result<Option<String>, Stop> {
     if let Some(known) = invoice.payment_intents().first() {
         return Ok(Some((*known).to_owned()));
     }
@@ -169,9 +179,7 @@ fn payment_intent_of(invoice: &Invoice, id: &str, context: Context<'_>) -> Resul
     if invoice.payments.is_some() || nothing_paid {
         return Ok(None);
     }
-    let invoice_id = stripe_id(id)?;
-    let page = |starting_after| Fetch::InvoicePayments { invoice: invoice_id.clone(), starting_after };
-    let payments = context.all(page, |payment: &InvoicePayment| payment.id.as_deref())?.unwrap_or_default();
+    let payments = payments_of(id, context)?.unwrap_or_default();
     let mut paid = payments.into_iter().filter(|payment| payment.status.as_deref() != Some("canceled"));
     Ok(paid.find_map(|payment| payment.payment_intent))
 }
@@ -187,7 +195,7 @@ fn session_behind(intent: Option<&str>, context: Context<'_>) -> Result<Option<S
     Ok(sessions.and_then(|sessions| sessions.into_iter().next()))
 }
 
-fn facts_of(
+pub(super) fn facts_of(
     invoice: &Invoice,
     id: &str,
     intent: Option<String>,

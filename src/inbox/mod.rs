@@ -5,7 +5,7 @@
 //! calls [`interpret::interpret`] with the event, the answers of Stripe it has so far and the catalogue; the answer is
 //! what to do ([`intent::Intent`]), what to ask Stripe first, why it is none of our business, or why it has to wait.
 //! One file per family of objects: [`checkout`], [`invoice`] with [`proration`], [`subscription`], [`payment_intent`], [`customer`],
-//! [`reversal`]; [`families`] lists every type of event that is known, with what it does or why it does nothing.
+//! [`reversal`], [`top_up`] for what the charger made, [`card`] for what it charges; [`families`] lists every type of event that is known, with what it does or why it does nothing.
 //!
 //! # Always true
 //! All but `receive` is pure: the same event with the same answers under the same catalogue gives the same intents, so
@@ -13,6 +13,7 @@
 //! on something claimed as ours parks the event and is never guessed. What neither our metadata nor the catalogue
 //! claims is ignored.
 
+pub mod card;
 pub mod checkout;
 pub mod customer;
 pub mod described;
@@ -27,3 +28,4 @@ pub mod receive;
 pub mod reversal;
 pub mod subscription;
 pub mod synthetic;
+pub mod top_up;

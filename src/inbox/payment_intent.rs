@@ -5,21 +5,18 @@ use super::checkout::{self, charge_of, line_money, net_of};
 use super::facts::{self, claims_credits, metadata_grant, money_if_any};
 use super::intent::{FeatureWish, Intent, PaymentIntent as Payment, Why, WishedGrant};
 use super::interpret::{Context, Stop, needed, stripe_id};
+use super::top_up;
 use crate::domain::command::Basis;
 use crate::domain::money::Money;
 use crate::domain::payment::{PaymentFacts, PaymentStatus};
 use crate::stripe::client::Fetch;
 use crate::stripe::wire::{Event, InvoicePayment, PaymentIntent, Session, Wire, WireMoney};
 
-/// Stands on intents that creditd itself makes; such a payment is settled by the decision that made it.
-const TOP_UP_KEY: &str = "creditd_topup_id";
-
 /// `payment_intent.succeeded`.
 pub(super) fn succeeded(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
     let intent = PaymentIntent::from_value(needed(event.object.as_ref(), "data.object")?)?;
-    if intent.metadata.contains_key(TOP_UP_KEY) {
-        let detail = format!("metadata.{TOP_UP_KEY} names a top-up of the charger, which settles it by itself");
-        return Err(Stop::Ignore(Why::new("charger_top_up", detail)));
+    if let Some(top_up) = top_up::named(&intent.metadata)? {
+        return top_up::by_intent(top_up, &intent, event.created, context);
     }
     if intent.invoice.is_some() {
         return Err(told_elsewhere("the intent paid an invoice, whose invoice.paid decides"));
@@ -45,11 +42,11 @@ pub(super) fn succeeded(event: &Event, context: Context<'_>) -> Result<Vec<Inten
     }
 }
 
-fn told_elsewhere(detail: &str) -> Stop {
+pub(super) fn told_elsewhere(detail: &str) -> Stop {
     Stop::Ignore(Why::new("told_by_other_event", detail))
 }
 
-fn session_of(intent: &str, context: Context<'_>) -> Result<Option<Session>, Stop> {
+pub(super) fn session_of(intent: &str, context: Context<'_>) -> Result<Option<Session>, Stop> {
     let payment_intent = stripe_id(intent)?;
     let sessions = context.all(
         |_| Fetch::SessionsByIntent { payment_intent: payment_intent.clone() },
@@ -83,7 +80,7 @@ fn captured(
     checkout::payment(&session, event.created, None, context)
 }
 
-fn has_succeeded(intent: &PaymentIntent) -> Result<(), Stop> {
+pub(super) fn has_succeeded(intent: &PaymentIntent) -> Result<(), Stop> {
     match needed(intent.status.as_deref(), "data.object.status")? {
         "succeeded" => Ok(()),
         other => {
@@ -131,7 +128,7 @@ fn of_its_own(intent: &PaymentIntent, id: &str, event: &Event, context: Context<
 }
 
 /// Since basil an intent does not say that it pays an invoice; Stripe is asked.
-fn pays_an_invoice(intent: &str, context: Context<'_>) -> Result<bool, Stop> {
+pub(super) fn pays_an_invoice(intent: &str, context: Context<'_>) -> Result<bool, Stop> {
     let payment_intent = stripe_id(intent)?;
     let payments = context.all(
         |_| Fetch::InvoicePaymentsByIntent { payment_intent: payment_intent.clone() },

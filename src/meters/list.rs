@@ -101,6 +101,16 @@ pub const EVENT_TYPES: &[&str] = &[
     "payment_intent.succeeded",
     "customer.created",
     "customer.updated",
+    "customer.deleted",
+    "payment_intent.payment_failed",
+    "payment_intent.processing",
+    "payment_intent.requires_action",
+    "payment_intent.canceled",
+    "payment_method.attached",
+    "payment_method.updated",
+    "payment_method.automatically_updated",
+    "payment_method.card_automatically_updated",
+    "setup_intent.succeeded",
 ];
 
 /// Those types by what they begin with, the text before the first point, such as invoice: each family is listed from

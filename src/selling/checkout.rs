@@ -64,7 +64,7 @@ impl Selling {
         if kind == SaleKind::Checkout && order.success_url.is_none() {
             return Err(Refusal::UrlMissing.into());
         }
-        let payer = self.payer_of(order, payer).await?;
+        let payer = self.payer_of(order.account, &order.customer, payer).await?;
         let terms = serde_json::to_value(terms(&payer));
         let asked = Asked {
             account: order.account,

@@ -4,7 +4,8 @@
 //! [`Selling::attach`] reads the account and what Stripe knows of its customer; [`mod@offer`] decides, purely, what that
 //! comes to; then a plan without a price is posted, and anything else is a [`sale`]: a row first, each request to Stripe a
 //! row too, and only then sent, a page to pay on ([`checkout`]), a charge of a saved card ([`card`]) or a change of a
-//! subscription ([`change`]). [`mod@preview`] tells beforehand what would become of money and balances. [`leave`] ends plans
+//! subscription ([`change`]). [`setup`] has a card left
+//! for later. [`mod@preview`] tells beforehand what would become of money and balances. [`leave`] ends plans
 //! and opens Stripe's portal.
 //!
 //! # Always true
@@ -25,6 +26,7 @@ pub mod offer;
 pub mod order;
 pub mod preview;
 pub mod sale;
+pub mod setup;
 
 use std::sync::Arc;
 

@@ -80,6 +80,9 @@ pub enum Refusal {
         /// The fewest.
         minimum: Credits,
     },
+    /// Nothing says in which currency a card will be charged.
+    #[error("nothing says in which currency the card will be charged: say it by `currency`")]
+    SetupCurrency,
     /// More than Stripe takes.
     #[error("this is more than one purchase can be: at most {QUANTITY_MAX} of a price, and eight digits of money")]
     TooMuch,

@@ -24,7 +24,7 @@ use crate::stripe::write::{NewCustomer, PriceLine, Write};
 /// Looks at one order: a sale that was over, one that was replaced, and a rival for each.
 pub(super) const TRIES_MAX: u32 = 6;
 /// Leads Stripe's events home.
-const CUSTOMER_KEY: &str = "creditd_customer_id";
+pub(super) const CUSTOMER_KEY: &str = "creditd_customer_id";
 /// Which sale an object of Stripe's is of.
 pub(super) const SALE_KEY: &str = "creditd_sale_id";
 /// Which plan it was made for, for people who read it in Stripe.
@@ -278,38 +278,37 @@ impl Selling {
     }
 
     /// The customer's customer at Stripe, made and linked when there is none.
-    pub(super) async fn payer_of(&self, order: &Order, known: Option<Payer>) -> Result<Payer, SellError> {
+    pub(super) async fn payer_of(
+        &self,
+        account: AccountId,
+        customer: &str,
+        known: Option<Payer>,
+    ) -> Result<Payer, SellError> {
         if let Some(payer) = known {
             return Ok(payer);
         }
         // Read before it is asked whether somebody was faster since the account was read: who links a customer after this
         // had the same slot, and one who did before is seen.
-        let profile = self.store.profile(order.account).await?.ok_or(SellError::UnknownCustomer)?;
-        if let Some(payer) = self.payer(order.account).await? {
+        let profile = self.store.profile(account).await?.ok_or(SellError::UnknownCustomer)?;
+        if let Some(payer) = self.payer(account).await? {
             return Ok(payer);
         }
         let about = hash(&("customer", &profile.stripe_customers));
-        let asked = Asked {
-            account: order.account,
-            slot: about,
-            request: about,
-            key: None,
-            kind: SaleKind::Customer,
-            terms: Value::Null,
-        };
+        let asked =
+            Asked { account, slot: about, request: about, key: None, kind: SaleKind::Customer, terms: Value::Null };
         let sale = self.sale(&asked).await?;
         let made = Write::CreateCustomer(NewCustomer {
             email: profile.email,
             name: profile.name,
-            metadata: Metadata::new().with(CUSTOMER_KEY, &order.customer)?,
+            metadata: Metadata::new().with(CUSTOMER_KEY, customer)?,
         });
         let answer = self.must(&sale, "customer", &made).await?;
-        let customer = id_at(&answer["id"]).ok_or(SellError::Inconsistent("a customer of Stripe's without an id"))?;
-        if self.store.link_stripe_customer(customer.as_str(), order.account).await? != order.account {
+        let made = id_at(&answer["id"]).ok_or(SellError::Inconsistent("a customer of Stripe's without an id"))?;
+        if self.store.link_stripe_customer(made.as_str(), account).await? != account {
             return Err(SellError::Inconsistent("a new customer of Stripe's is linked to somebody else"));
         }
         // The sale stays open and keeps its slot: who read the account before the link finds this customer, and makes none.
-        Ok(Payer { customer, currency: None, card: None })
+        Ok(Payer { customer: made, currency: None, card: None })
     }
 
     /// What a subscription of a sale has come to.

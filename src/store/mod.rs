@@ -40,6 +40,8 @@ mod rows;
 pub mod sales;
 pub mod top_up_rows;
 pub mod top_up_work;
+
+pub mod top_ups;
 pub mod usage_listings;
 pub mod usage_rows;
 pub mod verify;

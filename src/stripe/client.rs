@@ -182,6 +182,11 @@ pub enum Fetch {
         /// The last dispute of the page before.
         starting_after: Option<StripeId>,
     },
+    /// An intent to keep a card.
+    SetupIntent {
+        /// The intent.
+        id: StripeId,
+    },
     /// Events, newest first, for catch-up.
     Events {
         /// Only events created at or after this second.
@@ -272,6 +277,7 @@ impl Fetch {
             Self::DisputesOf { charge, starting_after } => {
                 format!("/v1/disputes?charge={charge}&limit={PAGE_LIMIT}{}", after(starting_after.as_ref()))
             }
+            Self::SetupIntent { id } => format!("/v1/setup_intents/{id}"),
             Self::Events { created_gte, only_undelivered, types, starting_after } => {
                 let undelivered = if *only_undelivered { "&delivery_success=false" } else { "" };
                 let second = created_gte.as_second();

@@ -51,6 +51,7 @@ use stripe_core::payment_intent::{
     CreatePaymentIntentOffSession, ListPaymentIntent, RetrievePaymentIntent,
 };
 use stripe_core::refund::{CreateRefund, CreateRefundReason, ListRefund, RetrieveRefund};
+use stripe_core::setup_intent::RetrieveSetupIntent;
 use stripe_types::{Currency as CurrencyParam, RangeQueryTs};
 
 use super::client::{Fetch, Listing, PAGE_LIMIT, StripeId};
@@ -470,6 +471,7 @@ fn build(what: &Fetch) -> RequestBuilder {
             let request = request.customer(customer.as_str()).limit(PAGE_LIMIT);
             page(request, starting_after.as_ref(), ListPaymentIntent::starting_after).build()
         }
+        Fetch::SetupIntent { id } => RetrieveSetupIntent::new(id.as_str()).build(),
         Fetch::RefundsOf { charge, starting_after } => {
             let request = ListRefund::new().charge(charge.as_str()).limit(PAGE_LIMIT);
             page(request, starting_after.as_ref(), ListRefund::starting_after).build()

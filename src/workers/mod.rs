@@ -5,6 +5,7 @@
 //! Stripe.
 
 pub mod catch_up;
+mod charges;
 pub mod inbox;
 pub mod reconcile;
 pub mod renewal;

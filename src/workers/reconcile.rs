@@ -19,19 +19,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::catch_up::{CatchUpError, event_page, store_unknown, window_start};
+use super::charges::card_owner;
 use super::inbox::{InboxWorker, QUESTIONS_MAX};
 use crate::clock::Clock;
 use crate::domain::reversal::BackView;
 use crate::domain::subscription::{SubscriptionLife, SubscriptionSeen};
-use crate::inbox::intent::{Intent, Interpretation, MoneyBackSeen, PaymentIntent, Why};
+use crate::inbox::intent::{CardSeen, Intent, Interpretation, MoneyBackSeen, PaymentIntent, TopUpSeen, Why};
 use crate::inbox::interpret::{Answers, interpret};
 use crate::inbox::receive::{ReceiveError, Received, Receiver};
 use crate::inbox::synthetic::{self, Making, Synthetic, made_from, told_by};
 use crate::meters::list::event_families;
 use crate::store::StoreError;
 use crate::store::booked::ToldBy;
+use crate::store::charge_steps::StepKey;
 use crate::store::event_listings::EventState;
 use crate::store::events::EventOrigin;
+use crate::store::top_ups::DEFAULT_STEP;
 use crate::stripe::client::{Fetch, Listing, StripeClient, StripeError, StripeId};
 use crate::stripe::wire::{Charge, Event, Node, RawItem, RawList, Wire, WireError};
 
@@ -411,6 +414,10 @@ impl Reconciler {
                 // Nothing that is listed asks for it.
                 Intent::RenewalLost(..) => true,
                 Intent::MoneyBack(seen) => self.is_given_back(seen).await?,
+                Intent::TopUp(seen) => self.is_top_up_booked(seen).await?,
+                Intent::Card(seen) => self.is_card_told(seen).await?,
+                // Nothing that is listed asks for it.
+                Intent::Try(_) | Intent::CustomerDeleted(_) => true,
             };
             if !booked {
                 return Ok(false);
@@ -429,6 +436,26 @@ impl Reconciler {
             of_object.map_or_else(|| view.says.is_nothing(), |known| known.says == view.says)
         };
         Ok(seen.views.iter().all(is_known))
+    }
+
+    /// Did the payment pay its top-up, or is it known to be one too much, which goes back by itself?
+    async fn is_top_up_booked(&self, seen: &TopUpSeen) -> Result<bool, ReconcileError> {
+        let store = &self.inbox.store;
+        for known in store.booked_payments(&seen.facts.aliases()).await? {
+            if store.is_top_up_settled(known.account, seen.top_up, known.payment).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Was a card that is to become its customer's default ever asked to be? One of somebody else's customers is not missed.
+    async fn is_card_told(&self, seen: &CardSeen) -> Result<bool, ReconcileError> {
+        let store = &self.inbox.store;
+        let Some(card) = &seen.saved else { return Ok(true) };
+        let Some(account) = store.find_stripe_customer(&seen.stripe_customer).await? else { return Ok(true) };
+        let key = StepKey { account, owner: card_owner(card), step: DEFAULT_STEP.to_owned() };
+        Ok(store.charge_step(&key).await?.is_some())
     }
 
     async fn is_payment_booked(&self, payment: &PaymentIntent) -> Result<bool, ReconcileError> {

@@ -133,7 +133,8 @@ fn ids_of(intents: &[Intent]) -> (Vec<String>, Vec<String>) {
     let (mut aliases, mut subscriptions) = (Vec::new(), Vec::new());
     for intent in intents {
         match intent {
-            Intent::Link(_) => {}
+            Intent::Link(_) | Intent::Try(_) | Intent::Card(_) | Intent::CustomerDeleted(_) => {}
+            Intent::TopUp(seen) => aliases.extend(seen.facts.aliases().into_iter().map(str::to_owned)),
             Intent::Payment(payment) => {
                 aliases.extend(payment.facts.aliases().into_iter().map(str::to_owned));
                 subscriptions.extend(payment.plans.iter().map(|plan| plan.subscription.clone()));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::charges;
 use crate::domain::catalog::FeatureId;
 use crate::domain::command::{
     Command, Decision, Outcome, PlanChanged, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef,
@@ -39,7 +40,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    const fn count(&mut self, decision: &Decision) {
+    pub(super) const fn count(&mut self, decision: &Decision) {
         match decision {
             Decision::Applied(_) => self.applied = self.applied.saturating_add(1),
             Decision::AlreadyApplied(_) => self.repeated = self.repeated.saturating_add(1),
@@ -51,6 +52,8 @@ impl Tally {
 pub(super) enum Setback {
     /// Until its cause goes.
     Park(Why),
+    /// For good: it is nobody's here, or was told before.
+    Ignore(Why),
     /// Until a payment has one of these ids.
     Wait(Why, Vec<String>),
     /// Later.
@@ -150,6 +153,10 @@ pub(super) async fn carry_out(
             Ok(Done { account, linked, paid: Vec::new() })
         }
         Intent::MoneyBack(seen) => give_back(store, posting, *seen, tally).await,
+        Intent::TopUp(seen) => charges::settle(store, posting, *seen, tally).await,
+        Intent::Try(seen) => charges::try_changed(store, posting, *seen, tally).await,
+        Intent::Card(seen) => charges::card_seen(store, posting, seen, tally).await,
+        Intent::CustomerDeleted(customer) => charges::customer_deleted(store, posting, &customer, tally).await,
     }
 }
 
@@ -169,7 +176,7 @@ async fn open(posting: &Posting, account: AccountId, tally: &mut Tally) -> Resul
 }
 
 /// No column holds a NUL, so a payment with one in its metadata waits for a person rather than fail again and again.
-fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Setback> {
+pub(super) fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Setback> {
     match metadata.iter().find(|(key, value)| key.contains('\0') || value.contains('\0')) {
         None => Ok(()),
         Some((key, _)) => {

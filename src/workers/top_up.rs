@@ -25,7 +25,7 @@ const CONCURRENCY: usize = 16;
 const AGAIN_SECONDS: i64 = 2;
 const STUCK_SECONDS: i64 = 600;
 /// What this worker does.
-const KINDS: [WorkKind; 3] = [WorkKind::TopUp, WorkKind::Look, WorkKind::Refund];
+const KINDS: [WorkKind; 4] = [WorkKind::TopUp, WorkKind::Look, WorkKind::Refund, WorkKind::Card];
 
 /// What the worker needs.
 #[derive(Clone)]
@@ -81,6 +81,12 @@ impl TopUpWorker {
     }
 
     async fn one(&self, work: &LeasedWork, since: std::time::Instant) {
+        if work.key.kind == WorkKind::Card {
+            if let Err(error) = self.charger.set_default(work).await {
+                tracing::warn!(account.id = %work.key.account, %error, "a saved card could not be made the default");
+            }
+            return;
+        }
         let ended = match self.charger.work(work, since).await {
             Ok(After::Done) => self.store.done_charge_work(work).await,
             Ok(After::AsIs) => self.store.release_charge_work(work).await,

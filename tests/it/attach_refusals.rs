@@ -125,6 +125,7 @@ async fn without_a_key_of_stripes_money_is_refused() {
     let url = "https://app.example/paid";
     for (path, body) in [
         ("/portal", json!({ "customer": "ada" })),
+        ("/setup", json!({ "customer": "ada", "success_url": url, "currency": "usd" })),
         ("/attach", json!({ "customer": "ada", "plan": "pro", "success_url": url })),
         (
             "/attach",

@@ -172,6 +172,7 @@ fn baseline(id: &str) -> Value {
             json!({ "customer": "bob", "plan": "top_up", "quantities": { "usd_credits": "20" }, "success_url": url })
         }
         "cancel" | "uncancel" => json!({ "customer": "bob", "plan": "free" }),
+        "setup" => json!({ "customer": "bob", "success_url": url, "cancel_url": url, "currency": "usd" }),
         "portal" => json!({ "customer": "bob", "return_url": url }),
         _ => json!({}),
     }

@@ -31,7 +31,7 @@ async fn drained(count: usize, daemons: usize) -> Duration {
     let app = TestApp::start().await;
     let receiver = app.daemon.catch_up().unwrap().receiver.clone();
     // Nobody works on events until all are there.
-    let TestApp { url, store, daemon, simulator, admin, client } = app;
+    let TestApp { url, store, daemon, simulator, clock, admin, client } = app;
     daemon.stop().await;
     let storing = (0..count).map(|number| {
         let (receiver, body) = (receiver.clone(), session(number, number % CUSTOMERS));
@@ -47,7 +47,7 @@ async fn drained(count: usize, daemons: usize) -> Duration {
         more.push(Daemon::start(Parts { stripe: None, ..parts(&store, &simulator) }).await.unwrap());
     }
     let daemon = Daemon::start(Parts { stripe: None, ..parts(&store, &simulator) }).await.unwrap();
-    let app = TestApp { url, store, daemon, simulator, admin, client };
+    let app = TestApp { url, store, daemon, simulator, clock, admin, client };
     while app.store.count_due_events().await.unwrap() > 0 {
         assert!(started.elapsed() < PATIENCE, "the backlog does not drain");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -124,12 +124,12 @@ async fn what_was_paid_before_the_cut_over_never_grants_though_its_event_came_af
     let receiver = &daemon.catch_up().unwrap().receiver;
     // The first daemon knows no cut-over: it must not be the one that works on it.
     let id = listed["id"].as_str().unwrap().to_owned();
-    let TestApp { url, store, daemon: first, simulator, admin, client } = app;
+    let TestApp { url, store, daemon: first, simulator, clock, admin, client } = app;
     first.stop().await;
     let origin = creditd::store::events::EventOrigin::CatchUp;
     let taken = receiver.store_listed(listed.to_string().as_bytes(), origin).await.unwrap();
     assert_eq!(taken, creditd::inbox::receive::Received::Stored);
-    let app = TestApp { url, store, daemon, simulator, admin, client };
+    let app = TestApp { url, store, daemon, simulator, clock, admin, client };
     app.until(&id, "ignored", "before_cutover").await;
     assert_eq!(app.available("ada", "usd_credits").await, "none");
     app.finish().await;

@@ -361,6 +361,15 @@ impl Checked<'_> {
         self.call(404, "POST", "/api/v1/cancel", Some(json!({ "customer": "bob", "plan": "pro" }))).await;
         let portal = json!({ "customer": "bob", "return_url": url });
         self.call(200, "POST", "/api/v1/portal", Some(portal)).await;
+        let setup = json!({ "customer": "bob", "success_url": url, "cancel_url": url, "currency": "usd" });
+        for (member, value, status) in
+            [("customer", json!("nobody"), 404), ("success_url", json!("x"), 400), ("currency", json!("us"), 400)]
+        {
+            let mut other = setup.clone();
+            other[member] = value;
+            self.call(status, "POST", "/api/v1/setup", Some(other)).await;
+        }
+        self.call(200, "POST", "/api/v1/setup", Some(setup)).await;
     }
 
     async fn stripe(&mut self) {
@@ -468,6 +477,7 @@ async fn the_members_of_requests_are_those_the_code_knows() {
         ("POST", "/api/v1/cancel", json!({ "customer": "ada", "plan": "pro" })),
         ("POST", "/api/v1/uncancel", json!({ "customer": "ada", "plan": "pro" })),
         ("POST", "/api/v1/portal", json!({ "customer": "ada" })),
+        ("POST", "/api/v1/setup", json!({ "customer": "ada", "success_url": "https://app.example/" })),
         ("POST", "/api/v1/check/batch", json!({ "customers": ["ada"], "checks": [{ "feature": "usd_credits" }] })),
         (
             "PUT",

@@ -1,5 +1,6 @@
 //! The rules every table keeps, read from the catalogue of a migrated database, and every statement prepared on it.
 
+use creditd::store::top_ups;
 use creditd::store::{
     accounts, booked, catalog, catch_up, census, charge_steps, charge_work, circuits, customers, debt_rows,
     event_intake, event_listings, event_waits, events, holds, instance, keys, leases, ledger, ledger_usual, listings,
@@ -207,7 +208,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 36] = [
+    let files: [(&'static str, &[&'static str]); 37] = [
         ("accounts", &accounts::STATEMENTS),
         ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
@@ -241,6 +242,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("top_up_rows", &top_up_rows::STATEMENTS),
         ("circuits", &circuits::STATEMENTS),
         ("top_up_work", &top_up_work::STATEMENTS),
+        ("top_ups", &top_ups::STATEMENTS),
         ("past", &past::STATEMENTS),
         ("wallet_rows", &wallet_rows::STATEMENTS),
         ("wallets", &wallets::STATEMENTS),

@@ -142,7 +142,7 @@ fn carry_over(body: &mut Fields) -> Result<CarryOver, Problem> {
 }
 
 /// An address a buyer is sent to: of the web, so that no page of ours leads into a script.
-fn url(value: Input) -> Reading<String> {
+pub(super) fn url(value: Input) -> Reading<String> {
     let text = read::plain(URL_MAX)(value)?;
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
@@ -201,6 +201,7 @@ impl From<Refusal> for Problem {
             Refusal::TooMuch => bad("too_much").about("quantities"),
             Refusal::AlreadyAttached(_) => Self::new(StatusCode::CONFLICT, "already_attached", detail).about("plan"),
             Refusal::NotSupported { field, .. } => bad("not_supported").about(field),
+            Refusal::SetupCurrency => bad("bad_request").about("currency"),
             Refusal::UrlMissing => bad("bad_request").about("success_url"),
         }
     }

@@ -12,6 +12,7 @@ pub mod grants;
 pub mod holds;
 pub mod limits;
 pub mod replay;
+pub mod setup;
 pub mod stripe_events;
 pub mod track;
 pub mod usage;

@@ -34,7 +34,7 @@ pub use self::events::{get_event, list_events, replay};
 pub use self::grants::{give_grant, list_grants};
 pub use self::holds::{extend_hold, get_hold, list_holds, release_hold};
 pub use self::limits::{delete_limit, get_limit, list_limits, put_limit};
-pub use self::selling::{attach, cancel, portal, preview_attach, uncancel};
+pub use self::selling::{attach, cancel, portal, preview_attach, setup, uncancel};
 pub use self::service::{advance, healthz, metrics, openapi, readyz, webhook};
 pub use self::usage::{check, check_batch, track, track_batch};
 pub use self::usage_list::list_usage;

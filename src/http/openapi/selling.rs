@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::native::attach::{PRICE_MAX, SEATS_MAX, URL_MAX, WHEN};
+use super::super::native::setup::CURRENCY_LENGTH;
 use super::schema::{
     Schemas, a, answer, list, maybe, reference, request, shown, shown_or_null, text, text_or_null, words,
 };
@@ -112,6 +113,23 @@ pub fn portal() -> Operation {
     operation("portal", "A way into Stripe's portal", description, ("PortalRequest", answer), REFUSALS)
 }
 
+/// `POST /api/v1/setup`.
+pub fn setup() -> Operation {
+    const REFUSALS: &[(u16, &[&str])] = &[
+        (400, &["bad_request", "stripe_not_configured"]),
+        (402, &["payment_failed"]),
+        (404, &["unknown_customer"]),
+        (409, &["payment_processing", "stripe_refused"]),
+        (429, &["busy"]),
+        (503, &["stripe_unavailable"]),
+    ];
+    let description = "Nothing is charged. One page of a customer is open at a time: asking again gives the same one while \
+        it is. The card becomes what the customer pays with, and top-ups that waited for one go on, when Stripe's event \
+        tells of it.";
+    let answer = Answer::json(200, "Where it is.", "Setup");
+    operation("setup", "A page on which a customer leaves a card", description, ("SetupRequest", answer), REFUSALS)
+}
+
 fn url(what: &str) -> Value {
     json!({ "type": ["string", "null"], "minLength": 1, "maxLength": URL_MAX, "pattern": "^https?://",
         "description": what })
@@ -186,6 +204,23 @@ fn leave(more: Value) -> Value {
     request(&["customer", "plan"], &properties)
 }
 
+fn setup_request() -> Value {
+    let address = json!({ "type": "string", "minLength": 1, "maxLength": URL_MAX, "pattern": "^https?://",
+        "description": "Where the customer is sent afterwards." });
+    let currency = json!({ "type": ["string", "null"], "minLength": CURRENCY_LENGTH, "maxLength": CURRENCY_LENGTH,
+        "pattern": "^[a-z]{3}$",
+        "description": "The currency of later charges; absent: the customer's, else the only one of the catalogue." });
+    request(
+        &["customer", "success_url"],
+        &json!({
+            "customer": reference("ExternalId"),
+            "success_url": address,
+            "cancel_url": url("Where the page's way back leads."),
+            "currency": currency,
+        }),
+    )
+}
+
 pub(super) fn schemas() -> Schemas {
     let action = answer(&json!({
         "type": words(&["authenticate"], "Their bank asks for the card's owner."),
@@ -241,6 +276,14 @@ pub(super) fn schemas() -> Schemas {
                     "return_url": url("Where its link back leads."),
                 }),
             ),
+        ),
+        ("SetupRequest".to_owned(), setup_request()),
+        (
+            "Setup".to_owned(),
+            answer(&json!({
+                "customer": reference("ExternalId"),
+                "checkout_url": shown("string", "The page; it is open for a day."),
+            })),
         ),
         (
             "Portal".to_owned(),

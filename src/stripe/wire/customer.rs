@@ -12,6 +12,8 @@ pub struct Customer {
     pub id: Option<String>,
     /// Whether it was deleted; absent on one that lives.
     pub is_deleted: Option<bool>,
+    /// What its invoices are paid with.
+    pub default_payment_method: Option<String>,
     /// The app's metadata.
     pub metadata: BTreeMap<String, String>,
 }
@@ -21,6 +23,7 @@ impl Wire for Customer {
         Ok(Self {
             id: node.text(&["id"])?,
             is_deleted: node.boolean(&["deleted"])?,
+            default_payment_method: node.reference_id(&["invoice_settings.default_payment_method"])?,
             metadata: node.metadata(&["metadata"])?,
         })
     }

@@ -37,8 +37,40 @@ pub struct PaymentIntent {
     pub customer_account: Option<String>,
     /// Up to acacia; later asked for by `Fetch::InvoicePaymentsByIntent`.
     pub invoice: Option<String>,
+    /// What pays, or paid.
+    pub payment_method: Option<String>,
+    /// `off_session` or `on_session` where what pays is kept for later.
+    pub setup_future_usage: Option<String>,
+    /// Why it failed last; none once it has succeeded.
+    pub last_error: Option<PaymentError>,
     /// The app's metadata, and ours on intents we made.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// Why a payment failed, in Stripe's codes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PaymentError {
+    /// `card_declined`, `authentication_required` and the like.
+    pub code: Option<String>,
+    /// The issuer's reason.
+    pub decline_code: Option<String>,
+    /// What Stripe advises; on the error since 2024, on the charge's outcome too.
+    pub advice_code: Option<String>,
+}
+
+/// The error of an intent's last failure; its advice may stand only on the charge that failed.
+fn last_error(node: &Node<'_>) -> Result<Option<PaymentError>, WireError> {
+    let Some(error) = node.object(&["last_payment_error"])? else { return Ok(None) };
+    let charge = match node.object_if_expanded("latest_charge")? {
+        Some(charge) => Some(charge),
+        None => node.object(&["charges.data.0"])?,
+    };
+    let of_charge = charge.map(|charge| charge.text(&["outcome.advice_code"])).transpose()?.flatten();
+    Ok(Some(PaymentError {
+        code: error.text(&["code"])?,
+        decline_code: error.text(&["decline_code"])?,
+        advice_code: error.text(&["advice_code"])?.or(of_charge),
+    }))
 }
 
 impl Wire for PaymentIntent {
@@ -59,6 +91,9 @@ impl Wire for PaymentIntent {
             customer: node.reference_id(&["customer", "customer_account"])?,
             customer_account: node.reference_id(&["customer_account"])?,
             invoice: node.reference_id(&["invoice"])?,
+            payment_method: node.reference_id(&["payment_method", "source"])?,
+            setup_future_usage: node.text(&["setup_future_usage"])?,
+            last_error: last_error(node)?,
             metadata: node.metadata(&["metadata"])?,
         })
     }

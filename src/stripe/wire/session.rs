@@ -36,6 +36,8 @@ pub struct Session {
     /// What is sold, in the merchant's currency: `amount_total`, but up to acacia a localized session turned that into
     /// the buyer's currency and kept the merchant's total in `currency_conversion`.
     pub amount_sold: Option<WireMoney>,
+    /// What is sold before discount and exclusive tax, in the currency of `amount_sold`.
+    pub subtotal_sold: Option<WireMoney>,
     /// What the buyer saw, where it was another currency.
     pub presentment: Option<WireMoney>,
     /// The Stripe customer, or the account that stands in its place.
@@ -44,6 +46,8 @@ pub struct Session {
     pub customer_account: Option<String>,
     /// The intent that took the money.
     pub payment_intent: Option<Expandable>,
+    /// The intent that kept a card without charging it.
+    pub setup_intent: Option<String>,
     /// The subscription it started.
     pub subscription: Option<String>,
     /// The invoice it made.
@@ -63,6 +67,8 @@ impl Wire for Session {
         let shown = node.text(&["presentment_details.presentment_currency"])?;
         let amount_total = node.money(&["amount_total"], currency.as_deref())?;
         let converted = node.money(&["currency_conversion.amount_total"], source.as_deref())?;
+        let subtotal = node.money(&["amount_subtotal"], currency.as_deref())?;
+        let converted_subtotal = node.money(&["currency_conversion.amount_subtotal"], source.as_deref())?;
         let presented = node.money(&["presentment_details.presentment_amount"], shown.as_deref())?;
         Ok(Self {
             id: node.text(&["id"])?,
@@ -71,7 +77,8 @@ impl Wire for Session {
             payment_status: node.text(&["payment_status"])?,
             livemode: node.boolean(&["livemode"])?,
             created: node.time(&["created"])?,
-            amount_subtotal: node.money(&["amount_subtotal"], currency.as_deref())?,
+            subtotal_sold: converted_subtotal.or_else(|| subtotal.clone()),
+            amount_subtotal: subtotal,
             amount_tax: node.money(&["total_details.amount_tax"], currency.as_deref())?,
             amount_discount: node.money(&["total_details.amount_discount"], currency.as_deref())?,
             presentment: presented.or_else(|| converted.as_ref().and(amount_total.clone())),
@@ -81,6 +88,7 @@ impl Wire for Session {
             customer: node.reference_id(&["customer", "customer_account"])?,
             customer_account: node.reference_id(&["customer_account"])?,
             payment_intent: node.reference(&["payment_intent"])?,
+            setup_intent: node.reference_id(&["setup_intent"])?,
             subscription: node.reference_id(&["subscription"])?,
             invoice: node.reference_id(&["invoice"])?,
             metadata: node.metadata(&["metadata"])?,

@@ -35,6 +35,8 @@ pub struct TestApp {
     pub store: Store,
     pub daemon: Daemon,
     pub simulator: Arc<Simulator>,
+    /// The simulated Stripe's, which a test may move.
+    pub clock: Clock,
     pub admin: String,
     pub client: reqwest::Client,
 }
@@ -68,7 +70,12 @@ fn charger() -> ChargerSettings {
 
 /// A simulated Stripe that knows the sample catalogue's prices and sends nothing by itself.
 pub async fn simulator() -> Simulator {
-    let mut options = Options::new(Clock::system());
+    simulator_at(Clock::system()).await
+}
+
+/// The same, at another time.
+pub async fn simulator_at(clock: Clock) -> Simulator {
+    let mut options = Options::new(clock);
     options.api_key = Some(STRIPE_KEY.to_owned());
     options.webhook_secrets = vec![WEBHOOK_SECRET.to_owned()];
     options.auto_deliver = false;
@@ -119,21 +126,22 @@ impl TestApp {
         store.ensure_instance(false, None).await.unwrap();
         let catalog = creditd::domain::catalog::file::read(text).unwrap();
         let _: creditd::store::catalog::Applied = store.apply_catalog(&catalog, [1; 32], false).await.unwrap();
-        Self::on(url, store, Arc::new(simulator().await)).await
+        let clock = Clock::shifted(jiff::SignedDuration::ZERO);
+        Self::on(url, store, Arc::new(simulator_at(clock.clone()).await), clock).await
     }
 
     /// Another daemon on the same database and Stripe.
     pub async fn beside(&self) -> Self {
-        Self::on(self.url.clone(), store_at(&self.url).await, self.simulator.clone()).await
+        Self::on(self.url.clone(), store_at(&self.url).await, self.simulator.clone(), self.clock.clone()).await
     }
 
-    async fn on(url: String, store: Store, simulator: Arc<Simulator>) -> Self {
+    async fn on(url: String, store: Store, simulator: Arc<Simulator>, clock: Clock) -> Self {
         let daemon = Daemon::start(parts(&store, &simulator)).await.unwrap();
         let key = |scope| keys::create_random(&store, false, scope, "test", None);
         let text = |made: (KeyText, KeyId)| made.0.expose().to_owned();
         let admin = text(key(Scope::Admin).await.unwrap());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { url, store, daemon, simulator, admin, client }
+        Self { url, store, daemon, simulator, clock, admin, client }
     }
 
     pub fn address(&self, path: &str) -> String {

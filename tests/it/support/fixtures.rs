@@ -9,7 +9,7 @@ use creditd::domain::money::Money;
 use creditd::domain::payment::PaymentFacts;
 use creditd::domain::reversal::{BackView, Says};
 use creditd::domain::subscription::SubscriptionSeen;
-use creditd::inbox::intent::{FeatureWish, Intent, Interpretation, PaymentIntent, Who, Why};
+use creditd::inbox::intent::{FeatureWish, Intent, Interpretation, PaymentIntent, TopUpSeen, Who, Why};
 use creditd::inbox::interpret::{Answers, Context, interpret};
 use creditd::inbox::receive;
 use creditd::inbox::reversal::MoneyBackPolicy;
@@ -148,6 +148,23 @@ fn told(intent: &Intent) -> Vec<String> {
         Intent::RenewalLost(lost, who) => {
             vec![format!("renewal lost: {} from {}, of {}", lost.subscription, lost.period_start, whose(who))]
         }
+        Intent::TopUp(seen) => {
+            let TopUpSeen { top_up, facts, paid_at, net, gross, stripe_line, saved } = &**seen;
+            let ids = facts.aliases().join(", ");
+            let line = stripe_line.as_ref().map(|line| format!(", line {line}")).unwrap_or_default();
+            let saved = saved.as_ref().map(|card| format!(", default {}", card.payment_method)).unwrap_or_default();
+            let customer = facts.stripe_customer.as_deref().unwrap_or("nobody");
+            vec![format!("{top_up} paid by {ids} of {customer}: {net} net, {gross} in all, at {paid_at}{line}{saved}")]
+        }
+        Intent::Try(seen) => {
+            let customer = seen.stripe_customer.as_deref().unwrap_or("nobody");
+            vec![format!("{} of {}, of {customer}: {:?}", seen.attempt, seen.top_up, seen.result)]
+        }
+        Intent::Card(seen) => {
+            let default = seen.saved.as_ref().map(|card| format!(", default {} by {}", card.payment_method, card.by));
+            vec![format!("card seen of {}{}", seen.stripe_customer, default.unwrap_or_default())]
+        }
+        Intent::CustomerDeleted(customer) => vec![format!("customer {customer} is deleted")],
         Intent::MoneyBack(seen) => seen.views.iter().map(|view| back_told(view, &seen.aliases)).collect(),
     }
 }

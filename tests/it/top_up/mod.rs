@@ -3,6 +3,8 @@
 mod charges;
 mod crash_matrix;
 mod ground;
+mod invoices;
+mod links;
 
 use std::time::Duration;
 
@@ -127,6 +129,50 @@ impl Shop {
             .filter(|charge| charge.succeeded)
             .map(|charge| charge.amount)
             .collect()
+    }
+
+    /// Saves one of Stripe's test cards with the customer; its id.
+    pub async fn save_card(&self, card: &str) -> String {
+        let path = format!("/v1/payment_methods/{card}/attach");
+        let saved = self.app.stripe("POST", &path, &[("customer", &self.payer)]).await;
+        saved["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The same, and makes it the one that is charged.
+    pub async fn usual_card(&self, card: &str) -> String {
+        let id = self.save_card(card).await;
+        let path = format!("/v1/customers/{}", self.payer);
+        self.app.stripe("POST", &path, &[("invoice_settings[default_payment_method]", &id)]).await;
+        id
+    }
+
+    /// Ledger and Stripe live on for so many seconds.
+    pub async fn later(&self, seconds: i64) {
+        let moved = self.app.store.advance_test_clock_by(seconds).await.unwrap().unwrap();
+        assert!(self.app.clock.raise_offset(jiff::SignedDuration::from_secs(moved.test_offset_seconds)));
+        self.app.simulator.advance_to(self.app.clock.now()).await.unwrap();
+        self.app.daemon.posting().charger().notify_one();
+    }
+
+    /// The state and reason of each top-up there ever was, in order.
+    pub async fn history(&self) -> Vec<(String, Option<String>)> {
+        let statement = "SELECT state, reason FROM top_ups WHERE account_id = $1 ORDER BY created_at, topup_id";
+        sqlx::query_as(statement).bind(self.account.as_uuid()).fetch_all(&self.pool().await).await.unwrap()
+    }
+
+    /// What was told, by topic.
+    pub async fn told(&self) -> Vec<String> {
+        let statement = "SELECT topic FROM outbox WHERE account_id = $1 ORDER BY created_at, topic";
+        sqlx::query_scalar(statement).bind(self.account.as_uuid()).fetch_all(&self.pool().await).await.unwrap()
+    }
+
+    async fn pool(&self) -> sqlx::PgPool {
+        sqlx::PgPool::connect(&self.app.url).await.unwrap()
+    }
+
+    /// Charges that were tried, by the log: minor units, and whether the money moved.
+    pub fn tried(&self) -> Vec<(i64, bool)> {
+        self.app.simulator.log().charges().into_iter().map(|charge| (charge.amount, charge.succeeded)).collect()
     }
 
     pub async fn paused(&self) -> Option<&'static str> {
