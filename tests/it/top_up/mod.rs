@@ -4,7 +4,11 @@ mod charges;
 mod crash_matrix;
 mod ground;
 mod invoices;
+mod laws;
 mod links;
+mod lost_replies;
+mod races;
+mod thirty_days;
 
 use std::time::Duration;
 

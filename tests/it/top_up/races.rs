@@ -1,0 +1,130 @@
+//! Hundreds of tracks at once cross a threshold, on two daemons: one decision at a time, within the ceilings, and what is
+//! charged is what is granted. `CREDITD_TEST_CROSSING_ROUNDS=1000` does it so often; `tests/long/charger.sh` does.
+
+use std::time::Duration;
+
+use creditd::domain::command::{Command, SetRule, Track};
+use creditd::domain::ids::AccountId;
+use creditd::domain::top_up::Ceiling;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::{ParseFeature, rule};
+use crate::support::app::TestApp;
+use crate::support::database::raw;
+
+/// Rounds, when nothing else is said.
+const ROUNDS: u64 = 10;
+/// Tracks of one round, all at once.
+const TRACKS: usize = 500;
+/// Most decisions of a customer's day, and most money of a month: either ends a round.
+const DECISIONS_MAX: u32 = 4;
+const MINOR_MAX: i64 = 7_000;
+/// Longest wait for a round's charges, in steps.
+const STEPS: u32 = 3_000;
+const STEP: Duration = Duration::from_millis(10);
+
+struct Race {
+    one: TestApp,
+    other: TestApp,
+    pool: PgPool,
+}
+
+impl Race {
+    async fn customer(&self, round: u64) -> AccountId {
+        let name = format!("ana-{round}");
+        let payer = self.one.stripe("POST", "/v1/customers", &[("email", "ana@example.com")]).await;
+        let body = json!({ "stripe_customer": payer["id"] });
+        let (status, made) = self.one.call("PUT", &format!("/api/v1/customers/{name}"), Some(body)).await;
+        assert!(status < 300, "{made}");
+        self.one.grant(&name, "usd_credits", "15").await;
+        self.one.store.find_customer(&name).await.unwrap().unwrap()
+    }
+
+    /// Decisions of an account that are not over.
+    async fn open(&self, account: AccountId) -> i64 {
+        let text = "SELECT count(*) FROM top_ups WHERE account_id = $1 AND ended_at IS NULL";
+        sqlx::query_scalar(text).bind(account.as_uuid()).fetch_one(&self.pool).await.unwrap()
+    }
+
+    async fn post(&self, turn: usize, account: AccountId, command: Command) {
+        let app = if turn.is_multiple_of(2) { &self.one } else { &self.other };
+        app.daemon.posting().post(account, None, command).await.map(drop).unwrap();
+    }
+
+    /// All at once; meanwhile it is looked at how many decisions are open.
+    async fn crossed(&self, account: AccountId) {
+        let track = || Command::Track(Track::of("basic_messages".parse_feature(), "20".parse().unwrap()));
+        let mut tracks: FuturesUnordered<_> = (0..TRACKS).map(|turn| self.post(turn, account, track())).collect();
+        let mut most = 0;
+        while tracks.next().await.is_some() {
+            if tracks.len().is_multiple_of(100) {
+                most = most.max(self.open(account).await);
+            }
+        }
+        for _ in 0..STEPS {
+            let open = self.open(account).await;
+            assert!(open.max(most) <= 1, "{} decisions are open at once", open.max(most));
+            if open == 0 {
+                return;
+            }
+            tokio::time::sleep(STEP).await;
+        }
+        panic!("a decision stays open: {:?}", self.one.daemon.posting().read_complete(account).await.unwrap().state.top_ups);
+    }
+
+    /// How often and how much; each decision was over before the next was made, and all are within the ceilings.
+    async fn decided(&self, account: AccountId) -> (i64, i64) {
+        let text = "SELECT count(*), coalesce(sum(amount_minor), 0)::bigint, count(*) FILTER (WHERE state <> 'succeeded'),
+                count(*) FILTER (WHERE created_at < before)
+            FROM (SELECT *, lag(ended_at) OVER (ORDER BY created_at) AS before FROM top_ups WHERE account_id = $1) AS t";
+        let (count, minor, unpaid, early): (i64, i64, i64, i64) =
+            sqlx::query_as(text).bind(account.as_uuid()).fetch_one(&self.pool).await.unwrap();
+        assert_eq!((unpaid, early), (0, 0), "each succeeds, and is over before the next");
+        assert!(count <= i64::from(DECISIONS_MAX) && minor <= MINOR_MAX, "{count} decisions of {minor}");
+        (count, minor)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tracks_that_cross_together_decide_once_at_a_time_and_never_above_the_ceilings() {
+    let rounds = creditd::config::process_environment("CREDITD_TEST_CROSSING_ROUNDS");
+    let rounds = rounds.map_or(ROUNDS, |text| text.parse().expect("a number of rounds"));
+    let one = TestApp::start().await;
+    let (other, pool) = (one.beside().await, raw(&one.url).await);
+    let race = Race { one, other, pool };
+    let (mut decisions, mut minor) = (0, 0);
+    for round in 0..rounds {
+        let account = race.customer(round).await;
+        // In turn the count and the money of the ceilings end it, and what is used.
+        let (count, most) = [(Some(DECISIONS_MAX), MINOR_MAX * 10), (None, MINOR_MAX), (Some(2), MINOR_MAX)]
+            [usize::try_from(round % 3).unwrap()];
+        let wanted = SetRule {
+            per_day: Ceiling { count, minor: None },
+            per_month: Ceiling { count: None, minor: Some(most) },
+            ..rule(Some("pm_card_visa"))
+        };
+        let set = creditd::domain::command::Charging::SetRule(Box::new(wanted));
+        race.post(0, account, Command::Charging(set)).await;
+        race.crossed(account).await;
+        let (count, sum) = race.decided(account).await;
+        assert!(count >= 2, "100 credits are used, and 20 were there: {count} decisions");
+        (decisions, minor) = (decisions + count, minor + sum);
+    }
+    let charges = race.one.simulator.log().charges();
+    assert!(charges.iter().all(|charge| charge.succeeded));
+    assert_eq!(i64::try_from(charges.len()).unwrap(), decisions, "a charge for each decision");
+    assert_eq!(charges.iter().map(|charge| charge.amount).sum::<i64>(), minor);
+    let granted: (i64, i64) = sqlx::query_as(
+        "SELECT count(*), coalesce(sum(original) * 100, 0)::bigint FROM grants WHERE item_key = 'top_up'",
+    )
+    .fetch_one(&race.pool)
+    .await
+    .unwrap();
+    assert_eq!(granted, (decisions, minor), "charges and grants are the same; a credit costs a dollar");
+    println!("{rounds} rounds of {TRACKS} tracks on two daemons: {decisions} decisions, charges and grants, {minor} cents");
+    race.other.daemon.stop().await;
+    race.one.finish().await;
+}
