@@ -160,7 +160,7 @@ impl World {
             counted: BTreeSet::new(),
             succeeded: 0,
         };
-        world.apply(&Command::Open).unwrap();
+        let _: Decision = world.apply(&Command::Open).unwrap();
         world
     }
 
@@ -177,7 +177,7 @@ impl World {
             }
             Act::Spend(messages) => {
                 let track = Track::of("basic_messages".parse_feature(), messages.to_string().parse().unwrap());
-                self.apply(&Command::Track(track)).unwrap();
+                let _: Decision = self.apply(&Command::Track(track)).unwrap();
                 return;
             }
             Act::Set { .. } => Charging::SetRule(Box::new(wanted(act))),
@@ -251,8 +251,8 @@ impl World {
             assert_ne!(top_up.payment, Some(excess.payment), "what pays a decision does not go back");
         }
         self.tries_follow_each_other(&before, command);
-        self.decisions_are_allowed(&before, command);
         self.count_what_ended(&before);
+        self.decisions_are_allowed(&before, command);
         self.holds();
         decided
     }

@@ -1,5 +1,5 @@
 //! Hundreds of tracks at once cross a threshold, on two daemons: one decision at a time, within the ceilings, and what is
-//! charged is what is granted. `CREDITD_TEST_CROSSING_ROUNDS=1000` does it so often; `tests/long/charger.sh` does.
+//! charged is what is granted; and a worker that comes back from the dead sends nothing. `CREDITD_TEST_CROSSING_ROUNDS=1000` does it so often; `tests/long/charger.sh` does.
 
 use std::time::Duration;
 
@@ -8,9 +8,12 @@ use creditd::domain::ids::AccountId;
 use creditd::domain::top_up::Ceiling;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use creditd::charging::ChargeError;
+use creditd::store::charge_work::WorkKind;
 use serde_json::json;
 use sqlx::PgPool;
 
+use super::ground::Ground;
 use super::{ParseFeature, rule};
 use crate::support::app::TestApp;
 use crate::support::database::raw;
@@ -19,6 +22,8 @@ use crate::support::database::raw;
 const ROUNDS: u64 = 10;
 /// Tracks of one round, all at once.
 const TRACKS: usize = 500;
+/// Times that a round's customer goes through this: more than the ceilings allow.
+const WAVES: usize = 5;
 /// Most decisions of a customer's day, and most money of a month: either ends a round.
 const DECISIONS_MAX: u32 = 4;
 const MINOR_MAX: i64 = 7_000;
@@ -108,9 +113,11 @@ async fn tracks_that_cross_together_decide_once_at_a_time_and_never_above_the_ce
         };
         let set = creditd::domain::command::Charging::SetRule(Box::new(wanted));
         race.post(0, account, Command::Charging(set)).await;
-        race.crossed(account).await;
+        for _ in 0..WAVES {
+            race.crossed(account).await;
+        }
         let (count, sum) = race.decided(account).await;
-        assert!(count >= 2, "100 credits are used, and 20 were there: {count} decisions");
+        assert!(count >= 2, "each wave uses up what the one before bought: {count} decisions");
         (decisions, minor) = (decisions + count, minor + sum);
     }
     let charges = race.one.simulator.log().charges();
@@ -127,4 +134,31 @@ async fn tracks_that_cross_together_decide_once_at_a_time_and_never_above_the_ce
     println!("{rounds} rounds of {TRACKS} tracks on two daemons: {decisions} decisions, charges and grants, {minor} cents");
     race.other.daemon.stop().await;
     race.one.finish().await;
+}
+
+/// F04: a worker was stopped for longer than its lease, another one has the work, and the first goes on.
+#[tokio::test]
+async fn who_lost_the_lease_sends_nothing() {
+    let ground = Ground::open(Duration::from_secs(5)).await;
+    let payer = ground.payer(Some("pm_card_visa")).await;
+    ground.set(payer.account, rule(Some(&payer.card))).await;
+    let due = ground.store.due_charge_work(&[WorkKind::TopUp], 10).await.unwrap();
+    let lease = async || ground.store.lease_charge_work(&due, 180).await.unwrap().pop();
+    let mut dead = lease().await.expect("it is nobody's");
+    assert!(lease().await.is_none(), "it is somebody's");
+    ground.leases_end().await;
+    let mut living = lease().await.expect("its lease is over");
+    let charger = ground.worker(None).charger;
+    let long_ago = creditd::clock::instant().checked_sub(Duration::from_secs(60)).expect("the machine runs for a minute");
+    let sent = || ground.simulator.log().requests().iter().filter(|one| one.path == "/v1/payment_intents").count();
+    let ended = charger.work(&mut dead, long_ago).await;
+    assert!(matches!(ended, Err(ChargeError::LostLease)), "{ended:?}");
+    assert_eq!(sent(), 0);
+    ground.store.done_charge_work(&dead).await.unwrap();
+    ground.store.put_off_charge_work(&dead, 3_600).await.unwrap();
+    assert_eq!(ground.left().await.len(), 1, "it takes nothing out of the queue that is not its own");
+    charger.work(&mut living, long_ago).await.map(drop).unwrap();
+    ground.store.done_charge_work(&living).await.unwrap();
+    assert_eq!((sent(), ground.money_is_right().await), (1, (1, 0)));
+    ground.close().await;
 }
