@@ -31,8 +31,8 @@ CREATE TABLE top_up_rules (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE top_up_rules IS 'When a customer''s balance is topped up by itself, how much, and how often at most.';
 COMMENT ON COLUMN top_up_rules.account_id IS 'Whose.';
-COMMENT ON COLUMN top_up_rules.name IS 'The name the app gave it; of a plan''s rule plan/<plan>/<feature>, of orders by hand demand/<feature>.';
-COMMENT ON COLUMN top_up_rules.origin IS 'api: set by the app; plan: of an attached plan; demand: counts what is ordered by POST /topups; dropped: taken away, and kept until its last decision is over.';
+COMMENT ON COLUMN top_up_rules.name IS 'The name the app gave it; of a plan''s rule plan/<plan>/<feature>, of orders by hand demand/<feature>/<currency>.';
+COMMENT ON COLUMN top_up_rules.origin IS 'api: set by the app; plan: of an attached plan; demand: counts what is ordered by POST /topups; dropped: taken away, and kept until its last decision is over and the month that it counts.';
 COMMENT ON COLUMN top_up_rules.terms IS 'Feature, wallet, threshold, amount, currency, card, ceilings, cooldown and consent.';
 COMMENT ON COLUMN top_up_rules.enabled IS 'Does it decide anything?';
 COMMENT ON COLUMN top_up_rules.paused_because IS 'Why it decides nothing until somebody acts; null: it is not paused.';

@@ -3,6 +3,8 @@
 //! Every secret may also come from a file named by its variable with `_FILE` behind it. An unknown key in the file, an
 //! empty secret or a value out of range ends the start with the name of the culprit.
 
+mod charger;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::domain::top_up::ChargeMode;
+use crate::domain::top_up::settings::ChargerSettings;
 use crate::http::Surface;
 use crate::http::listener::{self, Limits};
 use crate::store::{DEFAULT_CONNECTIONS, LEAST_CONNECTIONS};
@@ -121,6 +125,8 @@ pub struct Config {
     pub allow_unsafe_database: bool,
     /// What concerns Stripe.
     pub stripe: StripeConfig,
+    /// `charger`: how money is taken by itself, and how much at most.
+    pub charger: ChargerSettings,
     /// `CREDITD_LISTEN`.
     pub listen: SocketAddr,
     /// `http.max_connections`, 16 to 65536, default 4096.
@@ -152,6 +158,7 @@ struct File {
     stripe: StripeFile,
     http: HttpFile,
     metrics: MetricsFile,
+    charger: charger::ChargerFile,
 }
 
 #[derive(Deserialize, Default)]
@@ -221,6 +228,7 @@ impl Config {
             max_connections,
             allow_unsafe_database: file.database.allow_unsafe,
             stripe: stripe(environment, file.stripe)?,
+            charger: charger::read(file.charger)?,
             listen,
             http_connections,
             metrics_public: file.metrics.public.unwrap_or(true),
@@ -245,6 +253,12 @@ impl Config {
     pub fn catch_up_every(&self) -> Option<Duration> {
         let minutes = u64::from(self.stripe.catch_up_minutes);
         (minutes > 0).then(|| Duration::from_mins(minutes))
+    }
+
+    /// Is it unsaid where a card's owner goes after paying by a link, while there is a Stripe that could be paid through?
+    pub fn lacks_return_url(&self) -> bool {
+        let makes_own_links = self.charger.mode == ChargeMode::PaymentIntent;
+        makes_own_links && self.charger.return_url.is_none() && self.stripe.secret_key.is_some()
     }
 
     /// How the outside is met.

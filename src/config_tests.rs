@@ -48,6 +48,12 @@ fn nothing_set_is_the_defaults() {
     assert!(!config.hide_installed_postgres);
     assert_eq!(config.catch_up_every(), Some(Duration::from_mins(10)));
     assert_eq!(config.surface(), Surface::default());
+    let charger = &config.charger;
+    assert_eq!((charger.mode, charger.automatic_tax), (ChargeMode::PaymentIntent, false));
+    assert_eq!((&charger.return_url, charger.usual_currency), (&None, None));
+    let most = ["eur", "gbp", "usd"].map(|code| (code.parse().unwrap(), 50_000));
+    assert_eq!(charger.usual_month, BTreeMap::from(most));
+    assert!(!config.lacks_return_url(), "there is no Stripe to pay through");
 }
 
 #[test]
@@ -107,6 +113,12 @@ fraud_warnings = "freeze"
 balance_credit_notes = "keep"
 catch_up_minutes = 0
 strict_future = true
+[charger]
+mode = "invoice"
+automatic_tax = true
+return_url = "https://app.example/billing"
+max_per_month = { usd = "20.50", JPY = "3000" }
+default_currency = "EUR"
 "#;
     let config = with_file(text).unwrap();
     let surface = config.surface();
@@ -121,6 +133,12 @@ strict_future = true
     assert!(back.write_off_spent && back.freeze_on_warning && back.keep_on_balance_notes);
     assert_eq!(config.stripe.catch_up_minutes, 0);
     assert_eq!(format!("{:?}", config.stripe.tolerance), format!("{:?}", Tolerance::strict()));
+    let charger = config.charger;
+    assert_eq!((charger.mode, charger.automatic_tax), (ChargeMode::Invoice, true));
+    assert_eq!(charger.return_url.as_deref(), Some("https://app.example/billing"));
+    let most = [("jpy", 3_000), ("usd", 2_050)].map(|(code, minor)| (code.parse().unwrap(), minor));
+    assert_eq!(charger.usual_month, BTreeMap::from(most), "what is written stands in place of the defaults");
+    assert_eq!(charger.usual_currency, Some("eur".parse().unwrap()));
     let (_kept, path) = file(text);
     let config = load(&[
         ("CREDITD_CONFIG", &path),
@@ -199,6 +217,19 @@ fn a_bad_key_of_the_file_is_refused_by_its_name() {
         ("[stripe]\nbalance_credit_notes = \"\"", "stripe.balance_credit_notes"),
         ("[stripe]\ncutover_at = \"yesterday\"", "stripe.cutover_at"),
         ("listen = \"nowhere\"", "listen"),
+        ("[charger]\nmode = \"cash\"", "charger.mode"),
+        ("[charger]\nautomatic_tax = true", "charger.automatic_tax"),
+        ("[charger]\nmode = \"payment_intent\"\nautomatic_tax = true", "charger.automatic_tax"),
+        ("[charger]\nreturn_url = \"javascript:alert(1)\"", "charger.return_url"),
+        ("[charger]\nreturn_url = \"\"", "charger.return_url"),
+        ("[charger]\ndefault_currency = \"dollars\"", "charger.default_currency"),
+        ("[charger.max_per_month]\ndollars = \"5\"", "charger.max_per_month.dollars"),
+        ("[charger.max_per_month]\nusd = \"5.001\"", "charger.max_per_month.usd"),
+        ("[charger.max_per_month]\njpy = \"5.5\"", "charger.max_per_month.jpy"),
+        ("[charger.max_per_month]\nusd = \"0\"", "charger.max_per_month.usd"),
+        ("[charger.max_per_month]\nusd = \"-5\"", "charger.max_per_month.usd"),
+        ("[charger.max_per_month]\nusd = \"plenty\"", "charger.max_per_month.usd"),
+        ("[charger.max_per_month]\nusd = \"5\"\nUSD = \"5\"", "charger.max_per_month.usd"),
     ] {
         assert_eq!(with_file(text).expect_err(text).name, wanted);
     }
@@ -206,6 +237,8 @@ fn a_bad_key_of_the_file_is_refused_by_its_name() {
         ("colour = 1", "unknown field `colour`"),
         ("[stripe]\nsecret_key = \"sk_live_1\"", "unknown field `secret_key`"),
         ("[database]\nurl = \"x\"", "unknown field `url`"),
+        ("[charger]\nmax_per_day = 1", "unknown field `max_per_day`"),
+        ("[charger.max_per_month]\nusd = 500", "string"),
         ("listen = ", "listen"),
     ] {
         let (_kept, path) = file(text);
@@ -233,6 +266,19 @@ fn the_mode_is_told_by_the_key_which_the_file_must_agree_with() {
     let (_kept, path) = file("[stripe]\nmode = \"test\"");
     let config = load(&[("CREDITD_CONFIG", &path), ("STRIPE_SECRET_KEY", "sk_live_1")]).unwrap();
     assert_eq!(config.livemode().unwrap_err().name, "stripe.mode");
+}
+
+#[test]
+fn a_missing_address_to_come_back_to_is_noticed_where_links_would_need_one() {
+    for (text, wanted) in [
+        ("", true),
+        ("[charger]\nreturn_url = \"https://app.example/\"", false),
+        ("[charger]\nmode = \"invoice\"", false),
+    ] {
+        let (_kept, path) = file(text);
+        let config = load(&[("CREDITD_CONFIG", &path), ("STRIPE_SECRET_KEY", "sk_test_1")]).unwrap();
+        assert_eq!(config.lacks_return_url(), wanted, "{text}");
+    }
 }
 
 #[test]

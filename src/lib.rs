@@ -25,7 +25,8 @@
 //!        store     entries (only ever added to), grants, balances ----------------+
 //! ```
 //!
-//! What has to be paid for goes out by [`selling`]: a row, then a request to Stripe; what comes of it comes back as a webhook.
+//! What has to be paid for goes out by [`selling`], and usage beyond the balance by [`workers::overage`]: a row, then a
+//! request to Stripe; what comes of it comes back as a webhook.
 //!
 //! # The laws
 //!
@@ -48,14 +49,14 @@
 //! |---|---|---|
 //! | [`clock`] | time and fresh ids, injected | nothing |
 //! | [`meters`] | what is counted and timed, each metric described once | `clock` |
-//! | [`config`] | environment and file, typed and checked | `store`, `http`, `stripe::signature`, `stripe::transport`, `devdb` |
+//! | [`config`] | environment and file, typed and checked | `store`, `http`, `domain`, `stripe::signature`, `stripe::transport`, `devdb` |
 //! | [`domain`] | what is true of credits; pure | nothing |
 //! | [`stripe`] | signatures, lenient shapes, the client | `domain::money` |
 //! | [`inbox`] | a stored event becomes commands; pure | `domain`, `stripe::wire`, `stripe::client` |
 //! | [`inbox::receive`] | a delivery is verified and stored | `store`, `stripe::signature`, `stripe::wire`, `stripe::client`, `clock`, `meters` |
 //! | [`store`] | all SQL | `domain`, `clock` |
 //! | [`posting`] | the only door to the ledger | `domain`, `store`, `clock`, `meters` |
-//! | [`charging`] | what was decided is charged, followed, or given back | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::write`, `domain`, `clock` |
+//! | [`charging`] | what was decided is charged, followed, or given back | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::write`, `domain`, `clock`, `meters` |
 //! | [`selling`] | plans and packs are sold through Stripe, or attached | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `domain`, `clock`, `meters` |
 //! | [`charging`] | what was decided is charged, followed, or given back | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::write`, `domain`, `clock` |
 //! | [`http`] | the outside surface | `posting`, `selling`, `store`, `stripe::client::StripeId`, `domain`, `clock`, `meters` |

@@ -50,6 +50,8 @@ enum Command {
     Health(commands::health::HealthArgs),
     /// Measures this machine side by side with what creditd replaces; exit code 3 when a count does not agree.
     Bench(commands::bench::BenchArgs),
+    /// Tells for each top-up rule of a customer what holds a charge back now.
+    Why(commands::why::WhyArgs),
     /// Prints the API as `OpenAPI` 3.1.
     Openapi,
 }
@@ -143,6 +145,9 @@ async fn run(command: Command, config: Config) -> anyhow::Result<Exit> {
         }
         Command::Health(args) => commands::health::run(config.listen, args, &mut out)?,
         Command::Bench(args) => return commands::bench::run(config, args, &mut out).await,
+        Command::Why(args) => {
+            commands::why::run(&commands::serve::connect(&config).await?, &args, &mut out).await?;
+        }
         Command::Openapi => commands::openapi::run(&mut out)?,
     }
     Ok(Exit::Done)

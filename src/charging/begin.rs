@@ -32,6 +32,7 @@ impl Charger {
         let account = held.account();
         let payer = self.edge("payer", self.payer(held, top_up)).await?;
         let Some((customer, card)) = payer.and_then(|payer| Some((payer.customer, payer.card?))) else {
+            crate::meters::CHARGER_OUTCOMES.add(&["no_card"]);
             self.edge("no_card", self.post(account, Charging::NoCard(top_up.id))).await?;
             return Ok(Move::On);
         };

@@ -91,8 +91,21 @@ impl Charger {
         attempt: AttemptId,
         result: TryResult,
     ) -> Result<(), ChargeError> {
+        crate::meters::CHARGER_OUTCOMES.add(&[word_of(&result)]);
         let ended = Charging::TryEnded { top_up: top_up.id, attempt, result };
         self.edge("try_ended", self.post(held.account(), ended)).await
+    }
+}
+
+/// A result as a metric's word.
+const fn word_of(result: &TryResult) -> &'static str {
+    match result {
+        TryResult::Unknown { .. } => "unknown",
+        TryResult::Processing { .. } => "processing",
+        TryResult::NeedsAction { .. } => "needs_action",
+        TryResult::Declined { .. } => "declined",
+        TryResult::Refused(_) => "refused",
+        TryResult::NotDone => "not_done",
     }
 }
 

@@ -38,7 +38,8 @@ impl Charger {
         };
         if last.invoice.is_none() {
             let known = TryResult::Unknown { payment_intent: None, invoice: Some(invoice.clone()) };
-            self.ended(held, top_up, last.attempt, known).await?;
+            let told = Charging::TryEnded { top_up: top_up.id, attempt: last.attempt, result: known };
+            self.edge("invoice_known", self.post(held.account(), told)).await?;
         }
         let id = StripeId::new(&invoice)?;
         let metadata = self.metadata(held, top_up).await?.with(ATTEMPT_KEY, &last.attempt.to_string())?;
@@ -49,7 +50,7 @@ impl Charger {
             description: Some(description(top_up)),
             metadata,
         });
-        let finalize = Write::FinalizeInvoice { invoice: id.clone() };
+        let finalize = Write::FinalizeInvoice { invoice: id.clone(), auto_advance: false };
         for (step, name, write) in [("item", "add_item", item), ("finalize", "finalize_invoice", finalize)] {
             let which = Which::new(last.attempt.as_uuid(), last.attempt, step);
             let sent = self.step(held, &which, name, || Ok(write)).await?;

@@ -72,7 +72,9 @@ impl Charger {
             stripe_line: None,
             metadata,
         };
-        self.edge("paid", self.post(account, Charging::Paid(Box::new(paid)))).await
+        self.edge("paid", self.post(account, Charging::Paid(Box::new(paid)))).await?;
+        crate::meters::CHARGER_OUTCOMES.add(&["paid"]);
+        Ok(())
     }
 
     /// The time of a payment is its charge's.

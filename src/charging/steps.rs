@@ -127,6 +127,7 @@ impl Charger {
             }
             WriteOutcome::Refused(refused) => self.refused(refused, row.age_seconds).await,
             WriteOutcome::Unknown(unknown) => {
+                crate::meters::CHARGER_OUTCOMES.add(&["unknown"]);
                 tracing::warn!(step = %which.step, key = %key, request_id, why = %unknown.why, "the outcome of a request is not known");
                 if is_for_want_of_stripe(&unknown) {
                     self.failed(&unknown.why.to_string(), false).await;

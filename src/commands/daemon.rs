@@ -35,6 +35,7 @@ use crate::stripe::client::StripeClient;
 use crate::stripe::signature::{Secret, Tolerance};
 use crate::workers::catch_up::CatchUp;
 use crate::workers::inbox::{InboxWorker, Turns};
+use crate::workers::overage::OverageWorker;
 use crate::workers::renewal::RenewalWorker;
 use crate::workers::top_up::TopUpWorker;
 use crate::workers::{Beat, retention};
@@ -48,6 +49,8 @@ const FOLD: Duration = Duration::from_secs(5);
 const INBOX_LATE: Duration = Duration::from_secs(30);
 /// A bucket of the renewal worker takes seconds, however much is due.
 const RENEWAL_LATE: Duration = Duration::from_mins(5);
+/// The overage worker looks at its queue every other second, and asks Stripe request by request.
+const OVERAGE_LATE: Duration = Duration::from_mins(10);
 /// Catch-up finishes a page every few seconds, or waits for its next turn: so many turns without one are a fault.
 const CATCH_UP_LATE_TURNS: u32 = 3;
 /// A round of the charger waits for calls to Stripe, which take a minute and a half at most, some after each other.
@@ -111,11 +114,13 @@ fn beat(ages: &WorkerAges, name: &'static str, late_after: Duration) -> Beat {
 }
 
 /// What looks again when the test clock has moved: each worker that waits for something to become due.
-fn woken_by_time(inbox: &InboxWorker, renewal: &RenewalWorker, posting: &Posting) -> Wake {
-    let (inbox, renewal, charger) = (inbox.wake.clone(), renewal.wake.clone(), posting.charger());
+fn woken_by_time(inbox: &InboxWorker, renewal: &RenewalWorker, overage: &OverageWorker, posting: &Posting) -> Wake {
+    let (inbox, renewal, overage) = (inbox.wake.clone(), renewal.wake.clone(), overage.wake.clone());
+    let charger = posting.charger();
     Arc::new(move || {
         inbox.notify_one();
         renewal.notify_one();
+        overage.notify_one();
         charger.notify_one();
     })
 }
@@ -167,6 +172,7 @@ pub struct Daemon {
     posting: Posting,
     inbox: InboxWorker,
     renewal: RenewalWorker,
+    overage: OverageWorker,
     catch_up: Option<CatchUp>,
     top_up: Option<TopUpWorker>,
     stop: CancellationToken,
@@ -215,19 +221,29 @@ impl Daemon {
             wake: Arc::new(Notify::new()),
             beat: beat(&ages, "renewal", RENEWAL_LATE),
         };
+        let overage = OverageWorker {
+            store: parts.store.clone(),
+            posting: posting.clone(),
+            stripe: parts.stripe.clone(),
+            wake: Arc::new(Notify::new()),
+            beat: beat(&ages, "overage", OVERAGE_LATE),
+        };
         let catch_up = catch_up(&parts, &receiver, &ages);
         let top_up = top_up(&parts, &posting, &ages);
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
-        let test_clock = MovingClock::new(parts.store.clone(), simulated, woken_by_time(&inbox, &renewal, &posting));
+        let woken = woken_by_time(&inbox, &renewal, &overage, &posting);
+        let test_clock = MovingClock::new(parts.store.clone(), simulated, woken);
         let app = App::new(parts.store.clone(), posting.clone(), parts.clock.clone(), ages, Arc::new(Intake(receiver)))
             .with_metrics_public(parts.surface.metrics_public)
             .with_test_clock(Arc::new(test_clock))
             .with_replay(Arc::new(Again(inbox.clone())))
-            .with_selling(Selling::new(parts.store.clone(), posting.clone(), parts.stripe.clone()));
+            .with_selling(Selling::new(parts.store.clone(), posting.clone(), parts.stripe.clone()))
+            .with_charger(parts.charger.clone());
         wake_for_new_program(&inbox).await;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(inbox.clone().run(stop.clone()));
         tasks.spawn(renewal.clone().run(stop.clone()));
+        tasks.spawn(overage.clone().run(stop.clone()));
         if let Some((worker, every)) = catch_up.clone().zip(parts.catch_up_every) {
             tasks.spawn(worker.run(every, stop.clone()));
         }
@@ -237,7 +253,7 @@ impl Daemon {
         tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));
         tasks.spawn(fold_metrics(stop.clone()));
         tasks.spawn(listener::serve(listener, router(app), parts.surface.limits, stop.clone(), tasks.clone()));
-        Ok(Self { address, posting, inbox, renewal, catch_up, top_up, stop, tasks })
+        Ok(Self { address, posting, inbox, renewal, overage, catch_up, top_up, stop, tasks })
     }
 
     /// Where it listens.
@@ -258,6 +274,11 @@ impl Daemon {
     /// The renewal worker, for a test that wants its work done now.
     pub const fn renewal(&self) -> &RenewalWorker {
         &self.renewal
+    }
+
+    /// The overage worker, for a test that wants its work done now.
+    pub const fn overage(&self) -> &OverageWorker {
+        &self.overage
     }
 
     /// The catch-up worker, for a test that wants its work done now; none without an API key.

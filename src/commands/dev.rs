@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::devdb::{DevDb, Options};
 use crate::domain::api_key::{KeyText, Scope};
 use crate::domain::catalog::{Catalog, IntervalUnit, Price};
+use crate::domain::top_up::settings::ChargerSettings;
 use crate::simulator::{Options as SimulatorOptions, SeedPrice, Simulator};
 use crate::store::Store;
 use crate::stripe::signature::Secret;
@@ -31,6 +32,8 @@ const DEFAULT_DATA_DIR: &str = ".creditd";
 const DEFAULT_STRIPE_LISTEN: &str = "127.0.0.1:12111";
 /// The simulated Stripe's key.
 const SIMULATOR_KEY: &str = "sk_test_creditd_dev";
+/// Where the simulated Stripe leads a card's owner back to.
+const RETURN_URL: &str = "https://example.com/paid";
 /// Random characters of the secrets made at the first start: 32 bytes each.
 const SECRET_BYTES: usize = 32;
 
@@ -144,7 +147,7 @@ async fn run_on(
         park_unknown_prices: config.stripe.park_unknown_prices,
         money_back: money_back(config.stripe.money_back),
         catch_up_every: config.catch_up_every(),
-        charger: crate::domain::top_up::settings::ChargerSettings::default(),
+        charger: charger(config),
         surface: config.surface(),
     };
     let daemon = Daemon::start_with(parts, Some(simulated)).await?;
@@ -174,6 +177,13 @@ async fn run_on(
     daemon.stop().await;
     simulator.stop().await;
     outcome
+}
+
+/// As configured; without an address of an app, links lead back to one that nobody serves.
+fn charger(config: &Config) -> ChargerSettings {
+    let mut settings = config.charger.clone();
+    settings.return_url.get_or_insert_with(|| RETURN_URL.to_owned());
+    settings
 }
 
 async fn start_simulator(

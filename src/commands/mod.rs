@@ -15,6 +15,7 @@ pub mod serve;
 pub mod test_clock;
 pub mod tour;
 pub mod verify;
+pub mod why;
 
 /// How a command ended, as an exit code (design: 0 done, 1 failed, 2 bad usage or configuration, 3 differences).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -75,6 +75,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(path) = &config.catalog {
         super::catalog::apply_at_start(&store, path).await?;
     }
+    if config.lacks_return_url() {
+        tracing::warn!(
+            "charger.return_url is not set: whose card asks for its owner gets no link to pay a top-up by, and its rule waits for a new card"
+        );
+    }
     let daemon = Daemon::start(Parts {
         clock,
         listen: config.listen,
@@ -87,7 +92,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         park_unknown_prices: config.stripe.park_unknown_prices,
         money_back: money_back(config.stripe.money_back),
         catch_up_every: config.catch_up_every(),
-        charger: crate::domain::top_up::settings::ChargerSettings::default(),
+        charger: config.charger.clone(),
         surface: config.surface(),
         store: store.clone(),
     })

@@ -110,10 +110,16 @@ impl Parts {
     }
 
     /// Waits, within a bound, until what was delivered is worked through: at the time at which it happened, and while
-    /// Stripe still answers as it did then.
+    /// Stripe still answers as it did then. Overage has an hour to get onto a draft, which would pass in no time.
     async fn wait_for_inbox(&self) -> Result<(), AdvanceError> {
-        let started = clock::instant();
-        while self.offset.0.count_due_events().await? > 0 && started.elapsed() < INBOX_PATIENCE {
+        let (started, store) = (clock::instant(), &self.offset.0);
+        while started.elapsed() < INBOX_PATIENCE {
+            if store.count_due_events().await? == 0 {
+                if store.count_due_bills().await? == 0 {
+                    break;
+                }
+                (self.wake)();
+            }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
         Ok(())

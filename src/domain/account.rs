@@ -13,9 +13,10 @@ use super::credits::{AmountError, Credits};
 use super::entry::{ChainHead, Entry, EntryKind};
 use super::grant::{Debt, Grant, Origin, Wallet};
 use super::hold::Hold;
-use super::ids::{AccountId, AttachmentId, AttemptId, DebtId, GrantId, HoldId, PaymentId, TopUpId, WalletId};
+use super::ids::{AccountId, AttachmentId, AttemptId, BillId, DebtId, GrantId, HoldId, PaymentId, TopUpId, WalletId};
 use super::level::Levels;
 use super::limit::{Counted, LimitKey, SpendLimit};
+use super::overage_bill::Bill;
 use super::proration::Share;
 use super::reversal::PaymentBack;
 use super::top_up::{Excess, Notice, Rule, TopUp};
@@ -111,6 +112,10 @@ pub struct AccountState {
     pub used_before: BTreeMap<LimitKey, Credits>,
     /// What was used, or taken back, since; only where the batch sets a limit.
     pub used_since: Vec<Counted>,
+    /// Bills of overage that the batch names.
+    pub bills: Vec<Bill>,
+    /// What debts owe of usage at or after the ends of periods that the batch bills.
+    pub owed_since: BTreeMap<Timestamp, BTreeMap<DebtId, Credits>>,
     /// Its top-up rules.
     pub rules: Vec<Rule>,
     /// Its open top-ups, and those that the batch asks for.
@@ -185,6 +190,8 @@ pub struct Changes {
     pub head_changed: bool,
     /// Wallets that were there and changed.
     pub touched_wallets: BTreeSet<WalletId>,
+    /// Bills of overage that are new or changed; they stand in [`AccountState::bills`].
+    pub bills: BTreeSet<BillId>,
     /// What the charger is to do.
     pub charging: ChargingChanges,
 }
@@ -288,6 +295,7 @@ impl Changes {
         self.levels.extend(more.levels);
         self.head_changed |= more.head_changed;
         self.touched_wallets.extend(more.touched_wallets);
+        self.bills.extend(more.bills);
         self.charging.merge(more.charging);
     }
 
@@ -309,6 +317,7 @@ impl Changes {
             && self.levels.is_empty()
             && !self.head_changed
             && self.touched_wallets.is_empty()
+            && self.bills.is_empty()
             && self.charging.is_empty()
     }
 }
@@ -344,6 +353,8 @@ impl AccountState {
             repaid: BTreeMap::new(),
             used_before: BTreeMap::new(),
             used_since: Vec::new(),
+            bills: Vec::new(),
+            owed_since: BTreeMap::new(),
             rules: Vec::new(),
             top_ups: Vec::new(),
             excess: BTreeSet::new(),
@@ -393,11 +404,23 @@ impl AccountState {
             }
         }
         self.count_lost(entry)?;
+        self.count_owed_since(entry)?;
         if let Some(debt) = entry.debt.and_then(|id| self.debts.iter_mut().find(|debt| debt.id == id)) {
             debt.outstanding = debt.outstanding.checked_add(entry.amount)?;
             if debt.outstanding.is_negative() {
                 return Err(AmountError::Negative);
             }
+        }
+        Ok(())
+    }
+
+    /// What is owed of usage after the end of a period that is billed: returns take the newest usage back first.
+    fn count_owed_since(&mut self, entry: &Entry) -> Result<(), AmountError> {
+        let (Some(debt), EntryKind::Debt) = (entry.debt, entry.kind) else { return Ok(()) };
+        let at = entry.event_at.unwrap_or(entry.at);
+        for (_, since) in self.owed_since.range_mut(..=at) {
+            let owed = since.entry(debt).or_default();
+            *owed = owed.checked_add(entry.amount)?.max(Credits::ZERO);
         }
         Ok(())
     }

@@ -15,7 +15,8 @@ use super::catalog::{FeatureId, PlanId};
 use super::credits::Credits;
 use super::entry::Source;
 use super::grant::{Category, Contract, GrantMoney};
-use super::ids::{AttachmentId, GrantId, HoldId, PaymentId, TopUpId, WalletId};
+use super::ids::{AttachmentId, BillId, GrantId, HoldId, PaymentId, TopUpId, WalletId};
+use super::overage_bill::BillOrder;
 use super::reversal::MoneyBack;
 pub(in crate::domain) use charging::pause_of;
 pub use charging::{BeginTry, Charging, ChargingRefusal, OrderTopUp, Request, SetRule, TopUpPaid, TryResult};
@@ -75,6 +76,8 @@ pub enum Command {
     Cancel(Cancel),
     /// A plan without a price goes on after all.
     Uncancel(Uncancel),
+    /// Overage is billed, or what became of a bill.
+    Bill(BillOrder),
     /// Something about rules, top-ups and tries.
     Charging(Charging),
 }
@@ -106,6 +109,7 @@ impl Command {
             | Self::Attach(_)
             | Self::Cancel(_)
             | Self::Uncancel(_)
+            | Self::Bill(_)
             | Self::Charging(_) => true,
         }
     }
@@ -488,6 +492,11 @@ pub enum Outcome {
         attachment: AttachmentId,
         /// It ends or ended then; `None`: it goes on.
         ends_at: Option<Timestamp>,
+    },
+    /// Overage is billed, or a bill took in what became of it.
+    Billed {
+        /// The bill; `None`: there was nothing to bill.
+        bill: Option<BillId>,
     },
 }
 

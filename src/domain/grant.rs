@@ -312,6 +312,8 @@ pub struct Debt {
     pub feature: FeatureId,
     /// Credits still owed.
     pub outstanding: Credits,
+    /// Of those, credits that are on a bill which is not paid; zero where nothing is invoiced.
+    pub billed: Credits,
     /// How it came to be.
     pub cause: DebtCause,
 }

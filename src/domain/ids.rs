@@ -105,3 +105,6 @@ id!(
 id!(
     /// An API key's row, safe to show.
     KeyId, "key_");
+id!(
+    /// Overage made into lines of an invoice.
+    BillId, "bill_");

@@ -32,6 +32,7 @@ pub mod ids;
 pub mod level;
 pub mod limit;
 pub mod money;
+pub mod overage_bill;
 pub mod payment;
 pub mod period;
 pub mod proration;

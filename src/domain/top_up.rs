@@ -36,6 +36,8 @@ pub const RULES_MAX: usize = 20;
 pub const RULE_NAME_MAX: usize = 128;
 /// Longest cooldown: a year.
 pub const COOLDOWN_SECONDS_MAX: u32 = 31_536_000;
+/// Most decisions of a day or a month that a ceiling may name: beyond it a ceiling limits nothing.
+pub const COUNT_MAX: u32 = 1_000_000;
 /// Stripe's limit for an amount: eight digits of minor units.
 pub const AMOUNT_MAX_MINOR: i64 = 99_999_999;
 /// Decisions in a row that came to nothing without a card being declined, after which a rule waits for a person.
@@ -151,7 +153,7 @@ pub enum RuleOrigin {
     Plan,
     /// It counts what is ordered by hand, and decides nothing itself.
     Demand,
-    /// It was taken away while its last decision was under way, and goes with that.
+    /// It was taken away; it goes when its last decision is over, and the month whose ceilings it counts.
     Dropped,
 }
 
@@ -288,6 +290,11 @@ impl Rule {
             decided_at: None,
             look_at: None,
         }
+    }
+
+    /// Did it decide anything in the UTC month? What it decided there goes on counting, whatever becomes of it.
+    pub fn has_decided_in_month(&self, now: Timestamp) -> bool {
+        self.decided_at.is_some_and(|at| start_of(Window::Month, at) == start_of(Window::Month, now))
     }
 
     /// Counts a decision made then, or takes it back.

@@ -45,6 +45,7 @@ use self::scrape::Queues;
 use self::test_clock::{OffsetOnly, TestClock};
 use self::webhook::Receive;
 use crate::clock::Clock;
+use crate::domain::top_up::settings::ChargerSettings;
 use crate::posting::Posting;
 use crate::selling::Selling;
 use crate::store::Store;
@@ -95,6 +96,8 @@ pub struct Parts {
     pub replay: Arc<dyn Replay>,
     /// Sells plans and packs.
     pub selling: Selling,
+    /// How money is taken by itself.
+    pub charger: ChargerSettings,
 }
 
 impl Deref for App {
@@ -130,6 +133,7 @@ impl App {
             test_clock,
             replay: Arc::new(NoReplay),
             selling,
+            charger: ChargerSettings::default(),
         }))
     }
 
@@ -149,6 +153,12 @@ impl App {
     #[must_use]
     pub fn with_selling(self, selling: Selling) -> Self {
         Self(Arc::new(Parts { selling, ..(*self.0).clone() }))
+    }
+
+    /// The same with how money is taken by itself.
+    #[must_use]
+    pub fn with_charger(self, charger: ChargerSettings) -> Self {
+        Self(Arc::new(Parts { charger, ..(*self.0).clone() }))
     }
 
     /// The same with metrics for everyone or for keys of finance and admin only.

@@ -205,7 +205,12 @@ impl From<Rejection> for Problem {
             Rejection::UnknownLimit(_) => Self::new(StatusCode::NOT_FOUND, "unknown_limit", detail),
             Rejection::Limit(_) | Rejection::Calendar(_) | Rejection::TooManyItems(_) => bad("bad_request"),
             Rejection::Erased => Self::unknown_customer(),
-            Rejection::NoTotal(_) | Rejection::TooManyViews | Rejection::Constraint(_) => bad("refused"),
+            Rejection::NoTotal(_)
+            | Rejection::TooManyViews
+            | Rejection::Constraint(_)
+            | Rejection::UnknownBill(_)
+            | Rejection::BillIsOver { .. }
+            | Rejection::BillCurrency { .. } => bad("refused"),
             Rejection::UnknownWallet(_) => Self::new(StatusCode::NOT_FOUND, "unknown_wallet", detail).about("wallet"),
             Rejection::UnknownGrant(_) => Self::new(StatusCode::NOT_FOUND, "unknown_grant", detail).about("grant"),
             Rejection::WalletExists(_) => conflict("wallet_exists").about("id"),
@@ -224,7 +229,7 @@ impl From<Rejection> for Problem {
             Rejection::NotAttached(_) => Self::new(StatusCode::NOT_FOUND, "not_attached", detail).about("plan"),
             Rejection::PlanHasPrice(_) => bad("plan_has_price").about("plan"),
             Rejection::NotCarriedOver(_) => bad("not_supported").about("carry_over"),
-            Rejection::Charging(refusal) => bad(refusal.code()),
+            Rejection::Charging(refusal) => refusal.into(),
         }
     }
 }

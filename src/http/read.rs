@@ -197,6 +197,17 @@ pub fn word<T: Copy>(known: &[(&str, T)]) -> impl FnOnce(Json) -> Reading<T> {
     }
 }
 
+/// Is it an address of the web that somebody can be sent to? No page of ours leads into a script.
+pub fn is_web_address(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let is_host = host.is_some_and(|host| {
+        host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[')
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+    });
+    is_host && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`|".contains(&byte))
+}
+
 /// Free keys with text behind them.
 pub fn metadata(value: Json) -> Reading<BTreeMap<String, String>> {
     let Json::Object(members) = value else { return Err(wrong("an object of text", &value)) };

@@ -7,8 +7,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::native::{
-    adjustments, attach, balance, check, customers, entries, grants, holds, limits, replay, setup, stripe_events,
-    track, usage, wallets,
+    adjustments, attach, balance, check, customers, entries, grants, holds, limits, overage_bills, replay, setup,
+    stripe_events, top_up_rules, top_ups, track, usage, wallets,
 };
 use super::openapi::{self, Operation};
 use super::problem::Problem;
@@ -64,6 +64,13 @@ pub struct Route {
 /// A customer's spend limits, and one of them.
 const LIMITS: &str = "/api/v1/customers/{customer}/spend-limits";
 const LIMIT: &str = "/api/v1/customers/{customer}/spend-limits/{name}";
+/// A customer's top-up rules, and one of them.
+const RULES: &str = "/api/v1/customers/{customer}/topup-rules";
+const RULE: &str = "/api/v1/customers/{customer}/topup-rules/{name}";
+const RULE_WHY: &str = "/api/v1/customers/{customer}/topup-rules/{name}/why";
+
+/// A customer's bills of overage.
+const BILLS: &str = "/api/v1/customers/{customer}/overage-bills";
 
 /// Every route.
 pub fn table() -> Vec<Route> {
@@ -108,16 +115,25 @@ pub fn table() -> Vec<Route> {
         route(write.clone(), "/api/v1/holds/{id}/release", AppOrAdmin, openapi::release_hold, post(holds::release)),
         route(read.clone(), "/api/v1/customers/{customer}/holds", AnyKey, openapi::list_holds, get(holds::list)),
         route(read.clone(), LIMITS, AnyKey, openapi::list_limits, get(limits::list)),
-        route(set, LIMIT, AppOrAdmin, openapi::put_limit, put(limits::put)),
+        route(set.clone(), LIMIT, AppOrAdmin, openapi::put_limit, put(limits::put)),
         route(read.clone(), LIMIT, AnyKey, openapi::get_limit, get(limits::get)),
         route(Method::DELETE, LIMIT, AppOrAdmin, openapi::delete_limit, delete(limits::delete)),
         route(read.clone(), "/api/v1/customers/{customer}/usage", AnyKey, openapi::list_usage, get(usage::list)),
+        route(read.clone(), BILLS, AnyKey, openapi::list_overage_bills, get(overage_bills::list)),
         route(write.clone(), "/api/v1/setup", AppOrAdmin, openapi::setup, post(setup::open)),
-        route(write, "/webhooks/stripe", Stripe, openapi::webhook, post(webhook::stripe)),
+        route(write.clone(), "/webhooks/stripe", Stripe, openapi::webhook, post(webhook::stripe)),
         route(read.clone(), "/healthz", Anyone, openapi::healthz, get(health::healthz)),
         route(read.clone(), "/readyz", Anyone, openapi::readyz, get(health::readyz)),
         route(read.clone(), "/openapi.json", Anyone, openapi::openapi, get(openapi::serve)),
-        route(read, "/metrics", MetricsReaders, openapi::metrics, get(scrape::metrics)),
+        route(read.clone(), "/metrics", MetricsReaders, openapi::metrics, get(scrape::metrics)),
+        route(read.clone(), RULES, AnyKey, openapi::list_rules, get(top_up_rules::list)),
+        route(set, RULE, AppOrAdmin, openapi::put_rule, put(top_up_rules::put)),
+        route(read.clone(), RULE, AnyKey, openapi::get_rule, get(top_up_rules::get)),
+        route(Method::DELETE, RULE, AppOrAdmin, openapi::delete_rule, delete(top_up_rules::delete)),
+        route(read.clone(), RULE_WHY, AnyKey, openapi::why, get(top_up_rules::why)),
+        route(write, "/api/v1/topups", AppOrAdmin, openapi::order_top_up, post(top_ups::order)),
+        route(read.clone(), "/api/v1/topups/{id}", AnyKey, openapi::get_top_up, get(top_ups::get)),
+        route(read, "/api/v1/customers/{customer}/topups", AnyKey, openapi::list_top_ups, get(top_ups::list)),
     ]
 }
 

@@ -33,6 +33,9 @@ pub(super) fn kept(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, S
 
 /// A session in setup mode, which names its intent and not the card.
 pub(super) fn set_up(session: &Session, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
+    let Some(stripe_customer) = session.customer.clone() else {
+        return Err(Stop::Ignore(Why::new("setup_session", "a setup session of no customer pays for nothing")));
+    };
     let ours = is_ours(&session.metadata);
     let asked = match &session.setup_intent {
         Some(id) => context.one::<SetupIntent>(Fetch::SetupIntent { id: stripe_id(id)? })?,
@@ -42,7 +45,6 @@ pub(super) fn set_up(session: &Session, context: Context<'_>) -> Result<Vec<Inte
         return by_intent(&intent, ours, context);
     }
     // Its setup_intent.succeeded tells of the card.
-    let Some(stripe_customer) = session.customer.clone() else { return Err(of_nobody()) };
     Ok(vec![Intent::Card(CardSeen { stripe_customer, saved: None })])
 }
 

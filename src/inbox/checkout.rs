@@ -109,6 +109,7 @@ pub(super) fn payment(
         grants,
         plans: Vec::new(),
         changes: Vec::new(),
+        bills: Vec::new(),
     }))])
 }
 

@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::intent::{FeatureWish, Intent, PaymentIntent, TrySeen, Who, WishedChange, WishedGrant, WishedPlan};
+use super::intent::{
+    FeatureWish, Intent, PaymentIntent, TrySeen, Who, WishedBill, WishedChange, WishedGrant, WishedPlan,
+};
 use crate::domain::command::{Basis, TryResult};
+use crate::domain::ids::BillId;
 use crate::domain::money::Money;
 use crate::domain::subscription::{SubscriptionLife, SubscriptionSeen};
 
@@ -25,6 +28,17 @@ pub fn commands(intent: &Intent) -> Vec<Value> {
             "currency": seen.currency,
             "objects": seen.views,
         })],
+        Intent::BillOverage(due, who) => vec![json!({
+            "command": "bill_overage",
+            "customer": customer(who),
+            "invoice": due.invoice,
+            "currency": due.currency,
+            "period_end": due.period_end,
+        })],
+        Intent::BillsVoid { bills, invoice, reason, who } => {
+            let void = |bill: &BillId| json!({ "command": "bill_void", "customer": customer(who), "bill": bill, "invoice": invoice, "reason": reason });
+            bills.iter().map(void).collect()
+        }
         Intent::TopUp(seen) => vec![json!({
             "command": "top_up_paid",
             "top_up": seen.top_up,
@@ -86,6 +100,11 @@ fn payment_commands(payment: &PaymentIntent) -> Vec<Value> {
             "grants": payment.grants.iter().map(grant).collect::<Vec<_>>(),
         }));
     }
+    let paid = |bill: &WishedBill| {
+        let lines = &bill.lines;
+        json!({ "command": "bill_paid", "customer": customer, "payment": ids, "bill": bill.bill, "lines": lines })
+    };
+    all.extend(payment.bills.iter().map(paid));
     all
 }
 

@@ -8,8 +8,8 @@ use crate::domain::catalog::{FeatureId, PlanId};
 use crate::domain::command::{Basis, ChangedPlan, TryResult};
 use crate::domain::credits::Credits;
 use crate::domain::grant::{Category, GrantMoney};
-use crate::domain::ids::{AttemptId, TopUpId};
-use crate::domain::money::Money;
+use crate::domain::ids::{AttemptId, BillId, TopUpId};
+use crate::domain::money::{Currency, Money};
 use crate::domain::payment::PaymentFacts;
 use crate::domain::reversal::BackView;
 use crate::domain::subscription::{RenewalLost, SubscribedPlan, SubscriptionSeen};
@@ -145,6 +145,19 @@ pub enum Intent {
     RenewalLost(RenewalLost, Who),
     /// Money of a payment went back, or came again.
     MoneyBack(Box<MoneyBackSeen>),
+    /// A draft invoice takes what its customer owes of overage, and whose it is.
+    BillOverage(OverageDue, Who),
+    /// Bills of overage will not be paid.
+    BillsVoid {
+        /// The bills.
+        bills: Vec<BillId>,
+        /// Their invoice.
+        invoice: String,
+        /// Why, in words.
+        reason: &'static str,
+        /// Whose they are.
+        who: Who,
+    },
     /// A top-up was paid.
     TopUp(Box<TopUpSeen>),
     /// A try to charge a card for a top-up has got somewhere.
@@ -153,6 +166,30 @@ pub enum Intent {
     Card(CardSeen),
     /// Stripe's customer is gone.
     CustomerDeleted(String),
+}
+
+/// The draft of a subscription's invoice, on which overage goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverageDue {
+    /// The invoice.
+    pub invoice: String,
+    /// Its currency.
+    pub currency: Currency,
+    /// End of the period that is over.
+    pub period_end: Timestamp,
+    /// Stripe's customer.
+    pub stripe_customer: String,
+}
+
+/// Lines of a bill of overage that were paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WishedBill {
+    /// The bill.
+    pub bill: BillId,
+    /// Their currency.
+    pub currency: Currency,
+    /// Which lines, by place.
+    pub lines: Vec<usize>,
 }
 
 /// A payment of a top-up.
@@ -233,6 +270,8 @@ pub struct PaymentIntent {
     pub plans: Vec<WishedPlan>,
     /// Changes inside a period that it paid.
     pub changes: Vec<WishedChange>,
+    /// Bills of overage that it paid.
+    pub bills: Vec<WishedBill>,
     /// Its metadata, copied to each grant.
     pub metadata: BTreeMap<String, String>,
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::intent::{Interpretation, Why};
 use super::reversal::MoneyBackPolicy;
-use super::{card, checkout, customer, families, invoice, payment_intent, reversal, subscription, top_up};
+use super::{card, checkout, customer, families, invoice, overage, payment_intent, reversal, subscription, top_up};
 use crate::domain::catalog::Catalog;
 use crate::stripe::client::{Fetch, StripeId};
 use crate::stripe::wire::{Event, Wire, WireError, WireList};
@@ -182,7 +182,10 @@ pub fn interpret(event: &Event, context: Context<'_>) -> Interpretation {
         "checkout.session.async_payment_failed" => checkout::failed(event),
         "checkout.session.expired" => checkout::expired(event),
         "invoice.paid" => invoice::paid(event, context),
-        "invoice.voided" | "invoice.marked_uncollectible" => subscription::unpaid(event, context),
+        "invoice.created" => overage::drafted(event, context),
+        "invoice.deleted" => overage::deleted(event),
+        "invoice.voided" => overage::voided(event, context),
+        "invoice.marked_uncollectible" => subscription::unpaid(event, context),
         "customer.subscription.created"
         | "customer.subscription.updated"
         | "customer.subscription.paused"

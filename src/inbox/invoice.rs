@@ -1,6 +1,6 @@
 //! Paid invoices: a subscription's period, packs on any invoice, and metadata credits of a subscription.
 //!
-//! Lines decide, not invoices: each is a plan's fee, a pack, or not ours.
+//! Lines decide, not invoices: each is a plan's fee, a pack, overage that was billed, or not ours.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::checkout::{self, add, charge_of, count, line_money, net_of, pack_gran
 use super::facts::{self, claims_credits, metadata_grant, money_if_any};
 use super::intent::{Intent, PaymentIntent, Why, WishedGrant, WishedPlan};
 use super::interpret::{Context, Stop, needed, stripe_id};
-use super::{proration, subscription, top_up};
+use super::{overage, proration, subscription, top_up};
 use crate::domain::catalog::Sold;
 use crate::domain::command::Basis;
 use crate::domain::credits::Credits;
@@ -69,13 +69,15 @@ fn settled(invoice: &Invoice, event_created: Option<Timestamp>, context: Context
         Some("subscription_create" | "subscription_cycle" | "subscription")
     );
     let by_metadata = renewal && claims_credits(&metadata);
-    let ours = lines.iter().any(|line| sold(line, context).is_some());
+    let bills = overage::of_lines(&lines)?;
+    let ours = !bills.is_empty() || lines.iter().any(|line| sold(line, context).is_some());
     if !ours && !by_metadata && (invoice.subscription.is_some() || !claims_credits(&metadata)) {
         return Err(nothing_of_ours(&lines, context));
     }
     needed(invoice.is_paid, "status")?;
     let intent = payment_intent_of(invoice, id, context)?;
     if invoice.subscription.is_none()
+        && bills.is_empty()
         && let Some(session) = session_behind(intent.as_deref(), context)?
     {
         return checkout::payment(&session, event_created, Some(id), context);
@@ -103,7 +105,7 @@ fn settled(invoice: &Invoice, event_created: Option<Timestamp>, context: Context
             grants.clear();
         }
         basis = Basis::Metadata;
-        grants.extend(from_metadata(&facts, &metadata, paid_at, context)?);
+        grants.extend(from_metadata(&facts, &metadata, paid_at, overage::cost(&lines)?, context)?);
     }
     let who = facts::who(&metadata, None, invoice.customer.as_deref());
     let mut intents = Vec::new();
@@ -121,19 +123,20 @@ fn settled(invoice: &Invoice, event_created: Option<Timestamp>, context: Context
         grants,
         plans,
         changes,
+        bills,
         metadata,
     })));
     Ok(intents)
 }
 
 /// The invoice's own metadata over the subscription's snapshot.
-fn metadata_of(invoice: &Invoice) -> BTreeMap<String, String> {
+pub(super) fn metadata_of(invoice: &Invoice) -> BTreeMap<String, String> {
     let mut metadata = invoice.subscription_metadata.clone().unwrap_or_default();
     metadata.extend(invoice.metadata.clone());
     metadata
 }
 
-fn lines(invoice: &Invoice, id: &str, context: Context<'_>) -> Result<Vec<InvoiceLine>, Stop> {
+pub(super) fn lines(invoice: &Invoice, id: &str, context: Context<'_>) -> Result<Vec<InvoiceLine>, Stop> {
     match &invoice.lines {
         Some(page) if !page.has_more => Ok(page.data.clone()),
         Some(_) | None => {
@@ -145,9 +148,11 @@ fn lines(invoice: &Invoice, id: &str, context: Context<'_>) -> Result<Vec<Invoic
     }
 }
 
-/// What a line sells, when it can give anything: usage, credits back and corrections of a running period never do.
+/// What a line sells, when it can give anything: usage, overage, credits back and corrections of a running period never do.
 fn sold<'a>(line: &InvoiceLine, context: Context<'a>) -> Option<Sold<'a>> {
-    let gives_nothing = line.is_metered == Some(true) || line.amount.as_ref().is_some_and(|amount| amount.minor < 0);
+    let gives_nothing = overage::is_ours(line)
+        || line.is_metered == Some(true)
+        || line.amount.as_ref().is_some_and(|amount| amount.minor < 0);
     if gives_nothing {
         return None;
     }
@@ -228,16 +233,23 @@ fn from_metadata(
     facts: &PaymentFacts,
     metadata: &BTreeMap<String, String>,
     paid_at: Timestamp,
+    elsewhere: Option<Cost>,
     context: Context<'_>,
 ) -> Result<Option<WishedGrant>, Stop> {
-    let paid = match (facts.currency, facts.amount_paid_minor) {
+    // What overage on the same invoice cost was not paid for these credits.
+    let less = |sum: Option<i64>, part: fn(&Cost) -> i64| {
+        sum.map(|sum| sum.saturating_sub(elsewhere.as_ref().map_or(0, part)).max(0))
+    };
+    let (tax_minor, discount_minor) =
+        (less(facts.tax_minor, |cost| cost.tax), less(facts.discount_minor, |cost| cost.discount));
+    let paid = match (facts.currency, less(facts.amount_paid_minor, |cost| cost.paid)) {
         (Some(currency), Some(minor)) => {
             Some(Money::from_minor(minor, currency).map_err(|error| Why::new("bad_money", error.to_string()))?)
         }
         _ => None,
     };
-    let money = line_money(paid, facts.tax_minor, facts.discount_minor)?;
-    let net = net_of(paid, facts.tax_minor)?;
+    let money = line_money(paid, tax_minor, discount_minor)?;
+    let net = net_of(paid, tax_minor)?;
     let grant = metadata_grant(metadata, context.catalog, paid_at, money)?;
     if let Some(grant) = &grant {
         use super::intent::FeatureWish::{Named, WalletElse};

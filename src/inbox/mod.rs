@@ -4,7 +4,7 @@
 //! [`receive`] verifies a delivery's raw bytes and stores one row; nothing is decided in the request. Later the worker
 //! calls [`interpret::interpret`] with the event, the answers of Stripe it has so far and the catalogue; the answer is
 //! what to do ([`intent::Intent`]), what to ask Stripe first, why it is none of our business, or why it has to wait.
-//! One file per family of objects: [`checkout`], [`invoice`] with [`proration`], [`subscription`], [`payment_intent`], [`customer`],
+//! One file per family of objects: [`checkout`], [`invoice`] with [`proration`] and [`overage`], [`subscription`], [`payment_intent`], [`customer`],
 //! [`reversal`], [`top_up`] for what the charger made, [`card`] for what it charges; [`families`] lists every type of event that is known, with what it does or why it does nothing.
 //!
 //! # Always true
@@ -22,6 +22,7 @@ pub mod families;
 pub mod intent;
 pub mod interpret;
 pub mod invoice;
+pub mod overage;
 pub mod payment_intent;
 pub mod proration;
 pub mod receive;

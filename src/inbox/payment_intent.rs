@@ -123,6 +123,7 @@ fn of_its_own(intent: &PaymentIntent, id: &str, event: &Event, context: Context<
         grants: vec![grant],
         plans: Vec::new(),
         changes: Vec::new(),
+        bills: Vec::new(),
         metadata: intent.metadata.clone(),
     }))])
 }

@@ -101,6 +101,8 @@ pub const EVENT_TYPES: &[&str] = &[
     "payment_intent.succeeded",
     "customer.created",
     "customer.updated",
+    "invoice.created",
+    "invoice.deleted",
     "customer.deleted",
     "payment_intent.payment_failed",
     "payment_intent.processing",
@@ -159,6 +161,10 @@ families! {
     STRIPE_QUESTIONS = "creditd_stripe_questions_total", Counter,
         "Questions asked of Stripe's API while working on events: answered, refused (the key, the request), unavailable.",
         ["outcome": &["answered", "refused", "unavailable"]];
+    /// Charges.
+    CHARGER_OUTCOMES = "creditd_charger_outcomes_total", Counter,
+        "What came of the charger's steps: paid, processing, needs_action, declined, refused, not_done, no_card, unknown (sent again later), stuck (a person has to look).",
+        ["outcome": &["paid", "processing", "needs_action", "declined", "refused", "not_done", "no_card", "unknown", "stuck"]];
     /// Queues.
     STRIPE_EVENTS = "creditd_stripe_events", Gauge,
         "Stored events that are not done, and those given up, read from the database; counted to 10000.",
@@ -182,7 +188,8 @@ families! {
         "Commands to the ledger, by kind and outcome; code says why one was rejected or failed.",
         ["command": &["open", "track", "grant", "purchase", "plan_paid", "plan_changed", "subscription_seen", "renewal_lost",
             "money_back", "settle", "hold", "extend_hold", "release_hold", "set_limit", "drop_limit",
-            "wallet", "terminate", "void", "adjust", "attach", "cancel", "uncancel"],
+            "wallet", "terminate", "void", "adjust", "attach", "cancel", "uncancel",
+            "bill_overage", "bill_apart", "bill_placed", "bill_paid", "bill_void"],
             "outcome": &["applied", "already_applied", "rejected", "failed"],
             "code": &["none", "unknown_feature", "not_metered", "unknown_plan", "insufficient_credits",
                 "debt_not_allowed", "key_conflict", "wallet_feature", "wallet_closed", "ends_before_start", "amount", "cost",
@@ -190,7 +197,8 @@ families! {
                 "commit_unknown", "internal", "spend_limit", "nothing_to_return", "wrong_kind", "unknown_hold",
                 "hold_of_other", "limit", "unknown_wallet", "unknown_grant", "wallet_exists", "too_many_wallets",
                 "wallet_held", "more_than_free", "nothing_to_void", "grant_unlimited", "grant_ended",
-                "already_attached", "not_attached", "plan_has_price", "not_carried_over"]];
+                "already_attached", "not_attached", "plan_has_price", "not_carried_over",
+                "bill"]];
     /// Queue.
     COMMANDS_WAITING = "creditd_posting_commands_waiting", Gauge,
         "Commands queued or being carried out, whose callers wait.", [];
@@ -220,10 +228,10 @@ families! {
         "The most there may be: database.max_connections.", [];
     /// Workers.
     WORKER_AGE_SECONDS = "creditd_worker_last_round_age_seconds", Gauge,
-        "Time since a worker finished a round.", ["worker": &["catch_up", "inbox", "renewal", "retention"]];
+        "Time since a worker finished a round.", ["worker": &["catch_up", "inbox", "renewal", "retention", "overage"]];
     /// Late ones.
     WORKER_LATE = "creditd_worker_late", Gauge,
-        "1: the worker has finished no round for longer than it ever should.", ["worker": &["catch_up", "inbox", "renewal", "retention"]];
+        "1: the worker has finished no round for longer than it ever should.", ["worker": &["catch_up", "inbox", "renewal", "retention", "overage"]];
     /// The binary.
     BUILD_INFO = "creditd_build_info", Gauge, "1; the label tells the version.", ["version": &[]];
     /// Memory.

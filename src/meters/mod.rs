@@ -27,6 +27,8 @@ pub static STRIPE_EVENTS_RECEIVED: LazyLock<Counters> =
     LazyLock::new(|| Counters::of(&list::STRIPE_EVENTS_RECEIVED, &[]));
 /// Times an event was worked on, by how that ended.
 pub static STRIPE_EVENTS_WORKED: LazyLock<Counters> = LazyLock::new(|| Counters::all(&list::STRIPE_EVENTS_WORKED));
+/// What came of the charger's steps.
+pub static CHARGER_OUTCOMES: LazyLock<Counters> = LazyLock::new(|| Counters::all(&list::CHARGER_OUTCOMES));
 /// Questions asked of Stripe, by how they were answered.
 pub static STRIPE_QUESTIONS: LazyLock<Counters> = LazyLock::new(|| Counters::all(&list::STRIPE_QUESTIONS));
 /// Events that catch-up listed, by whether they were known.
@@ -61,6 +63,7 @@ pub fn prepare() {
     for counters in [
         &WEBHOOK_DELIVERIES,
         &STRIPE_EVENTS_WORKED,
+        &CHARGER_OUTCOMES,
         &STRIPE_QUESTIONS,
         &CATCH_UP_EVENTS,
         &CATCH_UP_ROUNDS,

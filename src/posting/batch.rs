@@ -265,6 +265,7 @@ fn asked_by(orders: &[Order], now: Timestamp) -> Asked {
             // Used up or not: what is corrected need not be open.
             Command::Void(order) => asked.grants.push(order.grant),
             Command::Adjust(order) => asked.grants.push(order.grant),
+            Command::Bill(order) => asked.bills.add(order),
         }
     }
     asked

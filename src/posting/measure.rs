@@ -38,6 +38,7 @@ impl Posted {
             Command::Attach(_) => "attach",
             Command::Cancel(_) => "cancel",
             Command::Uncancel(_) => "uncancel",
+            Command::Bill(order) => order.word(),
             Command::Charging(_) => "charging",
         };
         Self { command, _waiting: COMMANDS_WAITING.enter() }
@@ -110,6 +111,7 @@ const fn code_of(rejection: &Rejection) -> &'static str {
         Rejection::NotAttached(_) => "not_attached",
         Rejection::PlanHasPrice(_) => "plan_has_price",
         Rejection::NotCarriedOver(_) => "not_carried_over",
+        Rejection::UnknownBill(_) | Rejection::BillIsOver { .. } | Rejection::BillCurrency { .. } => "bill",
         Rejection::Charging(refusal) => refusal.code(),
     }
 }

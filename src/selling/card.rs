@@ -145,7 +145,7 @@ impl Selling {
             });
             self.must(sale, &format!("item_{place}"), &write).await?;
         }
-        self.must(sale, "finalize", &Write::FinalizeInvoice { invoice: invoice.clone() }).await?;
+        self.must(sale, "finalize", &Write::FinalizeInvoice { invoice: invoice.clone(), auto_advance: false }).await?;
         self.pay(sale, &invoice, card, bill).await
     }
 

@@ -40,6 +40,7 @@ use self::order::{Attached, Leave, Order, Previewed, What};
 use crate::domain::attachment::Attachment;
 use crate::domain::command::{Command, IdempotencyKey, Outcome};
 use crate::domain::ids::AccountId;
+use crate::domain::money::Currency;
 use crate::posting::{Posting, Reading};
 use crate::store::Store;
 use crate::stripe::client::{Fetch, StripeClient, StripeId};
@@ -107,6 +108,18 @@ impl Selling {
     /// A way into Stripe's portal.
     pub async fn portal(&self, account: AccountId, return_url: Option<String>) -> Result<Portal, SellError> {
         self.open_portal(account, return_url).await
+    }
+
+    /// The currency that Stripe holds an account's customer to; `None`: none yet, or Stripe cannot say now.
+    pub async fn currency_of(&self, account: AccountId) -> Option<Currency> {
+        self.stripe.as_ref()?;
+        match self.payer(account).await {
+            Ok(payer) => payer.and_then(|payer| payer.currency),
+            Err(error) => {
+                tracing::warn!(%error, "Stripe did not tell a customer's currency; the usual one is taken");
+                None
+            }
+        }
     }
 
     async fn attach_now(&self, order: &Order) -> Result<Attached, SellError> {

@@ -62,12 +62,11 @@ impl Selling {
         }
         let known = self.payer(order.account).await?;
         let of_customer = order.currency.or_else(|| known.as_ref().and_then(|payer| payer.currency));
-        let currency = match of_customer {
-            Some(currency) => currency,
-            None => {
-                let reading = self.posting.read(order.account).await?;
-                only_currency(&reading.catalog.catalog).ok_or(Refusal::SetupCurrency)?
-            }
+        let currency = if let Some(currency) = of_customer {
+            currency
+        } else {
+            let reading = self.posting.read(order.account).await?;
+            only_currency(&reading.catalog.catalog).ok_or(Refusal::SetupCurrency)?
         };
         let payer = self.payer_of(order.account, &order.customer, known).await?;
         let terms = SetupTerms {

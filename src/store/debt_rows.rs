@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::StoreError;
 use super::rows::{credits, numeric, time, word};
 use crate::domain::account::{AccountState, Changes};
-use crate::domain::catalog::UnitPrice;
+use crate::domain::catalog::{FeatureId, UnitPrice};
 use crate::domain::credits::Credits;
 use crate::domain::grant::{Debt, DebtCause};
-use crate::domain::ids::{AccountId, DebtId, GrantId, PaymentId};
+use crate::domain::ids::{AccountId, DebtId, GrantId, PaymentId, WalletId};
 use crate::domain::money::Currency;
 
 const READ_REPAYMENTS: &str = "-- read_repayments
@@ -20,16 +20,22 @@ SELECT account_id, debt_id, grant_id, -sum(amount) AS gave, max(seq) AS last
 FROM entries WHERE account_id = ANY($1) AND debt_id = ANY($2) AND kind = 'repay' AND grant_id IS NOT NULL
 GROUP BY account_id, debt_id, grant_id HAVING sum(amount) < 0 ORDER BY last";
 
+/// Priced debts that owe nothing any more: what was billed of them stays paid when usage is returned.
+const READ_CLOSED: &str = "-- read_closed_debts
+SELECT account_id, debt_id, wallet_id, feature, currency, trim_scale(unit_price_minor)::text
+FROM debts WHERE account_id = ANY($1) AND debt_id = ANY($2) AND outstanding = 0 AND unit_price_minor IS NOT NULL";
+
 const INSERT_DEBTS: &str = "-- insert_debts
 INSERT INTO debts (account_id, debt_id, wallet_id, feature, cause, payment_id, original, outstanding, created_at,
-    unit_price_minor, currency)
+    unit_price_minor, currency, billed)
 SELECT account_id, debt_id, wallet_id, feature, CASE WHEN payment_id IS NULL THEN 'usage' ELSE 'claw_back' END, payment_id,
-    outstanding, outstanding, $7, price * minor_per_major, currency
+    outstanding, outstanding, $7, price * minor_per_major, currency, billed
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::numeric[], $8::numeric[], $9::text[],
-    $10::numeric[]) AS n (account_id, debt_id, wallet_id, feature, payment_id, outstanding, price, currency, minor_per_major)";
+    $10::numeric[], $11::numeric[])
+    AS n (account_id, debt_id, wallet_id, feature, payment_id, outstanding, price, currency, minor_per_major, billed)";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 2] = [READ_REPAYMENTS, INSERT_DEBTS];
+pub const STATEMENTS: [&str; 3] = [READ_REPAYMENTS, READ_CLOSED, INSERT_DEBTS];
 
 type States = BTreeMap<AccountId, AccountState>;
 
@@ -55,6 +61,38 @@ pub(super) async fn read_repayments(
     Ok(payers)
 }
 
+/// Account, debt, wallet, feature, and the price of a debt that is closed.
+type ClosedColumns = (Uuid, Uuid, Uuid, String, Option<String>, Option<String>);
+
+/// Reads priced debts by id that owe nothing any more.
+pub(super) async fn read_closed(
+    connection: &mut PgConnection,
+    states: &mut States,
+    accounts: &[Uuid],
+    debts: &[Uuid],
+) -> Result<(), StoreError> {
+    if debts.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<ClosedColumns> = sqlx::query_as(READ_CLOSED).bind(accounts).bind(debts).fetch_all(connection).await?;
+    for (account, debt, wallet, feature, currency, price) in rows {
+        let id = DebtId::from_uuid(debt);
+        let closed = Debt {
+            id,
+            wallet: WalletId::from_uuid(wallet),
+            feature: word(FeatureId::new(&feature), "debts", "feature", &id.to_string())?,
+            outstanding: Credits::ZERO,
+            billed: Credits::ZERO,
+            cause: cause("usage", price, currency)?,
+        };
+        let Some(state) = states.get_mut(&AccountId::from_uuid(account)) else { continue };
+        if !state.debts.iter().any(|known| known.id == id) {
+            state.debts.push(closed);
+        }
+    }
+    Ok(())
+}
+
 /// Writes new debts: before the lines that name them are read by anyone, and before what else changes in debts.
 pub(super) async fn insert_debts(
     connection: &mut PgConnection,
@@ -62,12 +100,12 @@ pub(super) async fn insert_debts(
     changes: &BTreeMap<AccountId, Changes>,
     now: jiff::Timestamp,
 ) -> Result<(), StoreError> {
-    let made: Vec<(Uuid, &Debt, Option<PaymentId>, Credits)> = changes
+    let made: Vec<(Uuid, &Debt, Option<PaymentId>, &Debt)> = changes
         .iter()
         .flat_map(|(account, changes)| changes.debts.iter().map(move |(debt, payment)| (account, debt, *payment)))
         .filter_map(|(account, debt, payment)| {
             let now = states.get(account)?.debts.iter().find(|known| known.id == debt.id)?;
-            Some((account.as_uuid(), debt, payment, now.outstanding))
+            Some((account.as_uuid(), debt, payment, now))
         })
         .collect();
     if made.is_empty() {
@@ -80,11 +118,12 @@ pub(super) async fn insert_debts(
         .bind(made.iter().map(|(_, debt, ..)| debt.wallet.as_uuid()).collect::<Vec<_>>())
         .bind(made.iter().map(|(_, debt, ..)| debt.feature.as_str()).collect::<Vec<_>>())
         .bind(made.iter().map(|(_, _, payment, _)| payment.map(PaymentId::as_uuid)).collect::<Vec<_>>())
-        .bind(made.iter().map(|(_, _, _, outstanding)| numeric(*outstanding)).collect::<Vec<_>>())
+        .bind(made.iter().map(|(.., now)| numeric(now.outstanding)).collect::<Vec<_>>())
         .bind(time(now))
         .bind(prices.iter().map(|price| price.as_ref().map(|(amount, ..)| *amount)).collect::<Vec<_>>())
         .bind(prices.iter().map(|price| price.as_ref().map(|(_, currency, _)| currency.as_str())).collect::<Vec<_>>())
         .bind(prices.iter().map(|price| price.as_ref().map(|(.., factor)| *factor)).collect::<Vec<_>>())
+        .bind(made.iter().map(|(.., now)| numeric(now.billed)).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     Ok(())

@@ -13,8 +13,9 @@ use uuid::Uuid;
 use super::StoreError;
 use super::ledger_rows::{AttachmentRow, HEAD_COLUMN, SITUATION_COLUMN, ShareRow, grant, grant_columns, head};
 pub use super::ledger_write::{AppliedKey, STATEMENTS as WRITE_STATEMENTS, write};
+use super::overage_bills::AskedBills;
 use super::usage_rows::extras;
-use super::{debt_rows, reversals, rows, top_up_rows, usage_rows, wallet_rows};
+use super::{debt_rows, overage_bills, reversals, rows, top_up_rows, usage_rows, wallet_rows};
 use crate::domain::account::AccountState;
 use crate::domain::catalog::FeatureId;
 use crate::domain::command::{IdempotencyKey, Outcome};
@@ -32,7 +33,7 @@ macro_rules! situation {
         JOIN idempotency k ON k.account_id = asked.account_id AND k.operation = asked.operation
             AND k.key_hash = asked.key_hash),
     (SELECT jsonb_agg(jsonb_build_object('account', d.account_id, 'debt', d.debt_id, 'wallet', d.wallet_id,
-            'feature', d.feature, 'outstanding', d.outstanding::text, 'cause', d.cause, 'currency', d.currency,
+            'feature', d.feature, 'outstanding', d.outstanding::text, 'billed', d.billed::text, 'cause', d.cause, 'currency', d.currency,
             'unit_price', trim_scale(d.unit_price_minor)::text))
         FROM debts d WHERE d.account_id = ANY($1) AND d.outstanding > 0)"
     };
@@ -160,6 +161,7 @@ struct DebtJson {
     wallet: Uuid,
     feature: FeatureId,
     outstanding: Credits,
+    billed: Credits,
     cause: String,
     currency: Option<String>,
     unit_price: Option<String>,
@@ -266,6 +268,7 @@ fn debt(row: DebtJson) -> Result<(AccountId, Debt), StoreError> {
         wallet: WalletId::from_uuid(row.wallet),
         feature: row.feature,
         outstanding: row.outstanding,
+        billed: row.billed,
         cause: debt_rows::cause(&row.cause, row.unit_price, row.currency)?,
     };
     Ok((AccountId::from_uuid(row.account), debt))
@@ -282,6 +285,8 @@ pub struct Asked {
     pub periods: Vec<Timestamp>,
     /// Grants that are corrected, open or not.
     pub grants: Vec<GrantId>,
+    /// Bills of overage, and periods that are billed.
+    pub bills: AskedBills,
     /// Top-ups, open or not.
     pub top_ups: Vec<TopUpId>,
 }
@@ -321,6 +326,7 @@ pub async fn read_all(
         reversals::read(connection, states, &ids, &payments, &asked.reversed).await?;
     }
     reversals::read_grants(connection, states, &ids, &asked.grants).await?;
+    overage_bills::read(connection, states, &ids, &asked.bills).await?;
     top_up_rows::read(connection, states, &ids, &asked.top_ups).await?;
     for account in accounts {
         if let Some(state) = states.get_mut(account) {

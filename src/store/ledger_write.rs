@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::ledger_usual::write_usual;
 use super::rows::{numeric, time};
-use super::{StoreError, debt_rows, reversals, top_up_rows, usage_rows, wallet_rows};
+use super::{StoreError, debt_rows, overage_bills, reversals, top_up_rows, usage_rows, wallet_rows};
 use crate::domain::account::{AccountState, Changes, GrantMade};
 use crate::domain::attachment::Attachment;
 use crate::domain::command::{IdempotencyKey, Outcome};
@@ -67,8 +67,8 @@ FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS n (account_id, payment_id, ba
 WHERE p.account_id = n.account_id AND p.payment_id = n.payment_id AND p.account_id = ANY($1)";
 
 const UPDATE_DEBTS: &str = "-- update_debts
-UPDATE debts d SET outstanding = n.outstanding
-FROM unnest($1::uuid[], $2::uuid[], $3::numeric[]) AS n (account_id, debt_id, outstanding)
+UPDATE debts d SET outstanding = n.outstanding, billed = n.billed
+FROM unnest($1::uuid[], $2::uuid[], $3::numeric[], $4::numeric[]) AS n (account_id, debt_id, outstanding, billed)
 WHERE d.account_id = n.account_id AND d.debt_id = n.debt_id AND d.account_id = ANY($1)";
 
 const INSERT_NOTES: &str = "-- insert_entry_notes
@@ -126,7 +126,9 @@ pub async fn write(
     insert_grants(connection, states, changes, now).await?;
     debt_rows::insert_debts(connection, states, changes, now).await?;
     write_usual(connection, states, changes, keys, now).await?;
-    update_rare(connection, states, changes, now).await
+    update_rare(connection, states, changes, now).await?;
+    // After the debts, whose credits its lines are.
+    overage_bills::write(connection, states, changes, now).await
 }
 
 pub(super) fn expect_rows(found: i64, wanted: usize, table: &'static str) -> Result<(), StoreError> {
@@ -352,14 +354,15 @@ async fn update_rare(
     let owed = |(account, changes): (&AccountId, &Changes)| {
         let state = states.get(account)?;
         let debts = state.debts.iter().filter(|debt| changes.touched_debts.contains(&debt.id));
-        Some(debts.map(|debt| (*account, debt.id, debt.outstanding)).collect::<Vec<_>>())
+        Some(debts.map(|debt| (*account, debt)).collect::<Vec<_>>())
     };
     let debts: Vec<_> = changes.iter().filter_map(owed).flatten().collect();
     if !debts.is_empty() {
         let done = sqlx::query(UPDATE_DEBTS)
-            .bind(debts.iter().map(|(account, _, _)| account.as_uuid()).collect::<Vec<Uuid>>())
-            .bind(debts.iter().map(|(_, debt, _)| debt.as_uuid()).collect::<Vec<Uuid>>())
-            .bind(debts.iter().map(|(_, _, outstanding)| numeric(*outstanding)).collect::<Vec<Decimal>>())
+            .bind(debts.iter().map(|(account, _)| account.as_uuid()).collect::<Vec<Uuid>>())
+            .bind(debts.iter().map(|(_, debt)| debt.id.as_uuid()).collect::<Vec<Uuid>>())
+            .bind(debts.iter().map(|(_, debt)| numeric(debt.outstanding)).collect::<Vec<Decimal>>())
+            .bind(debts.iter().map(|(_, debt)| numeric(debt.billed)).collect::<Vec<Decimal>>())
             .execute(&mut *connection)
             .await?;
         expect_rows(done.rows_affected().cast_signed(), debts.len(), "debts")?;

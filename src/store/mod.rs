@@ -31,6 +31,7 @@ mod ledger_rows;
 pub mod ledger_usual;
 mod ledger_write;
 pub mod listings;
+pub mod overage_bills;
 pub mod past;
 pub mod payments;
 pub mod reports;
@@ -38,6 +39,7 @@ pub mod retention;
 pub mod reversals;
 mod rows;
 pub mod sales;
+pub mod top_up_listings;
 pub mod top_up_rows;
 pub mod top_up_work;
 

@@ -15,6 +15,7 @@ use super::ledger_rows::{GrantRow, grant_columns};
 use super::rows::{credits, time, word};
 use super::{Store, StoreError, debt_rows};
 use crate::domain::catalog::FeatureId;
+use crate::domain::credits::Credits;
 use crate::domain::grant::{Debt, Grant, WalletState};
 use crate::domain::ids::{AccountId, DebtId, WalletId};
 
@@ -131,6 +132,8 @@ impl Store {
                 wallet: WalletId::from_uuid(wallet),
                 feature: feature(&of, "debts")?,
                 outstanding: credits(outstanding, "entries", "amount")?,
+                // What was billed then makes no difference to what could be spent.
+                billed: Credits::ZERO,
                 cause: debt_rows::cause(&cause, price, currency)?,
             })
         };

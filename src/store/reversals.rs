@@ -169,6 +169,7 @@ async fn read_debts(
             wallet: WalletId::from_uuid(row.try_get(3)?),
             feature: word(FeatureId::new(&feature), "debts", "feature", &id.to_string())?,
             outstanding: credits(row.try_get(5)?, "debts", "outstanding")?,
+            billed: Credits::ZERO,
             cause: DebtCause::ClawBack,
         };
         debts.push(id);

@@ -149,14 +149,16 @@ pub(super) struct TopUpJson {
     reason: Option<String>,
     link: Option<Link>,
     tries: u32,
+    #[serde(default)]
     last_try: Option<TryJson>,
     created_at: Timestamp,
     due_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
 }
 
+/// A try as a row's JSON.
 #[derive(Deserialize)]
-struct TryJson {
+pub(super) struct TryJson {
     r#try: u32,
     attempt_id: Uuid,
     state: TryState,
@@ -195,7 +197,7 @@ impl TopUpJson {
 }
 
 impl TryJson {
-    fn into_try(self) -> Try {
+    pub(super) fn into_try(self) -> Try {
         Try {
             number: self.r#try,
             attempt: AttemptId::from_uuid(self.attempt_id),

@@ -289,6 +289,7 @@ pub async fn read_returnable(
     let accounts: Vec<Uuid> = accounts.into_iter().collect();
     let debts: Vec<Uuid> = debts.into_iter().collect();
     grants.extend(debt_rows::read_repayments(connection, states, &accounts, &debts).await?);
+    debt_rows::read_closed(connection, states, &accounts, &debts).await?;
     let grants: Vec<GrantId> = grants.into_iter().collect();
     reversals::read_grants(connection, states, &accounts, &grants).await
 }

@@ -4,6 +4,7 @@
 //! are integers of any size. A check answers how much it looked at, how many rows break it, and the first
 //! [`SHOWN_MAX`] of those.
 
+mod charger;
 mod statements;
 
 use futures_util::TryStreamExt;

@@ -151,6 +151,15 @@ pub enum Fetch {
         /// The last intent of the page before.
         starting_after: Option<StripeId>,
     },
+    /// A customer's invoices, newest first, drafts too: where one is looked for whose making was not answered.
+    InvoicesOf {
+        /// Whose.
+        customer: StripeId,
+        /// Only invoices created at or after this second.
+        created_gte: Timestamp,
+        /// The last invoice of the page before.
+        starting_after: Option<StripeId>,
+    },
     /// The refunds of a charge.
     RefundsOf {
         /// The charge.
@@ -266,6 +275,10 @@ impl Fetch {
                 let (second, after) = (created_gte.as_second(), after(starting_after.as_ref()));
                 format!("/v1/payment_intents?created[gte]={second}&customer={customer}&limit={PAGE_LIMIT}{after}")
             }
+            Self::InvoicesOf { customer, created_gte, starting_after } => {
+                let (second, after) = (created_gte.as_second(), after(starting_after.as_ref()));
+                format!("/v1/invoices?created[gte]={second}&customer={customer}&limit={PAGE_LIMIT}{after}")
+            }
             Self::RefundsOf { charge, starting_after } => {
                 format!("/v1/refunds?charge={charge}&limit={PAGE_LIMIT}{}", after(starting_after.as_ref()))
             }
@@ -286,20 +299,22 @@ impl Fetch {
                 let types: String = types.collect();
                 format!("/v1/events?created[gte]={second}{undelivered}&limit={PAGE_LIMIT}{after}{types}")
             }
-            Self::Listed { what, created_gte, starting_after } => {
-                let (second, after) = (created_gte.as_second(), after(starting_after.as_ref()));
-                let (path, status) = match what {
-                    Listing::Sessions => ("checkout/sessions", "&status=complete"),
-                    Listing::Invoices => ("invoices", "&status=paid"),
-                    Listing::PaymentIntents => ("payment_intents", ""),
-                    Listing::Subscriptions => ("subscriptions", "&status=all"),
-                    Listing::Refunds => ("refunds", ""),
-                    Listing::Disputes => ("disputes", ""),
-                };
-                format!("/v1/{path}?created[gte]={second}&limit={PAGE_LIMIT}{after}{status}")
-            }
+            Self::Listed { what, created_gte, starting_after } => listed(*what, *created_gte, starting_after.as_ref()),
         }
     }
+}
+
+fn listed(what: Listing, created_gte: Timestamp, starting_after: Option<&StripeId>) -> String {
+    let (second, after) = (created_gte.as_second(), after(starting_after));
+    let (path, status) = match what {
+        Listing::Sessions => ("checkout/sessions", "&status=complete"),
+        Listing::Invoices => ("invoices", "&status=paid"),
+        Listing::PaymentIntents => ("payment_intents", ""),
+        Listing::Subscriptions => ("subscriptions", "&status=all"),
+        Listing::Refunds => ("refunds", ""),
+        Listing::Disputes => ("disputes", ""),
+    };
+    format!("/v1/{path}?created[gte]={second}&limit={PAGE_LIMIT}{after}{status}")
 }
 
 fn after(cursor: Option<&StripeId>) -> String {

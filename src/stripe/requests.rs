@@ -99,7 +99,9 @@ fn request(write: &Write) -> Result<RequestBuilder, WriteError> {
         Write::ExpireSession { session } => ExpireCheckoutSession::new(session.as_str()).build(),
         Write::CreateInvoice(invoice) => new_invoice(invoice).build(),
         Write::AddInvoiceItem(item) => invoice_item(item)?.build(),
-        Write::FinalizeInvoice { invoice } => FinalizeInvoiceInvoice::new(invoice.as_str()).auto_advance(false).build(),
+        Write::FinalizeInvoice { invoice, auto_advance } => {
+            FinalizeInvoiceInvoice::new(invoice.as_str()).auto_advance(*auto_advance).build()
+        }
         Write::PayInvoice { invoice, payment_method } => {
             let request = PayInvoice::new(invoice.as_str()).off_session(true);
             set(request, payment_method.as_ref().map(StripeId::to_string), PayInvoice::payment_method).build()
@@ -444,6 +446,11 @@ fn build(what: &Fetch) -> RequestBuilder {
         Fetch::InvoiceLines { invoice, starting_after } => {
             let request = ListInvoiceInvoiceLineItem::new(invoice.as_str()).limit(PAGE_LIMIT);
             page(request, starting_after.as_ref(), ListInvoiceInvoiceLineItem::starting_after).build()
+        }
+        Fetch::InvoicesOf { customer, created_gte, starting_after } => {
+            let created = RangeQueryTs::gte(created_gte.as_second());
+            let request = ListInvoice::new().created(created).customer(customer.as_str()).limit(PAGE_LIMIT);
+            page(request, starting_after.as_ref(), ListInvoice::starting_after).build()
         }
         Fetch::InvoicePayments { invoice, starting_after } => {
             let request = ListInvoicePayment::new().invoice(invoice.as_str()).limit(PAGE_LIMIT);

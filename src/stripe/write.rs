@@ -44,10 +44,12 @@ pub enum Write {
     CreateInvoice(NewInvoice),
     /// Puts a line on one draft invoice.
     AddInvoiceItem(InvoiceItem),
-    /// Makes a draft final; it still does nothing by itself.
+    /// Makes a draft final.
     FinalizeInvoice {
         /// The invoice.
         invoice: StripeId,
+        /// Does Stripe collect it by itself, with its own retries? Without that it still does nothing by itself.
+        auto_advance: bool,
     },
     /// Charges a final invoice while its customer is away. A customer balance may pay it without a charge. That it is
     /// paid already is told as a refusal, so after one the invoice is fetched.

@@ -61,7 +61,7 @@ pub(super) async fn try_changed(
     // alone can pay. Who cancels one before has ended the try.
     if result == TryResult::NotDone && !store.is_try_under_way(account, top_up, attempt).await? {
         let detail = format!("{attempt} of {top_up} is not under way: nothing is lost with its intent");
-        return Err(Setback::Ignore(Why::new("payment_failed", detail)));
+        return Err(Setback::Ignore(Why::new("payment_failed", detail), None));
     }
     post(posting, account, Charging::TryEnded { top_up, attempt, result }, tally).await?;
     Ok(Done { account, linked: false, paid: Vec::new() })
@@ -126,7 +126,7 @@ async fn owner_of(store: &Store, top_up: TopUpId, stripe_customer: Option<&str>)
 async fn linked_to(store: &Store, stripe_customer: &str) -> Result<AccountId, Setback> {
     let not_linked = || {
         let detail = format!("{} is linked to no customer", cut(stripe_customer));
-        Setback::Ignore(Why::new("not_linked", detail))
+        Setback::Ignore(Why::new("not_linked", detail), None)
     };
     store.find_stripe_customer(stripe_customer).await?.ok_or_else(not_linked)
 }

@@ -346,7 +346,7 @@ impl InboxWorker {
                     self.store.wait_for_payment(&event.id, &aliases).await?;
                     return Ok(Step::Close(Closed::Ignored, Some(why), account));
                 }
-                Err(Setback::Ignore(why)) => return Ok(Step::Close(Closed::Ignored, Some(why), account)),
+                Err(Setback::Ignore(why, of)) => return Ok(Step::Close(Closed::Ignored, Some(why), of.or(account))),
                 Err(Setback::Park(why)) => return Ok(Step::Park(why, account)),
                 Err(Setback::Retry(why)) => return Ok(Step::Retry(why, account)),
                 Err(Setback::Store(error)) => return Err(error),

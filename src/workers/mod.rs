@@ -7,6 +7,7 @@
 pub mod catch_up;
 mod charges;
 pub mod inbox;
+pub mod overage;
 pub mod reconcile;
 pub mod renewal;
 pub mod replay;

@@ -22,6 +22,7 @@ use super::catch_up::{CatchUpError, event_page, store_unknown, window_start};
 use super::charges::card_owner;
 use super::inbox::{InboxWorker, QUESTIONS_MAX};
 use crate::clock::Clock;
+use crate::domain::overage_bill::BillState;
 use crate::domain::reversal::BackView;
 use crate::domain::subscription::{SubscriptionLife, SubscriptionSeen};
 use crate::inbox::intent::{CardSeen, Intent, Interpretation, MoneyBackSeen, PaymentIntent, TopUpSeen, Why};
@@ -411,13 +412,15 @@ impl Reconciler {
                 },
                 Intent::Payment(payment) => self.is_payment_booked(payment).await?,
                 Intent::Subscription(seen, _) => self.is_followed(seen).await?,
-                // Nothing that is listed asks for it.
-                Intent::RenewalLost(..) => true,
                 Intent::MoneyBack(seen) => self.is_given_back(seen).await?,
                 Intent::TopUp(seen) => self.is_top_up_booked(seen).await?,
                 Intent::Card(seen) => self.is_card_told(seen).await?,
                 // Nothing that is listed asks for it.
-                Intent::Try(_) | Intent::CustomerDeleted(_) => true,
+                Intent::RenewalLost(..)
+                | Intent::Try(_)
+                | Intent::CustomerDeleted(_)
+                | Intent::BillOverage(..)
+                | Intent::BillsVoid { .. } => true,
             };
             if !booked {
                 return Ok(false);
@@ -468,6 +471,14 @@ impl Reconciler {
         for wish in &payment.plans {
             let plans = store.booked_plans(&wish.subscription).await?;
             if !plans.iter().any(|plan| plan.paid_through.is_some_and(|until| until >= wish.period_end)) {
+                return Ok(false);
+            }
+        }
+        for wish in &payment.bills {
+            let aliases: Vec<String> = payment.facts.aliases().into_iter().map(str::to_owned).collect();
+            let Some(paid) = store.find_payments(&aliases).await?.pop() else { return Ok(false) };
+            let bill = store.overage_bill(paid.account, wish.bill).await?;
+            if !bill.is_some_and(|bill| matches!(bill.state, BillState::Paid { .. })) {
                 return Ok(false);
             }
         }

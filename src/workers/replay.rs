@@ -143,6 +143,8 @@ fn ids_of(intents: &[Intent]) -> (Vec<String>, Vec<String>) {
             Intent::Subscription(seen, _) => subscriptions.push(seen.subscription.clone()),
             Intent::RenewalLost(lost, _) => subscriptions.push(lost.subscription.clone()),
             Intent::MoneyBack(seen) => aliases.extend(seen.aliases.iter().cloned()),
+            Intent::BillOverage(due, _) => aliases.push(due.invoice.clone()),
+            Intent::BillsVoid { invoice, .. } => aliases.push(invoice.clone()),
         }
     }
     subscriptions.sort();

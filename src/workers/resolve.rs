@@ -10,10 +10,12 @@ use crate::domain::command::{
     Command, Decision, Outcome, PlanChanged, PlanPaid, Purchase, PurchasedGrant, Rejection, WalletRef,
 };
 use crate::domain::ids::{AccountId, PaymentId};
+use crate::domain::overage_bill::{BillOrder, BillOverage, BillPaid, BillVoid};
 use crate::domain::reversal::MoneyBack;
 use crate::inbox::facts::cut;
 use crate::inbox::intent::{
-    FeatureWish, Intent, MoneyBackSeen, PaymentIntent, Who, Why, WishedChange, WishedGrant, WishedPlan,
+    FeatureWish, Intent, MoneyBackSeen, OverageDue, PaymentIntent, Who, Why, WishedBill, WishedChange, WishedGrant,
+    WishedPlan,
 };
 use crate::posting::{PostError, Posting};
 use crate::store::accounts::EXTERNAL_ID_MAX;
@@ -52,10 +54,10 @@ impl Tally {
 pub(super) enum Setback {
     /// Until its cause goes.
     Park(Why),
-    /// For good: it is nobody's here, or was told before.
-    Ignore(Why),
     /// Until a payment has one of these ids.
     Wait(Why, Vec<String>),
+    /// Nothing is to be done, and whose it is, if it is somebody's here.
+    Ignore(Why, Option<AccountId>),
     /// Later.
     Retry(Why),
     /// The database.
@@ -121,6 +123,7 @@ fn code_of(rejection: &Rejection) -> &'static str {
         | Rejection::NotAttached(_)
         | Rejection::PlanHasPrice(_)
         | Rejection::NotCarriedOver(_) => "rejected",
+        Rejection::UnknownBill(_) | Rejection::BillIsOver { .. } | Rejection::BillCurrency { .. } => "bill",
         Rejection::Charging(refusal) => refusal.code(),
     }
 }
@@ -153,11 +156,58 @@ pub(super) async fn carry_out(
             Ok(Done { account, linked, paid: Vec::new() })
         }
         Intent::MoneyBack(seen) => give_back(store, posting, *seen, tally).await,
+        Intent::BillOverage(due, who) => bill_overage(store, posting, due, &who, tally).await,
+        Intent::BillsVoid { bills, invoice, reason, who } => {
+            let (account, linked) = find_account(store, &who).await?;
+            for bill in bills {
+                let order = BillVoid { bill, invoice: Some(invoice.clone()), reason: reason.to_owned() };
+                tally.count(&posting.post(account, None, Command::Bill(BillOrder::Void(order))).await?);
+            }
+            Ok(Done { account, linked, paid: Vec::new() })
+        }
         Intent::TopUp(seen) => charges::settle(store, posting, *seen, tally).await,
         Intent::Try(seen) => charges::try_changed(store, posting, *seen, tally).await,
         Intent::Card(seen) => charges::card_seen(store, posting, seen, tally).await,
         Intent::CustomerDeleted(customer) => charges::customer_deleted(store, posting, &customer, tally).await,
     }
+}
+
+/// Bills what a customer of ours owes of overage on a draft. Nobody is made for it: who is not here owes nothing.
+async fn bill_overage(
+    store: &Store,
+    posting: &Posting,
+    due: OverageDue,
+    who: &Who,
+    tally: &mut Tally,
+) -> Result<Done, Setback> {
+    let named = match &who.customer_id {
+        Some(named) if check_id("customer", named).is_ok() => store.find_customer(named).await?,
+        Some(_) | None => None,
+    };
+    let account = match (named, &who.stripe_customer) {
+        (Some(account), _) => Some(account),
+        (None, Some(stripe_customer)) => store.find_stripe_customer(stripe_customer).await?,
+        (None, None) => None,
+    };
+    let Some(account) = account else {
+        return Err(Setback::Ignore(Why::new("unknown_customer", "nobody here is billed by this draft"), None));
+    };
+    let OverageDue { invoice, currency, period_end, stripe_customer } = due;
+    let order = BillOverage { currency, period_end, stripe_customer, draft_invoice: Some(invoice) };
+    let decision = match posting.post(account, None, Command::Bill(BillOrder::Make(order))).await {
+        Err(PostError::Rejected(Rejection::Erased)) => {
+            return Err(Setback::Ignore(Why::new("customer_erased", "who was erased is not billed"), Some(account)));
+        }
+        decision => decision?,
+    };
+    if let Outcome::Billed { bill: None } = decision.outcome() {
+        return Err(Setback::Ignore(
+            Why::new("nothing_owed", "no overage is to be billed by this draft"),
+            Some(account),
+        ));
+    }
+    tally.count(&decision);
+    Ok(Done { account, linked: false, paid: Vec::new() })
 }
 
 /// Fixes whose a subscription is: the plans it pays for never move to somebody else because its metadata changed.
@@ -220,6 +270,11 @@ async fn pay(store: &Store, posting: &Posting, payment: PaymentIntent, tally: &m
             metadata: payment.metadata,
         };
         tally.count(&posting.post(account, None, Command::Purchase(purchase)).await?);
+    }
+    for WishedBill { bill, currency, lines } in payment.bills {
+        let invoice = payment.facts.invoice.clone().unwrap_or_default();
+        let order = BillPaid { bill, payment: claimed, invoice, paid_at: payment.paid_at, currency, lines };
+        tally.count(&posting.post(account, None, Command::Bill(BillOrder::Paid(order))).await?);
     }
     Ok(Done { account, linked, paid })
 }

@@ -108,6 +108,7 @@ impl TopUpWorker {
     async fn failed(&self, work: &LeasedWork, error: &ChargeError) -> Result<(), StoreError> {
         let (account, kind) = (work.key.account, work.key.kind.word());
         if error.needs_a_person() {
+            crate::meters::CHARGER_OUTCOMES.add(&["stuck"]);
             tracing::error!(account.id = %account, kind, owner = %work.key.owner, %error, retry_in_seconds = STUCK_SECONDS,
                 "the charger cannot go on with something");
             return self.store.put_off_charge_work(work, STUCK_SECONDS).await;

@@ -85,6 +85,7 @@ fn purse(pools: &'static [&'static str]) -> impl Strategy<Value = Purse> {
             wallet: wallet(place),
             feature: feature("credits"),
             outstanding: exact(*owed),
+            billed: Credits::ZERO,
             cause: creditd::domain::grant::DebtCause::ClawBack,
         });
         Purse { debts: debts.collect(), grants }

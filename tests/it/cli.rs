@@ -29,7 +29,7 @@ fn file(site: &Site, name: &str, text: &str) -> String {
 async fn help_names_every_command_and_mistakes_end_with_2() {
     let help = Ended::of(bare(&["--help"])).await.ok();
     for command in
-        ["dev", "serve", "migrate", "catalog", "keys", "grant", "export", "verify", "health", "bench", "openapi"]
+        ["dev", "serve", "migrate", "catalog", "keys", "grant", "export", "verify", "health", "bench", "openapi", "why"]
     {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {help}");
     }

@@ -415,6 +415,7 @@ proptest! {
             wallet: wallet(1),
             feature: feature("credits"),
             outstanding: Credits::whole(owed),
+            billed: Credits::ZERO,
             cause: DebtCause::ClawBack,
         }];
         let holdings = Holdings { grants: &grants, debts: &debts, entity: "", now };
@@ -478,6 +479,7 @@ fn a_grant_repays_its_wallets_debt_first() {
         wallet,
         feature: feature("credits"),
         outstanding,
+        billed: Credits::ZERO,
         cause: DebtCause::ClawBack,
     });
     world.applied(&Command::Grant(given("credits", "3")));

@@ -82,6 +82,7 @@ prop_compose! {
             wallet: WalletId::from_uuid(Uuid::from_u128(10 + wallet * 2 + u128::from(own))),
             feature: feature(if own { "messages" } else { "credits" }),
             outstanding,
+            billed: Credits::ZERO,
             cause: DebtCause::Usage { price: None },
         }).collect();
         state.limits = limits.into_iter().enumerate().map(|(n, (own, entity, most, used))| SpendLimit {

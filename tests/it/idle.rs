@@ -45,6 +45,7 @@ fn world(items: &[Item], bounds: &Bounds) -> World {
             wallet: wallet.id,
             feature: wallet.feature,
             outstanding: Credits::whole(bounds.owed),
+            billed: Credits::ZERO,
             cause: creditd::domain::grant::DebtCause::ClawBack,
         });
     }

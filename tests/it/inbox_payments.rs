@@ -122,12 +122,12 @@ async fn an_intent_whose_own_metadata_names_credits_is_a_payment_of_its_own() {
         (&grant["quantity"], &grant["item_key"], &grant["basis_minor"]),
         (&json!("70"), &json!("metadata"), &json!(2_000))
     );
-    // A top-up of the charger is settled by the decision that made it.
+    // A top-up of the charger is settled by the decision that made it, and one that nobody decided by a person.
     again["id"] = json!("evt_top_up");
     again["data"]["object"]["id"] = json!("pi_top_up");
     again["data"]["object"]["metadata"]["creditd_topup_id"] = json!("top_1");
     app.send(&again).await;
-    app.until("evt_top_up", "ignored", "charger_top_up").await;
+    app.until("evt_top_up", "parked", "unknown_top_up").await;
     assert_eq!(app.bought("ada").await.len(), 1);
     app.finish().await;
 }

@@ -1,6 +1,8 @@
 //! The `OpenAPI` document against a running daemon: every route, every member of a request, every member of an answer,
 //! every code.
 
+mod top_ups;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use creditd::http::openapi::document;
@@ -392,6 +394,9 @@ impl Checked<'_> {
             self.call(200, "GET", &format!("{api}/stripe-events{path}"), None).await;
         }
         self.call(200, "GET", "/api/v1/customers/ada/grants", None).await;
+        self.call(200, "GET", "/api/v1/customers/ada/overage-bills", None).await;
+        self.call(400, "GET", "/api/v1/customers/ada/overage-bills?state=open", None).await;
+        self.call(404, "GET", "/api/v1/customers/nobody/overage-bills", None).await;
         self.call(404, "GET", "/api/v1/stripe-events/evt_none", None).await;
         self.call(404, "POST", "/api/v1/stripe-events/evt_none/replay", Some(json!({}))).await;
         self.call(400, "POST", "/api/v1/stripe-events/evt_none/replay", Some(json!({ "apply": "yes" }))).await;
@@ -415,6 +420,7 @@ async fn real_requests_and_answers_are_as_the_document_says() {
     checked.lists().await;
     checked.selling().await;
     checked.stripe().await;
+    checked.top_ups().await;
     let covered: BTreeSet<&str> = checked.seen.iter().map(|(id, _, _)| id.as_str()).collect();
     let all = operations(&checked.document);
     let missed: Vec<&str> =
@@ -484,6 +490,12 @@ async fn the_members_of_requests_are_those_the_code_knows() {
             "/api/v1/customers/ada/spend-limits/a",
             json!({ "feature": "usd_credits", "window": "day", "quantity": "1" }),
         ),
+        (
+            "PUT",
+            "/api/v1/customers/ada/topup-rules/a",
+            json!({ "enabled": true, "feature": "usd_credits", "threshold": "1", "quantity": "1" }),
+        ),
+        ("POST", "/api/v1/topups", json!({ "key": "k", "customer": "ada", "feature": "usd_credits", "quantity": "1" })),
         ("POST", "/api/v1/holds/hold_1/extend", json!({ "ttl_seconds": 1 })),
         ("POST", "/api/v1/holds/hold_1/release", json!({})),
         (
@@ -562,6 +574,11 @@ async fn the_members_a_request_needs_are_those_the_document_requires() {
             json!({ "key": "k", "customer": "ada", "feature": "usd_credits", "name": "n", "priority": 1,
             "default_expiry_days": 1, "limit": "1", "metadata": {} }),
         ),
+        (
+            "/api/v1/topups",
+            json!({ "key": "k", "customer": "ada", "feature": "usd_credits", "quantity": "1", "currency": "usd",
+            "payment_method": "pm_1" }),
+        ),
         ("/api/v1/wallets/w/terminate", json!({ "key": "k", "reason": "r" })),
         ("/api/v1/grants/g/void", json!({ "key": "k", "quantity": "1", "reason": "r" })),
         (
@@ -595,6 +612,7 @@ fn the_codes_are_those_the_code_says() {
     let listed: BTreeSet<String> = serde_json::from_value(listed).unwrap();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut text = std::fs::read_to_string(root.join("stripe/signature.rs")).unwrap();
+    text += &std::fs::read_to_string(root.join("domain/command/charging.rs")).unwrap();
     let mut folders = vec![root.join("http")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -650,6 +668,7 @@ fn the_codes_are_those_the_code_says() {
         "most",
         "name",
         "used",
+        "currency",
         // Words of headers.
         "bearer",
         "identity",

@@ -70,7 +70,7 @@ pub(crate) struct World {
     pub(crate) state: AccountState,
     pub(crate) changes: Changes,
     pub(crate) catalog: CatalogVersion,
-    ids: Counting,
+    pub(crate) ids: Counting,
     pub(crate) now: Timestamp,
 }
 

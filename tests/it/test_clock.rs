@@ -164,7 +164,7 @@ impl Both {
         sent.json().await.unwrap()
     }
 
-    async fn subscribe(&self) {
+    pub async fn subscribe(&self) {
         let url = format!("{}/v1/checkout/sessions", self.simulator.base_url());
         let form = [
             ("mode", "subscription"),

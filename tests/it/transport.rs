@@ -123,6 +123,14 @@ pub fn every_fetch() -> Vec<(Fetch, &'static str)> {
         (Fetch::Invoice { id: id("in_1") }, "/v1/invoices/in_1"),
         (Fetch::InvoiceLines { invoice: id("in_1"), starting_after: None }, "/v1/invoices/in_1/lines?limit=100"),
         (
+            Fetch::InvoicesOf {
+                customer: id("cus_1"),
+                created_gte: Timestamp::from_second(1_790_000_000).unwrap(),
+                starting_after: Some(id("in_9")),
+            },
+            "/v1/invoices?created[gte]=1790000000&customer=cus_1&limit=100&starting_after=in_9",
+        ),
+        (
             Fetch::InvoiceLines { invoice: id("in_1"), starting_after: Some(id("il_9")) },
             "/v1/invoices/in_1/lines?limit=100&starting_after=il_9",
         ),

@@ -179,6 +179,7 @@ fn an_ended_wallet_pays_what_it_owes_first() {
         wallet,
         feature: feature("credits"),
         outstanding,
+        billed: Credits::ZERO,
         cause: creditd::domain::grant::DebtCause::ClawBack,
     });
     let outcome = world.applied(&end(wallet));

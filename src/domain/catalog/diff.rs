@@ -11,6 +11,8 @@ use super::{
     Catalog, Cost, CostRule, Expiry, Feature, Interval, IntervalUnit, Item, Overage, PAST_DUE_GRACE_HOURS, Plan, Price,
     ResetAnchor, Returned, RevenuePolicy, Rollover, Upgrade,
 };
+use crate::domain::money::Money;
+use crate::domain::top_up::{Buy, ChargeMode, PlanTopUp};
 
 /// One difference between two catalogues.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +123,10 @@ fn things(catalog: &Catalog) -> Things {
                 add_named(&mut things, &item_path, ("packs", &format!("pack {id}.{}", item.id)), &name, facts);
             }
         }
+        for rule in &plan.top_ups {
+            let name = rule.feature.to_string();
+            add_named(&mut things, &path, ("top_ups", &format!("top-up {id}")), &name, top_up_facts(rule));
+        }
         things.insert(path, Thing { subject: format!("plan {id}"), facts: plan_facts(plan) });
     }
     things
@@ -209,7 +215,7 @@ fn rule_text(rule: &CostRule) -> String {
 }
 
 fn plan_facts(plan: &Plan) -> BTreeMap<String, String> {
-    // Taken apart, so that a new field has to be told here too; prices and items are things of their own.
+    // Taken apart, so that a new field has to be told here too; prices, items and top-ups are things of their own.
     let Plan {
         name,
         auto_enable,
@@ -280,6 +286,27 @@ fn item_facts(item: &Item) -> BTreeMap<String, String> {
     fact(&mut facts, "expires_after", expires_after);
     fact(&mut facts, "priority", priority.as_ref());
     fact(&mut facts, "overage", overage.as_ref().map(overage_text));
+    facts
+}
+
+fn top_up_facts(rule: &PlanTopUp) -> BTreeMap<String, String> {
+    // The feature is the rule's path.
+    let PlanTopUp { feature: _, threshold, buy, currency, mode, per_day, per_month, cooldown_seconds, consent } = rule;
+    let mut facts = BTreeMap::new();
+    fact(&mut facts, "threshold", Some(threshold));
+    match buy {
+        Buy::Quantity(quantity) => fact(&mut facts, "quantity", Some(quantity)),
+        Buy::Target(target) => fact(&mut facts, "target", Some(target)),
+    }
+    fact(&mut facts, "currency", Some(currency));
+    fact(&mut facts, "mode", (*mode != ChargeMode::default()).then(|| mode.word()));
+    for (name, ceiling) in [("max_per_day", per_day), ("max_per_month", per_month)] {
+        let money = ceiling.minor.and_then(|minor| Money::from_minor(minor, *currency).ok());
+        fact(&mut facts, &format!("{name}.count"), ceiling.count);
+        fact(&mut facts, &format!("{name}.money"), money.map(Money::major));
+    }
+    fact(&mut facts, "cooldown_seconds", (*cooldown_seconds > 0).then_some(cooldown_seconds));
+    fact(&mut facts, "consent", consent.as_ref());
     facts
 }
 

@@ -1,8 +1,8 @@
 //! The catalogue file: TOML in; a consistent [`Catalog`] or every mistake, each with its line and key, out.
 //!
 //! The flow: `reading` gives typed views of the TOML tree that note what does not fit; `features`, `costs`, `items`,
-//! `overage`, `prices`, `periods` and `plans` read one kind of thing each; `revenue` holds rule 38; `stripe_ids` looks
-//! across plans. What is read beside a mistake is thrown away, so a catalogue that comes out of here never had one.
+//! `overage`, `prices`, `periods` and `plans` read one kind of thing each; `revenue` holds rule 38; `stripe_ids` and
+//! `top_ups` look across plans. What is read beside a mistake is thrown away, so a catalogue that comes out of here never had one.
 
 mod costs;
 mod features;
@@ -14,6 +14,7 @@ mod prices;
 mod reading;
 mod revenue;
 mod stripe_ids;
+mod top_ups;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -264,6 +264,11 @@ pub enum ChargingRefusal {
     /// Nobody agreed.
     #[error("`consent` is missing: who agreed to be charged while away, when, and to which version of the text")]
     ConsentMissing,
+    /// A month's ceiling counts one currency.
+    #[error(
+        "this rule has decided in {0} this month, and its ceilings count that: change it next month, or set another"
+    )]
+    CurrencyFixed(Currency),
     /// More than a purchase can be.
     #[error("this is more than one purchase can be: at most eight digits of money")]
     TooMuch,
@@ -315,6 +320,7 @@ impl ChargingRefusal {
             Self::WhichCurrency(_) => "currency_missing",
             Self::CeilingMissing(_) => "max_per_month_missing",
             Self::ConsentMissing => "consent_missing",
+            Self::CurrencyFixed(_) => "currency_fixed",
             Self::TooMuch => "too_much",
             Self::NothingToBuy => "nothing_to_buy",
             Self::UnknownRule(_) => "unknown_rule",

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use super::super::catalog::{FeatureId, PlanId};
 use super::super::credits::{Credits, Quantity};
-use super::super::ids::{GrantId, HoldId, PaymentId, WalletId};
+use super::super::ids::{BillId, GrantId, HoldId, PaymentId, WalletId};
 use super::super::limit::Window;
+use super::super::money::Currency;
 use super::PAYMENT_GRANTS_MAX;
 
 /// Why a command was refused. Nothing was written, and its key is free.
@@ -203,6 +204,27 @@ pub enum Rejection {
         grant: GrantId,
         /// When it ended.
         at: Timestamp,
+    },
+    /// No such bill.
+    #[error("this customer has no bill {0}")]
+    UnknownBill(BillId),
+    /// The bill is over, or set these lines free: its credits are owed again, or on another bill.
+    #[error("{bill} is {state}: a person has to say what this payment was for")]
+    BillIsOver {
+        /// The bill.
+        bill: BillId,
+        /// What it is.
+        state: &'static str,
+    },
+    /// It was paid in another currency.
+    #[error("{bill} is in {is}, what was paid is in {paid}")]
+    BillCurrency {
+        /// The bill.
+        bill: BillId,
+        /// Its currency.
+        is: Currency,
+        /// What was paid in.
+        paid: Currency,
     },
 }
 

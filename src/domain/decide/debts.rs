@@ -20,7 +20,7 @@ impl Draft<'_> {
         payment: Option<PaymentId>,
     ) -> DebtId {
         let id = DebtId::from_uuid(self.ids.fresh());
-        let debt = Debt { id, wallet, feature, outstanding: Credits::ZERO, cause };
+        let debt = Debt { id, wallet, feature, outstanding: Credits::ZERO, billed: Credits::ZERO, cause };
         self.state.debts.push(debt.clone());
         self.changes.debts.push((debt, payment));
         id
@@ -51,11 +51,17 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Lowers a debt: first what is still owed, then repayments go back to the grants that made them, the newest first.
-    pub(super) fn lower_debt(&mut self, id: DebtId, feature: &FeatureId, amount: Credits) -> Result<(), Rejection> {
+    /// Lowers a debt: first what is still owed and not billed, then repayments go back to the grants that made them, the
+    /// newest first. What is beyond, of what was billed, is left.
+    pub(super) fn lower_debt(
+        &mut self,
+        id: DebtId,
+        feature: &FeatureId,
+        amount: Credits,
+    ) -> Result<Credits, Rejection> {
         let mut rest = amount;
         if let Some(debt) = self.state.debts.iter().find(|debt| debt.id == id) {
-            let (wallet, cancelled) = (debt.wallet, rest.min(debt.outstanding));
+            let (wallet, cancelled) = (debt.wallet, rest.min(debt.outstanding.checked_sub(debt.billed)?));
             if cancelled.is_positive() {
                 self.book(debt_line(id, wallet, feature, cancelled.negated()))?;
                 rest = rest.checked_sub(cancelled)?;
@@ -73,7 +79,7 @@ impl Draft<'_> {
             rest = rest.checked_sub(back)?;
         }
         self.state.repaid.insert(id, repaid);
-        Ok(())
+        Ok(rest)
     }
 }
 

@@ -19,6 +19,7 @@ mod holds;
 mod idle;
 mod levels;
 mod limits;
+mod overage_bills;
 mod plans;
 mod returns;
 mod reversals;
@@ -116,6 +117,7 @@ pub fn decide(
         Command::Attach(wish) => draft.attach_own(wish),
         Command::Cancel(wish) => draft.cancel_own(wish),
         Command::Uncancel(wish) => draft.uncancel_own(wish),
+        Command::Bill(order) => draft.bill(order),
         Command::Charging(charging) => draft.charging(charging),
     }?;
     if command.needs_all() {

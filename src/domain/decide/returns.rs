@@ -35,7 +35,7 @@ impl Draft<'_> {
         }
         self.must_hold_credits(&track.feature)?;
         let pools = self.context.catalog.catalog.pools(&track.feature);
-        let back = self.collect(track)?;
+        let mut back = self.collect(track)?;
         let pool = back.parts.first().map(|part| &part.pool);
         let pool = pool.or(pools.last().map(|pool| &pool.feature)).unwrap_or(&track.feature).clone();
         let mut usage =
@@ -50,10 +50,15 @@ impl Draft<'_> {
         if let Some(usage) = usage.take() {
             self.book_usage(Line { event_at: track.at, ..nothing(EntryKind::Return, pool.clone()) }, Some(usage))?;
         }
-        for (debt, feature, amount) in back.debts {
-            self.lower_debt(debt, &feature, amount)?;
+        for (debt, feature, amount) in std::mem::take(&mut back.debts) {
+            let billed = self.lower_debt(debt, &feature, amount)?;
+            if let Some(grant) = self.give_back_billed(debt, billed)? {
+                back.owed = back.owed.checked_sub(billed)?;
+                drawn = drawn.checked_add(billed)?;
+                back.draws.push(DrawOutcome { grant, pool: feature, amount: billed });
+            }
         }
-        self.record(track, track.quantity, back.parts);
+        self.record(track, track.quantity, std::mem::take(&mut back.parts));
         self.note_metadata(track);
         let grants: Vec<GrantId> = back.draws.iter().map(|draw| draw.grant).collect();
         self.revive(&grants)?;

@@ -172,7 +172,9 @@ impl Draft<'_> {
     fn forgive(&mut self, payment: PaymentId, wallet: WalletId, sum: &Owed) -> Result<(), Rejection> {
         let known = self.state.backs.get(&payment).and_then(|back| back.debts.get(&wallet)).copied();
         let Some(id) = known else { return Ok(()) };
-        self.lower_debt(id, &sum.feature, sum.before.checked_sub(sum.after)?)
+        // Claw-back debts are repaid in credits, never billed: nothing is left.
+        self.lower_debt(id, &sum.feature, sum.before.checked_sub(sum.after)?)?;
+        Ok(())
     }
 }
 

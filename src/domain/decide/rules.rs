@@ -55,19 +55,20 @@ impl Draft<'_> {
             }
         }
         let place = self.state.rules.iter().position(|rule| rule.name == wanted.name);
-        let by_hand = self.state.rules.iter().filter(|rule| rule.origin == RuleOrigin::Api).count();
-        if place.is_none() && by_hand >= RULES_MAX {
+        let others = |rule: &&Rule| rule.origin == RuleOrigin::Api && rule.name != wanted.name;
+        if self.state.rules.iter().filter(others).count() >= RULES_MAX {
             return Err(ChargingRefusal::TooManyRules.into());
         }
         let terms = self.terms(wanted)?;
         let mut rule = Rule::new(wanted.name.clone(), RuleOrigin::Api, terms, wanted.enabled);
         let before = place.and_then(|place| self.state.rules.get(place).cloned());
         if let Some(known) = &before {
-            // What it decided goes on counting, in the currency it was decided in.
-            let same_money = known.terms.currency == rule.terms.currency;
-            rule.day = if same_money { known.day } else { super::super::top_up::Spent { minor: 0, ..known.day } };
-            rule.month = if same_money { known.month } else { super::super::top_up::Spent { minor: 0, ..known.month } };
-            rule.decided_at = known.decided_at;
+            // What it decided goes on counting, and a sum has one currency.
+            if known.terms.currency == rule.terms.currency {
+                (rule.day, rule.month, rule.decided_at) = (known.day, known.month, known.decided_at);
+            } else if known.has_decided_in_month(self.context.now) {
+                return Err(ChargingRefusal::CurrencyFixed(known.terms.currency).into());
+            }
             if !wanted.enabled {
                 (rule.paused, rule.failures) = (known.paused, known.failures);
             }
@@ -150,8 +151,8 @@ impl Draft<'_> {
         let place = self.state.rules.iter().position(|rule| rule.name == name && rule.origin == RuleOrigin::Api);
         let Some(place) = place else { return Err(ChargingRefusal::UnknownRule(name.to_owned()).into()) };
         self.stop_open(name, "disabled");
-        // What is still under way counts and pauses by its rule: the row stays until it is over.
-        if self.open_of(name).is_some() {
+        // The row stays while its ceilings count: who sets it anew begins no new month.
+        if self.is_remembered(name) {
             if let Some(rule) = self.state.rules.get_mut(place) {
                 (rule.enabled, rule.origin) = (false, RuleOrigin::Dropped);
             }
@@ -174,7 +175,7 @@ impl Draft<'_> {
         let currency = self.currency(&order.feature, order.currency, order.usual_currency)?;
         let quote = self.quoted(&order.feature, currency, order.quantity)?;
         let month = order.usual_month.get(&currency).copied().ok_or(ChargingRefusal::CeilingMissing(currency))?;
-        let name = format!("{DEMAND}/{}", order.feature);
+        let name = format!("{DEMAND}/{}/{currency}", order.feature);
         if let Some(open) = self.open_of(&name) {
             return Err(ChargingRefusal::InProgress(open).into());
         }
@@ -194,9 +195,7 @@ impl Draft<'_> {
         };
         let mut rule = Rule::new(name.clone(), RuleOrigin::Demand, terms, false);
         if let Some(known) = self.state.rules.iter().find(|known| known.name == name) {
-            let same_money = known.terms.currency == rule.terms.currency;
-            (rule.day, rule.decided_at) = (known.day, known.decided_at);
-            rule.month = if same_money { known.month } else { super::super::top_up::Spent { minor: 0, ..known.month } };
+            (rule.day, rule.month, rule.decided_at) = (known.day, known.month, known.decided_at);
         }
         within_ceilings(&rule, quote.amount.minor(), self.context.now)
             .map_err(|held_back| ChargingRefusal::HeldBack(Box::new(held_back)))?;
@@ -328,21 +327,38 @@ impl Draft<'_> {
         let gone: Vec<String> = self.state.rules.iter().filter(gone).map(|rule| rule.name.clone()).collect();
         for name in gone {
             self.stop_open(&name, "plan_ended");
-            if self.open_of(&name).is_none() {
-                self.state.rules.retain(|rule| rule.name != name);
-                self.rule_changed(&name);
-            } else if let Some(rule) = self.state.rules.iter_mut().find(|rule| rule.name == name && rule.enabled) {
-                rule.enabled = false;
-                self.rule_changed(&name);
+            if let Some(rule) = self.state.rules.iter_mut().find(|rule| rule.name == name) {
+                (rule.enabled, rule.origin) = (false, RuleOrigin::Dropped);
             }
+            self.rule_changed(&name);
         }
+        self.forget_dropped();
         for (name, (said, consent)) in wanted {
             self.follow_plan(&name, said, consent);
         }
         self.find_sources();
     }
 
+    /// Is its last decision not over, or is there a month whose ceilings it still counts?
+    fn is_remembered(&self, name: &str) -> bool {
+        let now = self.context.now;
+        let counts = |rule: &Rule| rule.name == name && rule.has_decided_in_month(now);
+        self.open_of(name).is_some() || self.state.rules.iter().any(counts)
+    }
+
+    /// Rules that were taken away go for good once nothing hangs on them.
+    fn forget_dropped(&mut self) {
+        let dropped = self.state.rules.iter().filter(|rule| rule.origin == RuleOrigin::Dropped);
+        let forgotten: Vec<String> =
+            dropped.filter(|rule| !self.is_remembered(&rule.name)).map(|rule| rule.name.clone()).collect();
+        for name in forgotten {
+            self.state.rules.retain(|rule| rule.name != name);
+            self.rule_changed(&name);
+        }
+    }
+
     fn follow_plan(&mut self, name: &str, said: PlanTopUp, consent: Option<Consent>) {
+        let now = self.context.now;
         let source = self.state.rules.iter().find(|rule| rule.name == name).and_then(|rule| rule.terms.source.clone());
         let terms = RuleTerms {
             feature: said.feature,
@@ -360,7 +376,12 @@ impl Draft<'_> {
         };
         match self.state.rules.iter_mut().find(|rule| rule.name == name) {
             Some(rule) if rule.terms == terms && rule.enabled => return,
-            Some(rule) => (rule.terms, rule.enabled) = (terms, true),
+            // Its ceilings count another currency: the new terms wait for a new month.
+            Some(rule) if rule.terms.currency != terms.currency && rule.has_decided_in_month(now) => return,
+            Some(rule) if rule.terms.currency != terms.currency => {
+                *rule = Rule::new(name.to_owned(), RuleOrigin::Plan, terms, true);
+            }
+            Some(rule) => (rule.terms, rule.enabled, rule.origin) = (terms, true, RuleOrigin::Plan),
             None => self.state.rules.push(Rule::new(name.to_owned(), RuleOrigin::Plan, terms, true)),
         }
         self.rule_changed(name);
@@ -475,7 +496,8 @@ fn trigger_of(command: &Command) -> Option<Trigger> {
         | Command::Void(_)
         | Command::Adjust(_)
         | Command::Cancel(_)
-        | Command::Uncancel(_) => None,
+        | Command::Uncancel(_)
+        | Command::Bill(_) => None,
     }
 }
 

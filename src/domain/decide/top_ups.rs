@@ -225,9 +225,6 @@ impl Draft<'_> {
         let now = self.context.now;
         let Some(rule) = self.state.rules.iter_mut().find(|rule| rule.name == name) else { return };
         rule.count(now, made, amount, counts);
-        if rule.origin == RuleOrigin::Dropped {
-            self.state.rules.retain(|rule| rule.name != name);
-        }
         self.rule_changed(name);
     }
 
@@ -268,10 +265,6 @@ impl Draft<'_> {
         };
         if self.state.rules.iter().any(|rule| about_card(&rule)) {
             self.resume(&top_up.rule);
-        }
-        if self.state.rules.iter().any(|rule| rule.name == top_up.rule && rule.origin == RuleOrigin::Dropped) {
-            self.state.rules.retain(|rule| rule.name != top_up.rule);
-            self.rule_changed(&top_up.rule);
         }
         Ok(charged(Some(id)))
     }

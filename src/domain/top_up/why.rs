@@ -8,6 +8,7 @@ use super::super::credits::{AmountError, Credits};
 use super::super::grant::Blocked;
 use super::super::ids::TopUpId;
 use super::super::limit::Window;
+use super::super::money::Currency;
 use super::price::{NoQuote, Quote, quote};
 use super::{Buy, Ceiling, PauseReason, Rule, RuleOrigin, RuleTerms, Spent, TopUpState};
 
@@ -81,6 +82,8 @@ pub enum HeldBack {
         window: Window,
         /// Of money, in minor units; else of decisions.
         of_money: bool,
+        /// Of that money.
+        currency: Currency,
         /// The ceiling.
         most: i64,
         /// Decided in the window.
@@ -206,18 +209,25 @@ fn stands_before(other: &Rule, rule: &Rule) -> bool {
 
 /// Does one more decision of so much stay within a rule's ceilings?
 pub fn within_ceilings(rule: &Rule, minor: i64, now: Timestamp) -> Result<(), HeldBack> {
-    within(Window::Day, rule.terms.per_day, rule.day, minor, now)?;
-    within(Window::Month, rule.terms.per_month, rule.month, minor, now)
+    let (terms, currency) = (&rule.terms, rule.terms.currency);
+    within(Window::Day, terms.per_day, rule.day, (minor, currency), now)?;
+    within(Window::Month, terms.per_month, rule.month, (minor, currency), now)
 }
 
-fn within(window: Window, ceiling: Ceiling, spent: Spent, minor: i64, now: Timestamp) -> Result<(), HeldBack> {
+fn within(
+    window: Window,
+    ceiling: Ceiling,
+    spent: Spent,
+    (minor, currency): (i64, Currency),
+    now: Timestamp,
+) -> Result<(), HeldBack> {
     let Ok(Some((_, until))) = window.around(now) else { return Err(HeldBack::OutOfRange) };
     let spent = spent.at(window, now);
     let checks = [(false, ceiling.count.map(i64::from), spent.count, 1), (true, ceiling.minor, spent.minor, minor)];
     for (of_money, most, used, asked) in checks {
         let Some(most) = most else { continue };
         if used.checked_add(asked).is_none_or(|sum| sum > most) {
-            return Err(HeldBack::Ceiling { window, of_money, most, used, asked, until });
+            return Err(HeldBack::Ceiling { window, of_money, currency, most, used, asked, until });
         }
     }
     Ok(())

@@ -144,14 +144,7 @@ fn carry_over(body: &mut Fields) -> Result<CarryOver, Problem> {
 /// An address a buyer is sent to: of the web, so that no page of ours leads into a script.
 pub(super) fn url(value: Input) -> Reading<String> {
     let text = read::plain(URL_MAX)(value)?;
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    let is_host = host.is_some_and(|host| {
-        host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[')
-            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
-    });
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`|".contains(&byte));
-    if is_host && is_plain {
+    if read::is_web_address(&text) {
         Ok(text)
     } else {
         Err("has to be an address of the web, such as https://example.com/paid".to_owned())

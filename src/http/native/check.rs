@@ -52,9 +52,13 @@ pub async fn check(State(app): State<App>, JsonBody(mut body): JsonBody) -> Resu
         return Err(body.refuse("hold", "goes without `deduct`: usage is either booked now or set aside"));
     }
     body.done()?;
-    let (_, reading) = app.reading(&customer, false).await?;
+    let (account, reading) = app.reading(&customer, false).await?;
     match deduct.or(hold) {
-        None => told(&app, &customer, &reading, &asked, explain).await.map(Json),
+        None => {
+            let checked = told(&app, &customer, &reading, &asked, explain).await;
+            app.look_after_check(account, &reading);
+            checked.map(Json)
+        }
         Some(step) => stepped(&app, &customer, &reading, &asked, &step, explain).await.map(Json),
     }
 }
@@ -341,5 +345,9 @@ async fn of_customer(app: &App, customer: &str, checks: &[Asked]) -> Vec<Value> 
         }
         pair
     });
-    pairs.collect()
+    let pairs = pairs.collect();
+    if let Ok((account, reading)) = &reading {
+        app.look_after_check(*account, reading);
+    }
+    pairs
 }

@@ -13,7 +13,7 @@ use super::super::fields::QueryFields;
 use super::super::json::JsonBody;
 use super::super::problem::Problem;
 use super::super::{App, read};
-use super::{CustomerPath, holds, limits, wallet_id};
+use super::{CustomerPath, holds, limits, top_up_rules, wallet_id};
 use crate::domain::account::AccountState;
 use crate::domain::attachment::Attachment;
 use crate::domain::burn::{Balance, Holdings, balance, in_order};
@@ -107,6 +107,7 @@ async fn show(app: &App, account: AccountId, reading: &Reading, entity: &str) ->
         let limits = limits::all(reading, |limit| entity.is_empty() || limit.counts(entity))?;
         members.insert("holds".to_owned(), open_holds(&reading.state, entity));
         members.insert("limits".to_owned(), Value::Array(limits));
+        members.insert("topup_rules".to_owned(), Value::Array(top_up_rules::all(reading)));
         members.insert("levels".to_owned(), levels(&reading.state, &reading.catalog, entity, now)?);
     }
     Ok(shown)

@@ -120,7 +120,8 @@ fn read_contract(mut body: Fields) -> Result<Contract, Problem> {
     Ok(Contract { reference, minimum_spend, starts_at, ends_at })
 }
 
-fn read_money(body: &mut Fields) -> Result<Money, Problem> {
+/// An amount with its currency, zero or more.
+pub(super) fn read_money(body: &mut Fields) -> Result<Money, Problem> {
     let currency = body.required("currency", |value| {
         read::text(MONEY_TEXT_MAX)(value)?.parse::<Currency>().map_err(|error| format!("is none: {error}"))
     })?;
@@ -176,6 +177,12 @@ fn public_key(key: String, wallet: WalletId) -> Option<String> {
     Some(key).filter(|key| *key != wallet.to_string())
 }
 
+/// The wallet is nobody's, or somebody else's.
+pub(super) fn unknown_wallet_of_customer() -> Problem {
+    let detail = "this customer has no wallet with this id";
+    Problem::new(StatusCode::NOT_FOUND, "unknown_wallet", detail).about("wallet")
+}
+
 /// Lists what was given, newest first.
 pub async fn list(
     State(app): State<App>,
@@ -191,9 +198,7 @@ pub async fn list(
         None => None,
         Some(key) => {
             let found = app.store.find_wallet(&key).await?.filter(|found| found.account == account);
-            let detail = "this customer has no wallet with this id";
-            let unknown = || Problem::new(StatusCode::NOT_FOUND, "unknown_wallet", detail).about("wallet");
-            Some(found.ok_or_else(unknown)?.wallet)
+            Some(found.ok_or_else(unknown_wallet_of_customer)?.wallet)
         }
     };
     let filter = GrantFilter { feature, wallet, after: page.after };

@@ -31,5 +31,5 @@ pub async fn open(State(app): State<App>, JsonBody(mut body): JsonBody) -> Resul
 
 fn currency(value: Input) -> Reading<Currency> {
     let text = read::plain(CURRENCY_LENGTH)(value)?;
-    text.parse().map_err(|_| "has to be a currency's code of three lower-case letters, such as usd".to_owned())
+    text.parse().map_err(|_| "has to be a currency's code of three letters, such as usd".to_owned())
 }

@@ -34,7 +34,7 @@ pub fn get_customer() -> Operation {
     Operation {
         id: "get_customer",
         tag: "customers",
-        summary: "Plans, balances, wallets, flags, holds, limits and levels of a customer",
+        summary: "Plans, balances, wallets, flags, holds, limits, levels and top-up rules of a customer",
         description: "As they are now: what time makes due is counted, booked or not.",
         parameters: vec![
             customer_in_path(),
@@ -128,6 +128,7 @@ fn customer() -> Value {
         "holds": holds,
         "limits": list(&reference("SpendLimit"), "Spend limits, by name."),
         "levels": list(&reference("Level"), "What is in use of features that are set and freed."),
+        "topup_rules": list(&reference("TopUpRule"), "Top-up rules, by name."),
     }))
 }
 

@@ -15,9 +15,11 @@ mod events;
 mod grants;
 mod holds;
 mod limits;
+mod overage_bills;
 mod schema;
 mod selling;
 mod service;
+mod top_ups;
 mod usage;
 mod usage_list;
 mod wallets;
@@ -34,8 +36,10 @@ pub use self::events::{get_event, list_events, replay};
 pub use self::grants::{give_grant, list_grants};
 pub use self::holds::{extend_hold, get_hold, list_holds, release_hold};
 pub use self::limits::{delete_limit, get_limit, list_limits, put_limit};
+pub use self::overage_bills::list_overage_bills;
 pub use self::selling::{attach, cancel, portal, preview_attach, setup, uncancel};
 pub use self::service::{advance, healthz, metrics, openapi, readyz, webhook};
+pub use self::top_ups::{delete_rule, get_rule, get_top_up, list_rules, list_top_ups, order_top_up, put_rule, why};
 pub use self::usage::{check, check_batch, track, track_batch};
 pub use self::usage_list::list_usage;
 pub use self::wallets::{
@@ -174,7 +178,9 @@ pub fn document() -> Value {
     ] {
         schemas.extend(more);
     }
-    for more in [holds::schemas(), limits::schemas(), usage_list::schemas()] {
+    for more in
+        [holds::schemas(), limits::schemas(), usage_list::schemas(), top_ups::schemas(), overage_bills::schemas()]
+    {
         schemas.extend(more);
     }
     let codes = codes(&paths);
@@ -193,6 +199,7 @@ pub fn document() -> Value {
             { "name": "customers", "description": "Who they are and what they have." },
             { "name": "grants", "description": "Credits that were given." },
             { "name": "wallets", "description": "Named groups of a customer's grants." },
+            { "name": "top-ups", "description": "When a saved card is charged for credits, and what became of it." },
             { "name": "plans", "description": "What a customer takes and leaves." },
             { "name": "stripe", "description": "What Stripe told." },
             { "name": "service", "description": "The daemon itself." },

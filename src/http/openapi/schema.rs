@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::cursor::{CURSOR_MAX, LIMIT_DEFAULT, LIMIT_MAX};
 use super::super::read::{METADATA_KEY_MAX, METADATA_KEYS_MAX, METADATA_VALUE_MAX};
 use crate::domain::catalog::NAME_MAX;
-use crate::domain::ids::{AttachmentId, DebtId, GrantId, HoldId, PaymentId, WalletId};
+use crate::domain::ids::{AttachmentId, BillId, DebtId, GrantId, HoldId, PaymentId, TopUpId, WalletId};
 use crate::store::accounts::EXTERNAL_ID_MAX;
 
 /// Named schemas.
@@ -147,12 +147,16 @@ pub(super) fn shared() -> Schemas {
         ("AttachmentId".to_owned(), id(AttachmentId::PREFIX, "A plan that a customer has.")),
         ("DebtId".to_owned(), id(DebtId::PREFIX, "A debt.")),
         ("HoldId".to_owned(), id(HoldId::PREFIX, "A hold.")),
+        ("TopUpId".to_owned(), id(TopUpId::PREFIX, "A decision to take money for credits.")),
+        ("BillId".to_owned(), id(BillId::PREFIX, "A bill of overage.")),
     ])
 }
 
 /// The problem document, with every code there is.
 pub(super) fn problem(codes: &[&str]) -> Value {
     let amount = |description| a("Amount", description);
+    let number =
+        |description: &str| json!({ "anyOf": [reference("Amount"), reference("Money")], "description": description });
     json!({
         "type": "object",
         "description": "RFC 9457. Tell by `code`; `detail` is for people and may change.",
@@ -168,13 +172,16 @@ pub(super) fn problem(codes: &[&str]) -> Value {
             "pool": a("Feature", "With `insufficient_credits`: the pool that would have paid."),
             "required": amount("With `insufficient_credits`: what was needed."),
             "available": amount("With `insufficient_credits`: what there is."),
-            "asked": amount("With `more_than_free`: what was to go."),
+            "asked": number("With `more_than_free`: what was to go; with a ceiling such as `max_per_month_money`: what this would add."),
             "free": amount("With `more_than_free`: what is neither spent nor held."),
             "held": amount("With `more_than_free`, `nothing_to_void` and `wallet_held`: what is set aside."),
             "decline_code": shown_or_null("string", "With `payment_failed`: why the card was declined, in its issuer's word."),
             "limit": shown("string", "With `spend_limit`: the limit's name."),
-            "most": amount("With `spend_limit`: the most that may be used in its window."),
-            "used": amount("With `spend_limit`: what is used of it, open holds included."),
+            "most": number("With `spend_limit`: the most that may be used in its window; with a ceiling: the ceiling."),
+            "used": number("With `spend_limit`: what is used of it, open holds included; with a ceiling: what is decided in its window."),
+            "window": words(&["day", "month"], "With a ceiling: its window."),
+            "until": a("Time", "With a ceiling: its window ends then."),
+            "top_up": a("TopUpId", "With `top_up_in_progress`: the one under way."),
         },
     })
 }

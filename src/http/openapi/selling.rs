@@ -208,7 +208,7 @@ fn setup_request() -> Value {
     let address = json!({ "type": "string", "minLength": 1, "maxLength": URL_MAX, "pattern": "^https?://",
         "description": "Where the customer is sent afterwards." });
     let currency = json!({ "type": ["string", "null"], "minLength": CURRENCY_LENGTH, "maxLength": CURRENCY_LENGTH,
-        "pattern": "^[a-z]{3}$",
+        "pattern": "^[A-Za-z]{3}$",
         "description": "The currency of later charges; absent: the customer's, else the only one of the catalogue." });
     request(
         &["customer", "success_url"],

@@ -1,5 +1,7 @@
 //! What each check asks. All answer alike: rows examined, rows that differ, the first of those.
 
+use super::charger::{CEILINGS, CHARGE_WORK, TOP_UPS};
+
 /// Wraps the rows that differ (`row`, `found`) and what was examined into the one answer of a check.
 macro_rules! check {
     ($name:literal, $examined:literal, $differing:literal) => {
@@ -15,6 +17,8 @@ macro_rules! check {
         )
     };
 }
+
+pub(super) use check;
 
 /// A line's place, for people.
 macro_rules! line {
@@ -385,8 +389,36 @@ const LEVELS: &str = check!(
     WHERE l.used <> coalesce(u.used, 0)"
 );
 
+/// What is billed of a debt is on bills that are not over, and what bills were paid for is repaid without a grant.
+const OVERAGE_BILLS: &str = check!(
+    "overage_bills",
+    "SELECT count(*) FROM overage_bill_lines",
+    "SELECT 'debt_' || replace(d.debt_id::text, '-', ''),
+        'billed ' || trim_scale(d.billed) || ', lines of bills under way ' || trim_scale(coalesce(l.billed, 0))
+            || '; paid by invoices ' || trim_scale(coalesce(e.repaid, 0)) || ', lines of paid bills '
+            || trim_scale(coalesce(l.paid, 0))
+    FROM debts d
+    LEFT JOIN (
+        SELECT l.account_id, l.debt_id, sum(l.credits) FILTER (WHERE b.state IN ('open', 'invoiced')) AS billed,
+            sum(l.credits) FILTER (WHERE b.state = 'paid') AS paid
+        FROM overage_bill_lines l JOIN overage_bills b ON b.account_id = l.account_id AND b.bill_id = l.bill_id
+        WHERE NOT l.is_released GROUP BY l.account_id, l.debt_id
+    ) l ON l.account_id = d.account_id AND l.debt_id = d.debt_id
+    LEFT JOIN (
+        SELECT account_id, debt_id, -sum(amount) AS repaid FROM entries WHERE kind = 'repay' AND grant_id IS NULL
+        GROUP BY account_id, debt_id
+    ) e ON e.account_id = d.account_id AND e.debt_id = d.debt_id
+    WHERE d.billed <> coalesce(l.billed, 0) OR coalesce(e.repaid, 0) <> coalesce(l.paid, 0)
+    UNION ALL
+    SELECT 'bill_' || replace(b.bill_id::text, '-', ''), 'is ' || b.state || ' and has ' || count(l.line) FILTER (WHERE NOT
+        l.is_released) || ' lines that are not released'
+    FROM overage_bills b LEFT JOIN overage_bill_lines l ON l.account_id = b.account_id AND l.bill_id = b.bill_id
+    GROUP BY b.account_id, b.bill_id, b.state
+    HAVING (b.state = 'void') = (count(l.line) FILTER (WHERE NOT l.is_released) > 0)"
+);
+
 /// Every check that is one statement: stable name, what has to be true, statement.
-pub(super) const CHECKS: [(&str, &str, &str); 15] = [
+pub(super) const CHECKS: [(&str, &str, &str); 19] = [
     ("grant_balances", "a grant's remaining, held and original are the sums of its entries", GRANT_BALANCES),
     ("debt_balances", "a debt's outstanding is the sum of its debt and repay entries", DEBT_BALANCES),
     ("reversals", "what money going back took and left owing is what the ledger says", REVERSALS),
@@ -410,6 +442,14 @@ pub(super) const CHECKS: [(&str, &str, &str); 15] = [
     ("holds", "what is held of a grant is what open holds have pinned, and ended ones pin nothing", HOLDS),
     ("usage", "each track is listed with what the ledger says it used and took", USAGE),
     ("levels", "what is in use is the sum of the tracks that say so", LEVELS),
+    ("ceilings", "a rule's counters are the sums of its top-ups of that day and month, in one currency", CEILINGS),
+    ("top_ups", "a top-up that is paid gave its credits, once, and one that gave credits is paid", TOP_UPS),
+    ("charge_work", "the charger's queue has what is not over, and nothing else", CHARGE_WORK),
+    (
+        "overage_bills",
+        "what is billed of a debt is on bills that are not over, and paid bills repaid theirs",
+        OVERAGE_BILLS,
+    ),
 ];
 
 /// Every line with the head its account claims.
@@ -438,7 +478,7 @@ pub(super) const REMAINING: &str = "-- verify_remaining
 SELECT feature, sum(remaining)::text FROM grants GROUP BY feature ORDER BY feature";
 
 /// Every statement of the checks, for the test that prepares each.
-pub const STATEMENTS: [&str; 18] = [
+pub const STATEMENTS: [&str; 22] = [
     GRANT_BALANCES,
     DEBT_BALANCES,
     NEVER_BELOW_ZERO,
@@ -457,4 +497,8 @@ pub const STATEMENTS: [&str; 18] = [
     HOLDS,
     USAGE,
     LEVELS,
+    CEILINGS,
+    TOP_UPS,
+    CHARGE_WORK,
+    OVERAGE_BILLS,
 ];

@@ -156,7 +156,8 @@ fn invoices() -> Vec<(&'static str, Write)> {
         ),
         ("invoice item, amount", Write::AddInvoiceItem(item(ItemCharge::Amount(money(-250))))),
         ("invoice item, price", Write::AddInvoiceItem(item(ItemCharge::Price(line("price_1", 7))))),
-        ("finalize", Write::FinalizeInvoice { invoice: id("in_1") }),
+        ("finalize", Write::FinalizeInvoice { invoice: id("in_1"), auto_advance: false }),
+        ("finalize_advance", Write::FinalizeInvoice { invoice: id("in_1"), auto_advance: true }),
         ("pay", Write::PayInvoice { invoice: id("in_1"), payment_method: Some(id("pm_1")) }),
         ("void", Write::VoidInvoice { invoice: id("in_1") }),
     ]

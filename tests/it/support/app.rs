@@ -130,6 +130,15 @@ impl TestApp {
         Self::on(url, store, Arc::new(simulator_at(clock.clone()).await), clock).await
     }
 
+    /// A fresh one without a key of Stripe's: what is decided is not charged, and stands.
+    pub async fn without_stripe(text: &str) -> Self {
+        let app = Self::with_catalog(text).await;
+        let Self { url, store, daemon, simulator, admin, client, clock } = app;
+        daemon.stop().await;
+        let daemon = Daemon::start(Parts { stripe: None, ..parts(&store, &simulator) }).await.unwrap();
+        Self { url, store, daemon, simulator, admin, client, clock }
+    }
+
     /// Another daemon on the same database and Stripe.
     pub async fn beside(&self) -> Self {
         Self::on(self.url.clone(), store_at(&self.url).await, self.simulator.clone(), self.clock.clone()).await
@@ -231,6 +240,12 @@ impl TestApp {
         let (_, event) = self.call("GET", &format!("/api/v1/stripe-events/{id}"), None).await;
         let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
         (text("state"), text("reason"))
+    }
+
+    /// Keeps the charger from working: the test says itself what Stripe told.
+    pub async fn hold_charger(&self) {
+        let opened = self.store.fail_circuit("stripe", "held by a test", |_| Some(1_000_000)).await.unwrap();
+        assert!(opened.is_some());
     }
 
     /// Every test ends here: the laws hold and nothing is left due.

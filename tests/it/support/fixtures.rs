@@ -166,6 +166,13 @@ fn told(intent: &Intent) -> Vec<String> {
         }
         Intent::CustomerDeleted(customer) => vec![format!("customer {customer} is deleted")],
         Intent::MoneyBack(seen) => seen.views.iter().map(|view| back_told(view, &seen.aliases)).collect(),
+        Intent::BillOverage(due, who) => {
+            let (draft, currency, end) = (&due.invoice, due.currency, due.period_end);
+            vec![format!("overage before {end} in {currency} goes on {draft}, of {}", whose(who))]
+        }
+        Intent::BillsVoid { bills, invoice, reason, who } => {
+            vec![format!("void: {bills:?} of {invoice}, {reason}, of {}", whose(who))]
+        }
     }
 }
 
@@ -217,6 +224,9 @@ fn payment_told(payment: &PaymentIntent) -> Vec<String> {
             plan.plan, plan.quantity, plan.period_start, plan.period_end, plan.subscription
         )
     }));
+    lines.extend(
+        payment.bills.iter().map(|bill| format!("overage {} {}, lines {:?}", bill.bill, bill.currency, bill.lines)),
+    );
     lines.extend(payment.changes.iter().map(|change| {
         let from: Vec<String> = change.from.iter().map(|held| format!("{} x{}", held.plan, held.quantity)).collect();
         let to: Vec<String> = change.to.iter().map(|held| format!("{} x{}", held.plan, held.quantity)).collect();

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::super::{Item, PAST_DUE_GRACE_HOURS, Plan, PlanId, Price, Upgrade};
 use super::features::name_message;
 use super::reading::{Mistakes, Section};
-use super::{ITEMS_MAX, PLANS_MAX, PRICES_MAX, Reading, TRIAL_DAYS_MAX, items, prices, revenue};
+use super::{ITEMS_MAX, PLANS_MAX, PRICES_MAX, Reading, TRIAL_DAYS_MAX, items, prices, revenue, top_ups};
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "name",
     "auto_enable",
     "add_on",
@@ -19,6 +19,7 @@ const KEYS: [&str; 11] = [
     "access_price",
     "prices",
     "items",
+    "top_ups",
 ];
 
 /// Longest grace of an overdue payment, in hours: a year, beyond which it is no grace.
@@ -46,7 +47,8 @@ pub(super) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> BTreeMap
     }
     revenue::refuse_unweighable(&plans, &places, reading);
     refuse_rival_defaults(&plans, &places, &mut reading.mistakes);
-    plans
+    let is_whole = plans.len() == section.len();
+    top_ups::read(plans, &places, is_whole, reading)
 }
 
 /// Reads one plan; `None` if it had any mistake but one of revenue.
