@@ -36,6 +36,7 @@ const OURS: &str = "kind IN ('top_up', 'look', 'refund', 'card')";
 
 /// One database and one Stripe.
 pub struct Ground {
+    pub url: String,
     pub store: Store,
     pub pool: PgPool,
     pub posting: Posting,
@@ -83,6 +84,7 @@ impl Ground {
         settings.backoff_base = Duration::from_millis(1);
         Self {
             pool: raw(&url).await,
+            url,
             posting: Posting::start(&store),
             store,
             simulator,
@@ -177,6 +179,13 @@ impl Ground {
         let text = "UPDATE charge_work SET leased_until = clock_timestamp() - interval '1 second' \
                     WHERE leased_until IS NOT NULL";
         sqlx::query(text).execute(&self.pool).await.unwrap();
+    }
+
+    /// How much of it is somebody's.
+    pub async fn leased(&self) -> usize {
+        let text = format!("SELECT count(*) FROM charge_work WHERE {OURS} AND leased_until > clock_timestamp()");
+        let leased: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(text)).fetch_one(&self.pool).await.unwrap();
+        usize::try_from(leased).unwrap()
     }
 
     /// So many real seconds pass for the circuit, or all of them.

@@ -4,6 +4,7 @@ mod charges;
 mod crash_matrix;
 mod ground;
 mod invoices;
+mod killed;
 mod laws;
 mod links;
 mod lost_replies;
