@@ -19,12 +19,12 @@ use crate::support::app::TestApp;
 use crate::support::database::raw;
 
 /// Rounds, when nothing else is said.
-const ROUNDS: u64 = 10;
+const ROUNDS: u64 = 15;
 /// Tracks of one round, all at once.
 const TRACKS: usize = 500;
-/// Times that a round's customer goes through this: more than the ceilings allow.
-const WAVES: usize = 5;
-/// Most decisions of a customer's day, and most money of a month: either ends a round.
+/// Rounds that one customer goes through: more than the ceilings allow.
+const OF_ONE: u64 = 5;
+/// Most decisions of a customer's day, and most money of a month.
 const DECISIONS_MAX: u32 = 4;
 const MINOR_MAX: i64 = 7_000;
 /// Longest wait for a round's charges, in steps.
@@ -38,8 +38,8 @@ struct Race {
 }
 
 impl Race {
-    async fn customer(&self, round: u64) -> AccountId {
-        let name = format!("ana-{round}");
+    async fn customer(&self, number: u64) -> AccountId {
+        let name = format!("ana-{number}");
         let payer = self.one.stripe("POST", "/v1/customers", &[("email", "ana@example.com")]).await;
         let body = json!({ "stripe_customer": payer["id"] });
         let (status, made) = self.one.call("PUT", &format!("/api/v1/customers/{name}"), Some(body)).await;
@@ -101,11 +101,11 @@ async fn tracks_that_cross_together_decide_once_at_a_time_and_never_above_the_ce
     let (other, pool) = (one.beside().await, raw(&one.url).await);
     let race = Race { one, other, pool };
     let (mut decisions, mut minor) = (0, 0);
-    for round in 0..rounds {
-        let account = race.customer(round).await;
+    for customer in 0..rounds.div_ceil(OF_ONE) {
+        let account = race.customer(customer).await;
         // In turn the count and the money of the ceilings end it, and what is used.
         let (count, most) = [(Some(DECISIONS_MAX), MINOR_MAX * 10), (None, MINOR_MAX), (Some(2), MINOR_MAX)]
-            [usize::try_from(round % 3).unwrap()];
+            [usize::try_from(customer % 3).unwrap()];
         let wanted = SetRule {
             per_day: Ceiling { count, minor: None },
             per_month: Ceiling { count: None, minor: Some(most) },
@@ -113,11 +113,11 @@ async fn tracks_that_cross_together_decide_once_at_a_time_and_never_above_the_ce
         };
         let set = creditd::domain::command::Charging::SetRule(Box::new(wanted));
         race.post(0, account, Command::Charging(set)).await;
-        for _ in 0..WAVES {
+        for _ in 0..OF_ONE {
             race.crossed(account).await;
         }
         let (count, sum) = race.decided(account).await;
-        assert!(count >= 2, "each wave uses up what the one before bought: {count} decisions");
+        assert!(count >= 2, "each round uses up what the one before bought: {count} decisions");
         (decisions, minor) = (decisions + count, minor + sum);
     }
     let charges = race.one.simulator.log().charges();
