@@ -41,8 +41,8 @@ use serde_json::Value;
 pub use self::error::ChargeError;
 use crate::domain::command::{Charging, ChargingRefusal, Command, Rejection};
 use crate::domain::ids::{AccountId, PaymentId, TopUpId};
-use crate::domain::top_up::TopUpState;
 use crate::domain::top_up::settings::ChargerSettings;
+use crate::domain::top_up::{TopUp, TopUpState};
 use crate::posting::{PostError, Posting};
 use crate::store::Store;
 use crate::store::charge_work::{LeasedWork, WorkKind};
@@ -151,11 +151,15 @@ impl Charger {
 
     async fn top_up(&self, work: &mut LeasedWork, since: Instant) -> Result<After, ChargeError> {
         let (account, id) = (work.key.account, TopUpId::from_uuid(work.key.owner));
+        let mut known: Option<TopUp> = None;
         for _ in 0..MOVES_MAX {
             let found = self.edge("read", async { Ok(self.store.top_up_to_do(account, id).await?) }).await?;
             let Some((top_up, now)) = found else { return Ok(After::Done) };
-            // What the door set because of our own words is no reason to come back at once.
-            work.is_due_since(top_up.due_at);
+            // A time that the door set because of our own words is no reason to come back at once.
+            if known.is_some_and(|known| known.due_at != top_up.due_at) {
+                work.is_due_since(top_up.due_at);
+            }
+            known = Some(top_up.clone());
             let held = Held { work, since };
             let moved = match top_up.state {
                 TopUpState::Open if top_up.due_at.is_some_and(|due| due > now) => Move::Rest(After::AsIs),

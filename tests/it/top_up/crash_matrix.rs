@@ -386,15 +386,16 @@ async fn matrix(flow: Flow, lossy: bool, known: Option<&Known>) -> Tried {
     for (number, edge) in passed.iter().enumerate() {
         tried.edges.insert(*edge);
         let first = Crash::At(number);
-        let second: Vec<Option<Crash>> = match known.map(|known| known.lock().unwrap().insert((flow.says(lossy), *edge))) {
-            Some(false) => continue,
-            Some(true) => {
-                tried.points += 1;
-                let again = if number.is_multiple_of(2) { Crash::On(*edge) } else { Crash::After(*edge) };
-                vec![None, Some(again)]
-            }
-            None => std::iter::once(None).chain((0..passed.len()).map(|other| Some(Crash::At(other)))).collect(),
-        };
+        let second: Vec<Option<Crash>> =
+            match known.map(|known| known.lock().unwrap().insert((flow.says(lossy), *edge))) {
+                Some(false) => continue,
+                Some(true) => {
+                    tried.points += 1;
+                    let again = if number.is_multiple_of(2) { Crash::On(*edge) } else { Crash::After(*edge) };
+                    vec![None, Some(again)]
+                }
+                None => std::iter::once(None).chain((0..passed.len()).map(|other| Some(Crash::At(other)))).collect(),
+            };
         for again in second {
             let how: Vec<Crash> = std::iter::once(first).chain(again).collect();
             let mut trial = Trial::begin(&ground, flow, lossy).await;
@@ -425,7 +426,8 @@ async fn stopped_at_every_edge_it_takes_money_once_or_not_at_all() {
     let wanted = FLOWS.into_iter().filter(|flow| only.as_ref().is_none_or(|only| *only == format!("{flow:?}")));
     let cases = wanted.flat_map(|flow| [(flow, false), (flow, true)]);
     // What loses replies by itself loses them in one way only.
-    let cases = cases.filter(|(flow, lossy)| !(*lossy && matches!(flow, Flow::Forgotten | Flow::NeverDone | Flow::NoCard)));
+    let cases =
+        cases.filter(|(flow, lossy)| !(*lossy && matches!(flow, Flow::Forgotten | Flow::NeverDone | Flow::NoCard)));
     let mut running = futures_util::stream::iter(cases)
         .map(|(flow, lossy)| async move { ((flow, lossy), matrix(flow, lossy, known).await) })
         .buffer_unordered(CONCURRENCY);

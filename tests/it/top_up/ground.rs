@@ -1,6 +1,19 @@
 //! A store, a door and a simulated Stripe whose clocks go together; the charger's worker is run round by round, by hand.
 //!
 //! What is true of money is read from the log of the simulated Stripe; our tables say what was decided.
+//!
+//! # Bugs that were put in on purpose, and what found each
+//!
+//! | bug | found by |
+//! |---|---|
+//! | a new key on each sending | `lost_replies` |
+//! | sent before the try is committed | `crash_matrix`: three charges of one decision |
+//! | unknown taken for failed at once | `lost_replies`: money taken for a decision that failed |
+//! | granted while the bank still takes its time | `crash_matrix`: the charge that fails later was granted |
+//! | counted when paid, not when decided | `laws` |
+//! | no unique open decision: neither the check nor the index | `laws`, `races` |
+//! | soft declines tried without a bound | `laws`, `charges` |
+//! | no fence: who lost the lease goes on | `races` |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,12 +110,9 @@ impl Ground {
 
     /// A worker as a fresh process would have it; perhaps one that is stopped at an edge.
     pub fn worker(&self, breaks: Option<Breaks>) -> TopUpWorker {
-        let settings = ChargerSettings {
-            return_url: Some("https://example.com/paid".to_owned()),
-            ..ChargerSettings::default()
-        };
-        let charger =
-            Charger::new(self.store.clone(), self.posting.clone(), self.transport.clone(), settings, false);
+        let settings =
+            ChargerSettings { return_url: Some("https://example.com/paid".to_owned()), ..ChargerSettings::default() };
+        let charger = Charger::new(self.store.clone(), self.posting.clone(), self.transport.clone(), settings, false);
         TopUpWorker {
             store: self.store.clone(),
             charger: if let Some(breaks) = breaks { charger.with_breaks(breaks) } else { charger },
@@ -164,7 +174,7 @@ impl Ground {
                 - make_interval(secs => (SELECT test_offset_seconds FROM instance))))::bigint
             FROM charge_work WHERE {OURS} AND (leased_until IS NULL OR leased_until <= clock_timestamp())"
         );
-        let due: Option<i64> =        sqlx::query_scalar(sqlx::AssertSqlSafe(text)).fetch_one(&self.pool).await.unwrap();
+        let due: Option<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(text)).fetch_one(&self.pool).await.unwrap();
         due.map(|seconds| seconds.max(0))
     }
 
@@ -299,8 +309,10 @@ impl Ground {
                 open => panic!("{id} is still {open}"),
             }
         }
-        let grants: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM grants WHERE item_key = 'top_up'").fetch_one(&self.pool).await.unwrap();
+        let grants: i64 = sqlx::query_scalar("SELECT count(*) FROM grants WHERE item_key = 'top_up'")
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
         assert_eq!(usize::try_from(grants).unwrap(), succeeded, "no other grant is a top-up's");
         assert_eq!(taken.minor.values().sum::<i64>(), minor, "no other money moved");
         (succeeded, unpaid)

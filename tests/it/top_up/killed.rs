@@ -75,8 +75,15 @@ async fn killed_at_random_times_it_takes_money_once() {
         ground.circuit_waits(1_000).await;
     }
     let (succeeded, unpaid) = ground.money_is_right().await;
-    println!("{kills} kills, {interrupted} charges interrupted: {succeeded} charged and granted once, {unpaid} not charged");
-    assert_eq!((succeeded, unpaid), (expected, expected));
+    println!(
+        "{kills} kills, {interrupted} charges interrupted: {succeeded} charged and granted once, {unpaid} not charged"
+    );
+    // What Stripe was told and forgot with its connection came to nothing for certain, and was decided anew.
+    let text = "SELECT reason, count(*) FROM top_ups WHERE state <> 'succeeded' GROUP BY reason";
+    let reasons: std::collections::BTreeMap<String, i64> =
+        sqlx::query_as(text).fetch_all(&ground.pool).await.unwrap().into_iter().collect();
+    let anew = reasons.get("not_done").copied().unwrap_or_default();
+    assert_eq!((succeeded, unpaid), (expected, expected + usize::try_from(anew).unwrap()), "{reasons:?}");
     assert!(interrupted > 0, "no kill came while something was charged");
     ground.close().await;
 }

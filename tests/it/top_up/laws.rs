@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use creditd::domain::account::{AccountState, Changes};
 use creditd::domain::catalog::CatalogVersion;
 use creditd::domain::command::{
-    BeginTry, Charging, Command, Decision, OrderTopUp, Rejection, Request, SetRule, Track, TopUpPaid, TryResult,
+    BeginTry, Charging, Command, Decision, OrderTopUp, Rejection, Request, SetRule, TopUpPaid, Track, TryResult,
 };
 use creditd::domain::decide::{Context, TOP_UP_ITEM, decide};
 use creditd::domain::entry::EntryKind;
@@ -71,7 +71,15 @@ impl Answer {
 /// One step of a history.
 #[derive(Clone, Debug)]
 enum Act {
-    Set { name: u8, target: bool, per_day: Option<u32>, month: i64, cooldown: u32, enabled: bool, consent: bool },
+    Set {
+        name: u8,
+        target: bool,
+        per_day: Option<u32>,
+        month: i64,
+        cooldown: u32,
+        enabled: bool,
+        consent: bool,
+    },
     Drop(u8),
     Order(u8),
     Spend(u32),
@@ -82,7 +90,11 @@ enum Act {
     NoCard,
     Ends(Answer),
     /// The how manieth decision, by its own payment or a second one, or by a wrong amount.
-    Paid { which: usize, again: bool, wrong: bool },
+    Paid {
+        which: usize,
+        again: bool,
+        wrong: bool,
+    },
     Linked,
     GiveUp,
     Closed,
@@ -90,8 +102,8 @@ enum Act {
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let set = (0..2_u8, any::<bool>(), proptest::option::of(1..4_u32), 2_000..9_000_i64, 0..90_000_u32, 0..8_u8).prop_map(
-        |(name, target, per_day, month, cooldown, flags)| Act::Set {
+    let set = (0..2_u8, any::<bool>(), proptest::option::of(1..4_u32), 2_000..9_000_i64, 0..90_000_u32, 0..8_u8)
+        .prop_map(|(name, target, per_day, month, cooldown, flags)| Act::Set {
             name,
             target,
             per_day,
@@ -99,8 +111,7 @@ fn act() -> impl Strategy<Value = Act> {
             cooldown: if flags % 2 == 0 { 0 } else { cooldown },
             enabled: flags != 3,
             consent: flags != 5,
-        },
-    );
+        });
     prop_oneof![
         3 => set,
         1 => (0..2_u8).prop_map(Act::Drop),
@@ -270,7 +281,10 @@ impl World {
         for was in &before.top_ups {
             let is = self.top_up(was.id);
             assert!(is.tries <= SOFT_TRIES_MAX, "{is:?}");
-            assert!(!was.state.is_over() || is.state == was.state || is.state == TopUpState::Succeeded, "{was:?} {is:?}");
+            assert!(
+                !was.state.is_over() || is.state == was.state || is.state == TopUpState::Succeeded,
+                "{was:?} {is:?}"
+            );
             assert!(was.state != TopUpState::Succeeded || was == is, "what succeeded stays as it is: {was:?} {is:?}");
             if is.tries == was.tries {
                 continue;
@@ -286,7 +300,8 @@ impl World {
     /// What is decided now was allowed: enabled, agreed to, not paused, within its ceilings, with nothing else open.
     fn decisions_are_allowed(&mut self, before: &AccountState, command: &Command) {
         let known: BTreeSet<TopUpId> = before.top_ups.iter().map(|top_up| top_up.id).collect();
-        let fresh: Vec<TopUp> = self.state.top_ups.iter().filter(|top_up| !known.contains(&top_up.id)).cloned().collect();
+        let fresh: Vec<TopUp> =
+            self.state.top_ups.iter().filter(|top_up| !known.contains(&top_up.id)).cloned().collect();
         for top_up in fresh {
             let rule = self.rule(&top_up.rule).expect("a rule decides").clone();
             for (window, ceiling) in [(Window::Day, rule.terms.per_day), (Window::Month, rule.terms.per_month)] {
@@ -302,7 +317,8 @@ impl World {
                 continue;
             }
             assert!(rule.enabled && rule.paused.is_none() && rule.terms.consent.is_some(), "{rule:?}");
-            let last = before.top_ups.iter().filter(|other| other.rule == rule.name).map(|other| other.created_at).max();
+            let last =
+                before.top_ups.iter().filter(|other| other.rule == rule.name).map(|other| other.created_at).max();
             let lived = before.rules.iter().any(|known| known.name == rule.name);
             let cooldown = SignedDuration::from_secs(i64::from(rule.terms.cooldown_seconds));
             assert!(!lived || last.is_none_or(|last| self.now >= last + cooldown), "{rule:?}");
@@ -312,9 +328,10 @@ impl World {
     /// Decisions of a rule in the window that contains now, and their money, but for those that certainly took nothing.
     fn used(&self, name: &str, window: Window) -> (i64, i64) {
         let (start, _) = window.around(self.now).unwrap().unwrap();
-        let of = self.state.top_ups.iter().filter(|top_up| {
-            top_up.rule == name && self.counted.contains(&top_up.id) && top_up.created_at >= start
-        });
+        let of =
+            self.state.top_ups.iter().filter(|top_up| {
+                top_up.rule == name && self.counted.contains(&top_up.id) && top_up.created_at >= start
+            });
         of.fold((0, 0), |(count, minor), top_up| (count + 1, minor + top_up.amount.minor()))
     }
 

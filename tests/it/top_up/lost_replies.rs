@@ -51,7 +51,11 @@ fn fault(random: &mut StdRng, path: &str) -> FaultRule {
 async fn run(ground: &Ground, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let by_invoice = random.random_range(0..4) == 0;
-    let path = if by_invoice { ["/v1/invoices", "/v1/invoiceitems"][random.random_range(0..2)] } else { "/v1/payment_intents" };
+    let path = if by_invoice {
+        ["/v1/invoices", "/v1/invoiceitems"][random.random_range(0..2)]
+    } else {
+        "/v1/payment_intents"
+    };
     let steps = if path == "/v1/invoices" { 3 } else { 1 };
     let mut lost = vec![fault(&mut random, path).nth(random.random_range(1..=steps))];
     if random.random_range(0..3) == 0 {

@@ -65,11 +65,16 @@ async fn a_card_that_declines_for_thirty_days_is_tried_by_the_plan_then_left_alo
     }
     for (name, payer, most, because) in &payers {
         let tried = tried(&ground, payer);
-        println!("{name}: {} charges tried in 30 days, at hours {:?}", tried.len(), tried.iter().map(|at| (at - began) / HOUR).collect::<Vec<_>>());
+        println!(
+            "{name}: {} charges tried in 30 days, at hours {:?}",
+            tried.len(),
+            tried.iter().map(|at| (at - began) / HOUR).collect::<Vec<_>>()
+        );
         assert_eq!(tried.len(), *most, "{name}");
         assert!(tried.windows(2).all(|two| two[1] - two[0] >= DAY), "{name}: at most one a day: {tried:?}");
         let standing = why(&ground, payer).await;
-        let paused = matches!(&standing, Standing::HeldBack(HeldBack::Paused { because: known, .. }) if known == because);
+        let paused =
+            matches!(&standing, Standing::HeldBack(HeldBack::Paused { because: known, .. }) if known == because);
         assert!(paused, "{name}: {standing:?}");
         let told = told(&ground, payer).await;
         let about = |topic: &str| told.iter().filter(|(known, _)| known == topic).collect::<Vec<_>>();
@@ -85,7 +90,12 @@ async fn a_card_that_declines_for_thirty_days_is_tried_by_the_plan_then_left_alo
     }
     let requests = ground.simulator.log().requests();
     let last = requests.iter().map(|request| request.at).max().unwrap();
-    println!("{} requests in 30 days for {} cards, the last after {} days", requests.len(), payers.len(), (last - began) / DAY);
+    println!(
+        "{} requests in 30 days for {} cards, the last after {} days",
+        requests.len(),
+        payers.len(),
+        (last - began) / DAY
+    );
     assert!(last - began <= 12 * DAY, "what is paused asks Stripe nothing");
     ground.money_is_right().await;
     ground.close().await;
@@ -153,7 +163,8 @@ async fn stripe_is_left_alone_for_as_long_as_it_asks(#[case] method: &str, #[cas
     let worker = ground.worker(None);
     ground.work_for(&worker, HOUR).await;
     let requests = ground.simulator.log().requests();
-    let of: Vec<_> = requests.iter().filter(|request| request.method == method && request.path.starts_with(path)).collect();
+    let of: Vec<_> =
+        requests.iter().filter(|request| request.method == method && request.path.starts_with(path)).collect();
     assert_eq!(of.iter().map(|request| request.status).take(2).collect::<Vec<_>>(), [429, 200], "{of:#?}");
     let waited = of[1].at - of[0].at;
     assert!(waited >= i64::try_from(ASKED).unwrap(), "it was asked again after {waited} s");
