@@ -1,5 +1,7 @@
 //! The tour of `creditd dev`: each step is a real request, shown as the curl a reader can type, with its real answer.
 
+mod top_up;
+
 use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
@@ -61,6 +63,7 @@ pub async fn run(places: &Places<'_>, store: &Store, simulator: &Simulator, out:
     guide.runs_dry(&customer).await?;
     guide.same_webhook_again(&customer, simulator).await?;
     guide.subscription(&customer, store).await?;
+    guide.auto_top_up(&customer).await?;
     guide.export(store).await?;
     writeln!(guide.out, "\nThat was the whole job. Try the curls above with your own numbers.")?;
     Ok(())

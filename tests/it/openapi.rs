@@ -668,7 +668,10 @@ fn the_codes_are_those_the_code_says() {
         "most",
         "name",
         "used",
+        "consent",
         "currency",
+        "target",
+        "top_up",
         // Words of headers.
         "bearer",
         "identity",

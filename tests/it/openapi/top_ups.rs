@@ -55,6 +55,7 @@ impl Checked<'_> {
         ] {
             let mut other = order.clone();
             other[member] = value;
+            other["key"] = json!(if status == 409 { "t1" } else { "t3" });
             self.call(status, "POST", "/api/v1/topups", Some(other)).await;
         }
         let dear = json!({ "key": "t2", "customer": "ada", "feature": "usd_credits", "quantity": "501" });
