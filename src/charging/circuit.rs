@@ -11,6 +11,8 @@ const FAILURES_MAX: i32 = 5;
 const OPEN_SECONDS: i32 = 5;
 /// The same when our key is refused: nothing mends that by itself.
 const OPEN_SECONDS_UNAUTHORIZED: i32 = 60;
+/// What failed when our key is refused.
+pub(super) const UNAUTHORIZED: &str = "unauthorized";
 /// Longest it stays open without a call: then one is let through.
 const OPEN_SECONDS_MAX: i32 = 900;
 
@@ -46,13 +48,20 @@ impl Charger {
         Ok(())
     }
 
-    /// Seconds for which nothing is to be sent; `None`: the circuit is closed.
-    pub async fn is_open_for(&self) -> Result<Option<i64>, ChargeError> {
+    /// Of so many things, how many may be worked on now: none while the circuit is open, and one alone after that until
+    /// a call is answered.
+    pub async fn allows(&self, most: i64) -> Result<i64, ChargeError> {
         let circuit = self.store.circuit(STRIPE).await?;
         if circuit.failures > 0 {
             self.failing.store(true, Ordering::Relaxed);
         }
-        Ok(circuit.open_seconds)
+        if let Some(seconds) = circuit.open_seconds {
+            tracing::debug!(seconds, "nothing is charged: Stripe cannot be used");
+            return Ok(0);
+        }
+        let unauthorized = circuit.reason.as_deref() == Some(UNAUTHORIZED);
+        let was_open = circuit.failures > 0 && open_for(circuit.failures, unauthorized).is_some();
+        Ok(if was_open { most.min(1) } else { most })
     }
 }
 

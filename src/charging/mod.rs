@@ -41,8 +41,8 @@ use serde_json::Value;
 pub use self::error::ChargeError;
 use crate::domain::command::{Charging, ChargingRefusal, Command, Rejection};
 use crate::domain::ids::{AccountId, PaymentId, TopUpId};
-use crate::domain::top_up::TopUpState;
 use crate::domain::top_up::settings::ChargerSettings;
+use crate::domain::top_up::{TopUp, TopUpState};
 use crate::posting::{PostError, Posting};
 use crate::store::Store;
 use crate::store::charge_work::{LeasedWork, WorkKind};
@@ -128,17 +128,19 @@ impl Charger {
         Self { breaks: Some(breaks), ..self }
     }
 
-    /// Does what is due of a leased row.
-    pub async fn work(&self, work: &LeasedWork, since: Instant) -> Result<After, ChargeError> {
+    /// Does what is due of a leased row, which then knows the time that was last read of it.
+    pub async fn work(&self, work: &mut LeasedWork, since: Instant) -> Result<After, ChargeError> {
+        if work.key.kind == WorkKind::TopUp {
+            return self.top_up(work, since).await;
+        }
         let held = Held { work, since };
         match work.key.kind {
-            WorkKind::TopUp => self.top_up(held, TopUpId::from_uuid(work.key.owner)).await,
             WorkKind::Look => {
                 self.edge("look", self.post(held.account(), Charging::Look)).await?;
                 Ok(After::Done)
             }
             WorkKind::Refund => self.refund(held, PaymentId::from_uuid(work.key.owner)).await,
-            WorkKind::Bill | WorkKind::Card => Err(ChargeError::Broken("work of another worker")),
+            WorkKind::TopUp | WorkKind::Bill | WorkKind::Card => Err(ChargeError::Broken("work of another worker")),
         }
     }
 
@@ -147,10 +149,18 @@ impl Charger {
         Ok(cards::set_default(&self.store, self.stripe.as_ref(), work).await?)
     }
 
-    async fn top_up(&self, held: Held<'_>, id: TopUpId) -> Result<After, ChargeError> {
+    async fn top_up(&self, work: &mut LeasedWork, since: Instant) -> Result<After, ChargeError> {
+        let (account, id) = (work.key.account, TopUpId::from_uuid(work.key.owner));
+        let mut known: Option<TopUp> = None;
         for _ in 0..MOVES_MAX {
-            let found = self.edge("read", async { Ok(self.store.top_up_to_do(held.account(), id).await?) }).await?;
+            let found = self.edge("read", async { Ok(self.store.top_up_to_do(account, id).await?) }).await?;
             let Some((top_up, now)) = found else { return Ok(After::Done) };
+            // A time that the door set because of our own words is no reason to come back at once.
+            if known.is_some_and(|known| known.due_at != top_up.due_at) {
+                work.is_due_since(top_up.due_at);
+            }
+            known = Some(top_up.clone());
+            let held = Held { work, since };
             let moved = match top_up.state {
                 TopUpState::Open if top_up.due_at.is_some_and(|due| due > now) => Move::Rest(After::AsIs),
                 TopUpState::Open => self.begin(held, &top_up).await?,
@@ -204,7 +214,7 @@ impl Charger {
 
     async fn failed_to_ask(&self, error: StripeError) -> ChargeError {
         match &error {
-            StripeError::Unauthorized { .. } => self.failed("unauthorized", true).await,
+            StripeError::Unauthorized { .. } => self.failed(circuit::UNAUTHORIZED, true).await,
             StripeError::Unavailable { .. } => self.failed("unavailable", false).await,
             StripeError::RateLimited { .. } | StripeError::Refused { .. } | StripeError::TooLarge { .. } => {}
         }

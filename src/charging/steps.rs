@@ -3,6 +3,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::circuit::UNAUTHORIZED;
 use super::{ChargeError, Charger, Held, LEASE_SECONDS, LEASE_YOUNG};
 use crate::domain::command::Request;
 use crate::store::charge_steps::{ChargeStep, StepKey};
@@ -141,7 +142,7 @@ impl Charger {
         match &refused.class {
             RefusalClass::Unauthorized => {
                 // Not executed now; what was sent before under the key may have been.
-                self.failed("unauthorized", true).await;
+                self.failed(UNAUTHORIZED, true).await;
                 Ok(Sent::Unknown(again_after(age)))
             }
             RefusalClass::IdempotencyMismatch => {

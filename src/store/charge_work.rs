@@ -110,6 +110,15 @@ pub struct LeasedWork {
     due_at: jiff_sqlx::Timestamp,
 }
 
+impl LeasedWork {
+    /// It was seen to be due at that time: what sets another time from now on does so anew.
+    pub fn is_due_since(&mut self, due_at: Option<jiff::Timestamp>) {
+        if let Some(due_at) = due_at {
+            self.due_at = time(due_at);
+        }
+    }
+}
+
 type Columns = (Vec<i16>, Vec<Uuid>, Vec<&'static str>, Vec<Uuid>);
 
 fn columns(keys: &[WorkKey]) -> Columns {

@@ -25,19 +25,10 @@ const CONCURRENCY: usize = 16;
 /// Seconds before something is tried again whose fault goes by itself, and one that needs a person.
 const AGAIN_SECONDS: i64 = 2;
 const STUCK_SECONDS: i64 = 600;
+/// Longest that Stripe may ask us to wait before a question.
+const ASKED_SECONDS_MAX: i64 = 3_600;
 /// What this worker does.
 const KINDS: [WorkKind; 4] = [WorkKind::TopUp, WorkKind::Look, WorkKind::Refund, WorkKind::Card];
-
-/// Seconds before something is tried again whose fault goes by itself.
-fn again_after(error: &ChargeError) -> i64 {
-    match error {
-        ChargeError::Post(PostError::Busy(_)) => 1,
-        ChargeError::Stripe(StripeError::RateLimited { retry_after: Some(wait) }) => {
-            i64::try_from(wait.as_secs()).unwrap_or(STUCK_SECONDS).clamp(AGAIN_SECONDS, STUCK_SECONDS)
-        }
-        _ => AGAIN_SECONDS,
-    }
-}
 
 /// What the worker needs.
 #[derive(Clone)]
@@ -76,30 +67,32 @@ impl TopUpWorker {
 
     /// One round: works on what is due, a bounded number at once. Answers how much was taken.
     pub async fn round(&self) -> Result<usize, ChargeError> {
-        if let Some(seconds) = self.charger.is_open_for().await? {
-            tracing::debug!(seconds, "nothing is charged: Stripe cannot be used");
+        let most = self.charger.allows(ROUND).await?;
+        if most == 0 {
             (self.beat)();
             return Ok(0);
         }
-        let due = self.store.due_charge_work(&KINDS, ROUND).await?;
+        let due = self.store.due_charge_work(&KINDS, most).await?;
         let since = crate::clock::instant();
         let leased = self.store.lease_charge_work(&due, LEASE_SECONDS).await?;
         let taken = leased.len();
         futures_util::stream::iter(leased)
-            .for_each_concurrent(CONCURRENCY, |work| async move { self.one(&work, since).await })
+            .for_each_concurrent(CONCURRENCY, |work| async move { self.one(work, since).await })
             .await;
         (self.beat)();
         Ok(taken)
     }
 
-    async fn one(&self, work: &LeasedWork, since: std::time::Instant) {
+    async fn one(&self, mut work: LeasedWork, since: std::time::Instant) {
         if work.key.kind == WorkKind::Card {
-            if let Err(error) = self.charger.set_default(work).await {
+            if let Err(error) = self.charger.set_default(&work).await {
                 tracing::warn!(account.id = %work.key.account, %error, "a saved card could not be made the default");
             }
             return;
         }
-        let ended = match self.charger.work(work, since).await {
+        let ended = self.charger.work(&mut work, since).await;
+        let work = &work;
+        let ended = match ended {
             Ok(After::Done) => self.store.done_charge_work(work).await,
             Ok(After::AsIs) => self.store.release_charge_work(work).await,
             Ok(After::Later(seconds)) => self.store.put_off_charge_work(work, seconds).await,
@@ -122,5 +115,24 @@ impl TopUpWorker {
         }
         tracing::warn!(account.id = %account, kind, owner = %work.key.owner, %error, "the charger's work is put off");
         self.store.put_off_charge_work(work, again_after(error)).await
+    }
+}
+
+/// Seconds until something is tried again whose fault goes by itself: as many as Stripe asks for, if it does.
+fn again_after(error: &ChargeError) -> i64 {
+    match error {
+        ChargeError::Post(PostError::Busy(_)) => 1,
+        ChargeError::Stripe(StripeError::RateLimited { retry_after: Some(asked) }) => {
+            i64::try_from(asked.as_secs()).unwrap_or(ASKED_SECONDS_MAX).clamp(AGAIN_SECONDS, ASKED_SECONDS_MAX)
+        }
+        ChargeError::Store(_)
+        | ChargeError::Post(_)
+        | ChargeError::Stripe(_)
+        | ChargeError::Write(_)
+        | ChargeError::Id(_)
+        | ChargeError::Broken(_)
+        | ChargeError::Conflict(_)
+        | ChargeError::LostLease
+        | ChargeError::Stopped(_) => AGAIN_SECONDS,
     }
 }

@@ -1,8 +1,15 @@
 //! Top-ups: rules, charges and what becomes of them, judged by the log of the simulated Stripe.
 
 mod charges;
+mod crash_matrix;
+mod ground;
 mod invoices;
+mod killed;
+mod laws;
 mod links;
+mod lost_replies;
+mod races;
+mod thirty_days;
 
 use std::time::Duration;
 
