@@ -41,8 +41,11 @@ impl ChargeError {
     /// Does it need a person, rather than time?
     pub const fn needs_a_person(&self) -> bool {
         match self {
-            Self::Write(_) | Self::Id(_) | Self::Broken(_) | Self::Conflict(_) => true,
-            Self::Post(PostError::Rejected(_) | PostError::UnknownAccount(_)) => true,
+            Self::Write(_)
+            | Self::Id(_)
+            | Self::Broken(_)
+            | Self::Conflict(_)
+            | Self::Post(PostError::Rejected(_) | PostError::UnknownAccount(_)) => true,
             Self::Stripe(error) => !error.retry_helps(),
             Self::Store(_)
             | Self::Post(PostError::Busy(_) | PostError::Store(_))

@@ -253,14 +253,12 @@ impl Charger {
     }
 
     async fn invoice_id(&self, held: Held<'_>, last: &Try) -> Result<Option<StripeId>, ChargeError> {
-        let known = match &last.invoice {
-            Some(known) => Some(known.clone()),
-            None => {
-                let which = Which::new(last.attempt.as_uuid(), last.attempt, FIRST);
-                self.answer_of(held, &which).await?.and_then(|made| id_at(&made["id"]))
-            }
-        };
-        Ok(known.as_deref().map(StripeId::new).transpose()?)
+        if let Some(known) = &last.invoice {
+            return Ok(Some(StripeId::new(known)?));
+        }
+        let which = Which::new(last.attempt.as_uuid(), last.attempt, FIRST);
+        let made = self.answer_of(held, &which).await?.and_then(|made| id_at(&made["id"]));
+        Ok(made.as_deref().map(StripeId::new).transpose()?)
     }
 
     async fn invoice(&self, id: &StripeId) -> Result<Value, ChargeError> {
@@ -298,7 +296,7 @@ impl Charger {
             charge,
             balance_transaction: None,
             customer: id_at(&invoice["customer"]),
-            paid_at,
+            at: paid_at,
             gross,
         };
         let metadata: BTreeMap<String, String> = metadata_of(invoice);

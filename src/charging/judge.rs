@@ -34,7 +34,7 @@ pub(super) struct Paid {
     pub balance_transaction: Option<String>,
     pub customer: Option<String>,
     /// When, if the answer tells.
-    pub paid_at: Option<Timestamp>,
+    pub at: Option<Timestamp>,
     pub gross: Money,
 }
 
@@ -93,7 +93,7 @@ fn paid(intent: &Value, id: String) -> Result<Paid, ChargeError> {
         charge: id_at(charge),
         balance_transaction: id_at(&charge["balance_transaction"]),
         customer: id_at(&intent["customer"]),
-        paid_at: charge["created"].as_i64().and_then(|second| Timestamp::from_second(second).ok()),
+        at: charge["created"].as_i64().and_then(|second| Timestamp::from_second(second).ok()),
         gross,
     })
 }

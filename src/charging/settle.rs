@@ -36,7 +36,7 @@ impl Charger {
         metadata: BTreeMap<String, String>,
     ) -> Result<(), ChargeError> {
         let paid = self.with_time(paid).await?;
-        let paid_at = paid.paid_at.ok_or(ChargeError::Broken("a payment without a time"))?;
+        let paid_at = paid.at.ok_or(ChargeError::Broken("a payment without a time"))?;
         let net = paid.gross.minor().checked_sub(through.tax_minor);
         let net = net.and_then(|minor| Money::from_minor(minor, paid.gross.currency()).ok());
         let net = net.ok_or(ChargeError::Broken("a payment whose taxes are more than it"))?;
@@ -79,11 +79,11 @@ impl Charger {
 
     /// The time of a payment is its charge's.
     async fn with_time(&self, paid: Paid) -> Result<Paid, ChargeError> {
-        let Some(charge) = paid.charge.as_deref().filter(|_| paid.paid_at.is_none()) else { return Ok(paid) };
+        let Some(charge) = paid.charge.as_deref().filter(|_| paid.at.is_none()) else { return Ok(paid) };
         let found = self.edge("charge_time", self.ask(&Fetch::Charge { id: StripeId::new(charge)? })).await?;
         let found = found.unwrap_or_default();
         let paid_at = found["created"].as_i64().and_then(|second| Timestamp::from_second(second).ok());
-        Ok(Paid { paid_at, balance_transaction: id_at(&found["balance_transaction"]), ..paid })
+        Ok(Paid { at: paid_at, balance_transaction: id_at(&found["balance_transaction"]), ..paid })
     }
 }
 

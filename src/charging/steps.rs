@@ -70,7 +70,7 @@ impl Charger {
         name: &'static str,
         write: impl FnOnce() -> Result<Write, ChargeError> + Send,
     ) -> Result<Sent, ChargeError> {
-        let key = self.step_key(held, which);
+        let key = step_key(held, which);
         let mut row = self.store.charge_step(&key).await?;
         if row.is_none() {
             let request = request_of(&write()?)?;
@@ -84,18 +84,14 @@ impl Charger {
 
     /// Sends a request that was written down before.
     pub(super) async fn first_step(&self, held: Held<'_>, which: &Which) -> Result<Sent, ChargeError> {
-        let row = self.store.charge_step(&self.step_key(held, which)).await?;
+        let row = self.store.charge_step(&step_key(held, which)).await?;
         let row = row.ok_or(ChargeError::Broken("a try without its request"))?;
         self.send_row(held, which, FIRST, row).await
     }
 
     /// What was kept of an answer.
     pub(super) async fn answer_of(&self, held: Held<'_>, which: &Which) -> Result<Option<Value>, ChargeError> {
-        Ok(self.store.charge_step(&self.step_key(held, which)).await?.and_then(|row| row.answer))
-    }
-
-    fn step_key(&self, held: Held<'_>, which: &Which) -> StepKey {
-        StepKey { account: held.account(), owner: which.owner, step: which.step.clone() }
+        Ok(self.store.charge_step(&step_key(held, which)).await?.and_then(|row| row.answer))
     }
 
     async fn send_row(
@@ -158,7 +154,7 @@ impl Charger {
 
     /// Keeps what later steps and repeats need of an answer.
     pub(super) async fn keep(&self, held: Held<'_>, which: &Which, answer: &Value) -> Result<(), ChargeError> {
-        let key = self.step_key(held, which);
+        let key = step_key(held, which);
         self.edge("keep_answer", async { Ok(self.store.answer_charge_step(&key, answer).await?) }).await
     }
 
@@ -170,6 +166,10 @@ impl Charger {
         let extended = self.store.extend_charge_lease(held.work, LEASE_SECONDS).await?;
         if extended { Ok(()) } else { Err(ChargeError::LostLease) }
     }
+}
+
+fn step_key(held: Held<'_>, which: &Which) -> StepKey {
+    StepKey { account: held.account(), owner: which.owner, step: which.step.clone() }
 }
 
 /// Half as long again as it has been tried: soon at first, rarely in the end.

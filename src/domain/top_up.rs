@@ -228,6 +228,7 @@ pub struct Spent {
 
 impl Spent {
     /// What was decided in the window that contains `now`.
+    #[must_use]
     pub fn at(self, window: Window, now: Timestamp) -> Self {
         let start = start_of(window, now);
         if start == self.start { self } else { Self { start, count: 0, minor: 0 } }

@@ -50,6 +50,12 @@ pub(super) fn part_paid(event: &Event, context: Context<'_>) -> Result<Vec<Inten
     settled(&invoice, event.created, context)
 }
 
+/// Does an invoice pay for a subscription's period?
+fn is_renewal(invoice: &Invoice) -> bool {
+    let reason = invoice.billing_reason.as_deref();
+    matches!(reason, Some("subscription_create" | "subscription_cycle" | "subscription"))
+}
+
 /// An invoice of which an event of that time says that it is paid.
 fn settled(invoice: &Invoice, event_created: Option<Timestamp>, context: Context<'_>) -> Result<Vec<Intent>, Stop> {
     if invoice.is_paid == Some(false) {
@@ -64,11 +70,7 @@ fn settled(invoice: &Invoice, event_created: Option<Timestamp>, context: Context
     }
     let lines = lines(invoice, id, context)?;
     let metadata = metadata_of(invoice);
-    let renewal = matches!(
-        invoice.billing_reason.as_deref(),
-        Some("subscription_create" | "subscription_cycle" | "subscription")
-    );
-    let by_metadata = renewal && claims_credits(&metadata);
+    let by_metadata = is_renewal(invoice) && claims_credits(&metadata);
     let bills = overage::of_lines(&lines)?;
     let ours = !bills.is_empty() || lines.iter().any(|line| sold(line, context).is_some());
     if !ours && !by_metadata && (invoice.subscription.is_some() || !claims_credits(&metadata)) {

@@ -494,14 +494,18 @@ fn build(what: &Fetch) -> RequestBuilder {
             page(request, starting_after.as_ref(), ListDispute::starting_after).build()
         }
         Fetch::Events { created_gte, only_undelivered, types, starting_after } => {
-            let request = ListEvent::new().created(RangeQueryTs::gte(created_gte.as_second())).limit(PAGE_LIMIT);
-            let request = if *only_undelivered { request.delivery_success(false) } else { request };
-            let types: Vec<String> = types.iter().map(|kind| (*kind).to_owned()).collect();
-            let request = if types.is_empty() { request } else { request.types(types) };
-            page(request, starting_after.as_ref(), ListEvent::starting_after).build()
+            events(*created_gte, *only_undelivered, types, starting_after.as_ref())
         }
         Fetch::Listed { what, created_gte, starting_after } => listed(*what, *created_gte, starting_after.as_ref()),
     }
+}
+
+fn events(since: Timestamp, only_undelivered: bool, types: &[&str], after: Option<&StripeId>) -> RequestBuilder {
+    let request = ListEvent::new().created(RangeQueryTs::gte(since.as_second())).limit(PAGE_LIMIT);
+    let request = if only_undelivered { request.delivery_success(false) } else { request };
+    let types: Vec<String> = types.iter().map(|kind| (*kind).to_owned()).collect();
+    let request = if types.is_empty() { request } else { request.types(types) };
+    page(request, after, ListEvent::starting_after).build()
 }
 
 fn listed(what: Listing, created_gte: Timestamp, after: Option<&StripeId>) -> RequestBuilder {

@@ -206,7 +206,7 @@ impl World {
                 self.post(&Command::Cancel(Cancel { plan, entity: String::new(), when: CancelWhen::Now }));
             }
             Step::Wait(seconds) => {
-                self.now = self.now.checked_add(SignedDuration::from_secs(i64::from(*seconds))).unwrap()
+                self.now = self.now.checked_add(SignedDuration::from_secs(i64::from(*seconds))).unwrap();
             }
             Step::Look => self.post(&Command::Charging(Charging::Look)),
             Step::Card => self.post(&Command::Charging(Charging::CardSeen)),

@@ -255,7 +255,7 @@ impl Draft<'_> {
         (known.ended_at, known.due_at, known.link) = (Some(now), None, None);
         if let Some(last) = known.last_try.as_mut().filter(of_it) {
             (last.state, last.ended_at) = (TryState::Succeeded, Some(now));
-            last.payment_intent = paid.payment_intent.clone();
+            last.payment_intent.clone_from(&paid.payment_intent);
         }
         if let Some(last) = known.last_try.as_mut().filter(|last| !last.state.is_over()) {
             (last.state, last.ended_at) = (TryState::Cancelled, Some(now));

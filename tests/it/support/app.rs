@@ -133,10 +133,10 @@ impl TestApp {
     /// A fresh one without a key of Stripe's: what is decided is not charged, and stands.
     pub async fn without_stripe(text: &str) -> Self {
         let app = Self::with_catalog(text).await;
-        let Self { url, store, daemon, simulator, admin, client, clock } = app;
+        let Self { url, store, daemon, simulator, clock, admin, client } = app;
         daemon.stop().await;
         let daemon = Daemon::start(Parts { stripe: None, ..parts(&store, &simulator) }).await.unwrap();
-        Self { url, store, daemon, simulator, admin, client, clock }
+        Self { url, store, daemon, simulator, clock, admin, client }
     }
 
     /// Another daemon on the same database and Stripe.

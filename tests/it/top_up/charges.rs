@@ -93,7 +93,7 @@ async fn a_hard_decline_is_never_tried_again() {
     // A new card ends the page and begins anew.
     shop.usual_card("pm_card_visa").await;
     shop.post(Charging::CardSeen).await;
-    shop.wait(|open| open.is_empty()).await;
+    shop.settled().await;
     assert_eq!((shop.charged(), shop.paused().await), (vec![2_000], None));
     let states: Vec<String> = shop.history().await.into_iter().map(|(state, _)| state).collect();
     assert_eq!(states, ["dropped", "succeeded"]);
@@ -151,7 +151,7 @@ async fn what_never_happened_fails_and_is_decided_anew() {
     assert_eq!(shop.open_top_ups().await.len(), 1, "not certain before 24 hours have passed");
     shop.app.simulator.set_fault_rules(vec![]).unwrap();
     shop.later(3_600).await;
-    shop.wait(|open| open.is_empty()).await;
+    shop.settled().await;
     assert_eq!((shop.charged(), shop.credits().await.as_str()), (vec![2_000], "25"));
     let reasons: Vec<_> = shop.history().await.into_iter().map(|(_, reason)| reason).collect();
     assert_eq!(reasons, [Some("not_done".to_owned()), None]);

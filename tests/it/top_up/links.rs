@@ -67,7 +67,7 @@ async fn a_new_card_closes_the_page_and_is_charged_instead() {
     let (shop, link) = asked().await;
     shop.usual_card("pm_card_visa").await;
     shop.post(Charging::CardSeen).await;
-    shop.wait(|open| open.is_empty()).await;
+    shop.settled().await;
     assert_eq!(shop.charged(), [2_000]);
     let refused = shop.app.simulator.pay_checkout(&link.session.unwrap(), Outcome::Paid);
     assert!(refused.is_err(), "the page is closed: {refused:?}");

@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::support::app::TestApp;
 
 /// Longest wait for the charger to be through with something.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A daemon with one customer who has a customer at Stripe.
 pub struct Shop {
@@ -108,7 +108,7 @@ impl Shop {
 
     /// Waits until no top-up is open.
     pub async fn settled(&self) {
-        self.wait(|top_ups| top_ups.is_empty()).await;
+        self.wait(<[TopUp]>::is_empty).await;
     }
 
     /// Waits until the open top-ups are as they should be.
