@@ -25,6 +25,8 @@ async fn a_quick_run_measures_and_counts_everything_that_was_acknowledged() {
         "track-spread-wide",
         "track-hot",
         "webhooks",
+        "top-up",
+        "top-up-stripe",
     ];
     let (ended, report) = quick(&site, &names.join(",")).await;
     let said = ended.ok();
