@@ -58,7 +58,6 @@
 //! | [`posting`] | the only door to the ledger | `domain`, `store`, `clock`, `meters` |
 //! | [`charging`] | what was decided is charged, followed, or given back | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::write`, `domain`, `clock`, `meters` |
 //! | [`selling`] | plans and packs are sold through Stripe, or attached | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `domain`, `clock`, `meters` |
-//! | [`charging`] | what was decided is charged, followed, or given back | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::write`, `domain`, `clock` |
 //! | [`http`] | the outside surface | `posting`, `selling`, `store`, `stripe::client::StripeId`, `domain`, `clock`, `meters` |
 //! | [`workers`] | what is due gets done | `posting`, `charging`, `inbox`, `inbox::receive`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `store`, `domain`, `clock`, `meters` |
 //! | [`exports`] | rows finance reads | `domain`, `store::reports` |

@@ -188,7 +188,7 @@ families! {
         "Commands to the ledger, by kind and outcome; code says why one was rejected or failed.",
         ["command": &["open", "track", "grant", "purchase", "plan_paid", "plan_changed", "subscription_seen", "renewal_lost",
             "money_back", "settle", "hold", "extend_hold", "release_hold", "set_limit", "drop_limit",
-            "wallet", "terminate", "void", "adjust", "attach", "cancel", "uncancel",
+            "wallet", "terminate", "void", "adjust", "attach", "cancel", "uncancel", "charging",
             "bill_overage", "bill_apart", "bill_placed", "bill_paid", "bill_void"],
             "outcome": &["applied", "already_applied", "rejected", "failed"],
             "code": &["none", "unknown_feature", "not_metered", "unknown_plan", "insufficient_credits",
@@ -198,7 +198,7 @@ families! {
                 "hold_of_other", "limit", "unknown_wallet", "unknown_grant", "wallet_exists", "too_many_wallets",
                 "wallet_held", "more_than_free", "nothing_to_void", "grant_unlimited", "grant_ended",
                 "already_attached", "not_attached", "plan_has_price", "not_carried_over",
-                "bill"]];
+                "bill", "charging"]];
     /// Queue.
     COMMANDS_WAITING = "creditd_posting_commands_waiting", Gauge,
         "Commands queued or being carried out, whose callers wait.", [];
@@ -228,10 +228,10 @@ families! {
         "The most there may be: database.max_connections.", [];
     /// Workers.
     WORKER_AGE_SECONDS = "creditd_worker_last_round_age_seconds", Gauge,
-        "Time since a worker finished a round.", ["worker": &["catch_up", "inbox", "renewal", "retention", "overage"]];
+        "Time since a worker finished a round.", ["worker": &["catch_up", "inbox", "renewal", "retention", "overage", "top_up"]];
     /// Late ones.
     WORKER_LATE = "creditd_worker_late", Gauge,
-        "1: the worker has finished no round for longer than it ever should.", ["worker": &["catch_up", "inbox", "renewal", "retention", "overage"]];
+        "1: the worker has finished no round for longer than it ever should.", ["worker": &["catch_up", "inbox", "renewal", "retention", "overage", "top_up"]];
     /// The binary.
     BUILD_INFO = "creditd_build_info", Gauge, "1; the label tells the version.", ["version": &[]];
     /// Memory.

@@ -112,7 +112,7 @@ const fn code_of(rejection: &Rejection) -> &'static str {
         Rejection::PlanHasPrice(_) => "plan_has_price",
         Rejection::NotCarriedOver(_) => "not_carried_over",
         Rejection::UnknownBill(_) | Rejection::BillIsOver { .. } | Rejection::BillCurrency { .. } => "bill",
-        Rejection::Charging(refusal) => refusal.code(),
+        Rejection::Charging(_) => "charging",
     }
 }
 

@@ -50,6 +50,9 @@ pub struct ChargeStep {
     pub age_seconds: i64,
 }
 
+/// Method, path, form, answer, age.
+type StepRow = (String, String, String, Option<Json<Value>>, i64);
+
 impl Store {
     /// Writes a request down, unless it is; it is sent as the row has it, which is read back.
     pub async fn freeze_charge_step(
@@ -72,7 +75,7 @@ impl Store {
 
     /// A request, if it was written down.
     pub async fn charge_step(&self, key: &StepKey) -> Result<Option<ChargeStep>, StoreError> {
-        let row: Option<(String, String, String, Option<Json<Value>>, i64)> = sqlx::query_as(READ)
+        let row: Option<StepRow> = sqlx::query_as(READ)
             .bind(key.account.as_uuid())
             .bind(key.owner)
             .bind(&key.step)

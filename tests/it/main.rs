@@ -87,6 +87,7 @@ mod roles;
 mod rollover;
 mod schema;
 mod seeds;
+mod seeds_charger;
 mod seeds_engine;
 mod serving;
 mod signature;

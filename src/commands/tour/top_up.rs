@@ -48,7 +48,7 @@ impl Guide<'_> {
         self.wait_for(&customer, "21").await?;
         let (status, answer) = self.ask(reqwest::Method::GET, &format!("{path}/topups"), None).await?;
         let made = self.paid(&path, answer).await?;
-        let picked = json!({ "id": made["id"], "state": made["state"], "amount": made["amount"], "credits": made["credits"],
+        let picked = json!({ "id": made["id"], "state": made["state"], "amount": made["amount"], "quantity": made["quantity"],
             "grant": made["grant"] });
         self.show(status, &picked)?;
         writeln!(

@@ -1,5 +1,7 @@
 //! Top-ups and their tries: begun, ended, paid, given up. What is said of a past that is over changes nothing.
 
+use std::collections::btree_map::Entry;
+
 use jiff::SignedDuration;
 
 use super::super::account::Note;
@@ -321,8 +323,8 @@ impl Draft<'_> {
         };
         let grant = self.make_grant_as(top_up.grant, plan, origin)?;
         self.state.bought.insert((paid.payment, TOP_UP_ITEM.to_owned()), grant);
-        if !self.state.bases.contains_key(&paid.payment) {
-            self.state.bases.insert(paid.payment, Basis::Lines);
+        if let Entry::Vacant(basis) = self.state.bases.entry(paid.payment) {
+            basis.insert(Basis::Lines);
             self.changes.bases.insert(paid.payment, Basis::Lines);
         }
         if let Some(seq) = self.first {

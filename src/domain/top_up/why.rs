@@ -49,7 +49,7 @@ pub enum HeldBack {
         /// How far it has got.
         state: TopUpState,
     },
-    /// A dispute is open: nobody who disputes a charge is charged again.
+    /// Credits are frozen, by a dispute that is open or by hand: nobody is charged beside them.
     Disputed,
     /// There is no limit to spend.
     Unlimited,
@@ -239,7 +239,7 @@ pub fn balance_of(state: &AccountState, terms: &RuleTerms, now: Timestamp) -> Re
     let watched = |grant: &&super::super::grant::Grant| grant.feature == terms.feature && of_wallet(grant.wallet);
     for grant in state.grants.iter().filter(watched) {
         match grant.blocked(now) {
-            Some(Blocked::Frozen) if grant.frozen && grant.remaining.is_positive() => return Err(HeldBack::Disputed),
+            Some(Blocked::Frozen) if grant.remaining.is_positive() => return Err(HeldBack::Disputed),
             None if grant.unlimited => return Err(HeldBack::Unlimited),
             Some(_) | None => {}
         }

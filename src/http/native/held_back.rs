@@ -72,7 +72,9 @@ pub fn sentence(held_back: &HeldBack) -> String {
         HeldBack::ConsentMissing => "nobody agreed to be charged while away".to_owned(),
         HeldBack::Paused { because, .. } => paused(*because).to_owned(),
         HeldBack::OpenTopUp { top_up, state } => format!("{top_up} is {} and not over", state.word()),
-        HeldBack::Disputed => "a dispute is open: nobody who disputes a charge is charged again".to_owned(),
+        HeldBack::Disputed => {
+            "credits are frozen, by a dispute that is open or by hand: nobody is charged beside them".to_owned()
+        }
         HeldBack::Unlimited => "there is no limit to spend".to_owned(),
         HeldBack::BalanceAbove { balance, threshold } => {
             format!("{balance} credits are there, and it buys at {threshold} or fewer")
