@@ -156,7 +156,7 @@ async fn who_lost_the_lease_sends_nothing() {
     let mut living = lease().await.expect("its lease is over");
     let charger = ground.worker(None).charger;
     let long_ago =
-        creditd::clock::instant().checked_sub(Duration::from_secs(60)).expect("the machine runs for a minute");
+        creditd::clock::instant().checked_sub(Duration::from_mins(1)).expect("the machine runs for a minute");
     let sent = || ground.simulator.log().requests().iter().filter(|one| one.path == "/v1/payment_intents").count();
     let ended = charger.work(&mut dead, long_ago).await;
     assert!(matches!(ended, Err(ChargeError::LostLease)), "{ended:?}");
