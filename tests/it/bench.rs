@@ -25,6 +25,8 @@ async fn a_quick_run_measures_and_counts_everything_that_was_acknowledged() {
         "track-spread-wide",
         "track-hot",
         "webhooks",
+        "top-up",
+        "top-up-stripe",
     ];
     let (ended, report) = quick(&site, &names.join(",")).await;
     let said = ended.ok();
@@ -51,7 +53,7 @@ async fn a_quick_run_measures_and_counts_everything_that_was_acknowledged() {
 
     // The database is full now: whoever names it again may have meant another.
     let told = quick(&site, "hello").await.0.usage();
-    assert!(told.starts_with("creditd: this database is in use (40 customers)"), "{told}");
+    assert!(told.starts_with("creditd: this database is in use (41 customers)"), "{told}");
 }
 
 /// What it is compared with runs too where it is here; where it is not, the report says so and why.

@@ -95,6 +95,10 @@ const RESIDENT_KIB_MAX: u64 = 64 * 1024;
 /// The most that 99 of 100 deliveries may take, in thousandths of the time in which one client commits alone.
 const WEBHOOK_P99_COMMITS_MAX: u64 = 8_000;
 
+/// The most that half of the top-ups may take, from crossing the threshold to the grant, in thousandths of the same and
+/// beyond what the simulated Stripe takes for the charge.
+const TOP_UP_P50_COMMITS_MAX: u64 = 5_000;
+
 /// What a bar says of the figures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Ratio {
@@ -122,6 +126,13 @@ pub(super) fn ratios(figures: &[Figure]) -> Vec<Ratio> {
     let holds = value.map(|value| value < WEBHOOK_P99_COMMITS_MAX);
     let name = "webhooks p99 / commit, at most";
     ratios.push(Ratio { name, unit: "thousandths", bar: WEBHOOK_P99_COMMITS_MAX, value, holds });
+    let own = find("top-up").zip(find("top-up-stripe"));
+    let own = own.map(|(top_up, stripe)| top_up.p50_micros.saturating_sub(stripe.p50_micros));
+    let value =
+        own.zip(find("commit")).and_then(|(own, commit)| own.checked_mul(1_000)?.checked_div(commit.p50_micros));
+    let holds = value.map(|value| value <= TOP_UP_P50_COMMITS_MAX);
+    let name = "top-up p50 less Stripe's / commit, at most";
+    ratios.push(Ratio { name, unit: "thousandths", bar: TOP_UP_P50_COMMITS_MAX, value, holds });
     let value = find(RESIDENT_AT).and_then(|figure| figure.resident_kib);
     let holds = value.map(|value| value <= RESIDENT_KIB_MAX);
     ratios.push(Ratio { name: "daemon memory, wide, at most", unit: "KiB", bar: RESIDENT_KIB_MAX, value, holds });
@@ -178,6 +189,21 @@ mod tests {
     fn what_one_round_does_not_know_has_no_median() {
         let rounds = [Round { server_cpu_micros: Some(1), ..Round::default() }, Round::default()];
         assert_eq!(Figure::of("check", 1, &rounds).unwrap().server_cpu_micros, None);
+    }
+
+    #[test]
+    fn a_top_up_is_held_against_commits_and_stripes_own_time() {
+        let timed = |name, p50_micros| {
+            let load = Load { elapsed_micros: 1, acknowledged: 1, p50_micros, ..Load::default() };
+            Figure::of(name, 1, &[Round { load, ..Round::default() }]).unwrap()
+        };
+        let says = |top_up, stripe| {
+            let all = ratios(&[timed("top-up", top_up), timed("top-up-stripe", stripe), timed("commit", 1_000)]);
+            all.iter().find(|ratio| ratio.name.starts_with("top-up")).map(|ratio| (ratio.value, ratio.holds)).unwrap()
+        };
+        assert_eq!(says(7_000, 2_000), (Some(5_000), Some(true)));
+        assert_eq!(says(7_001, 2_000), (Some(5_001), Some(false)));
+        assert_eq!(says(1_000, 2_000), (Some(0), Some(true)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The flow: an embedded Postgres (or a database that is named), the daemon as a process of its own, customers with
 //! credits; then rounds, in each of which every measure runs once, so that what else the machine does touches all alike;
-//! then the counts. `load` asks, `naive` runs pgbench, `node` the Node server, `process` reads `/proc`, `figures` makes
+//! then the counts. `load` asks, `naive` runs pgbench, `node` the Node server, `top_up` runs the charger, `process` reads `/proc`, `figures` makes
 //! medians and ratios, `report` shows them.
 //!
 //! Always true: the daemon is the same binary's `serve`, configured as anyone would; what was acknowledged is counted
@@ -16,6 +16,7 @@ mod process;
 mod report;
 mod requests;
 mod stage;
+mod top_up;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ use super::daemon::told_to_stop;
 use crate::config::Config;
 
 /// The names of all measures, as `--only` takes them.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 15] = [
     "hello",
     "check",
     "check-explain",
@@ -49,6 +50,8 @@ const NAMES: [&str; 13] = [
     "webhooks",
     "node-webhooks",
     "commit",
+    "top-up",
+    "top-up-stripe",
 ];
 /// How much fewer clients a quick run has.
 const QUICK_DIVISOR: usize = 16;
@@ -125,6 +128,10 @@ enum How {
     Pgbench(Script),
     /// The Node server.
     Node,
+    /// The charger in this process, with a simulated Stripe.
+    TopUp,
+    /// That simulated Stripe alone.
+    Stripe,
 }
 
 fn measure(name: &'static str) -> Measure {
@@ -141,6 +148,8 @@ fn measure(name: &'static str) -> Measure {
         "webhooks" => (64, How::Daemon(Kind::Webhook)),
         "node-webhooks" => (64, How::Node),
         "commit" => (1, How::Pgbench(Script::Commit)),
+        "top-up" => (1, How::TopUp),
+        "top-up-stripe" => (1, How::Stripe),
         _wide => (256, How::Daemon(Kind::Spread)),
     };
     Measure { name, clients, how }

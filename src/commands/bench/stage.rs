@@ -16,6 +16,7 @@ use super::node::Node;
 use super::process::{self, Serving, family_micros, processor_micros, resident_kib};
 use super::report::{Counts, Machine, Skipped};
 use super::requests::{CUSTOMER_KINDS, Kind, Work};
+use super::top_up::TopUps;
 use super::{BenchArgs, How, Measure};
 use crate::clock::{Clock, instant};
 use crate::commands::verify::{Verdict, VerifyArgs};
@@ -45,6 +46,7 @@ pub(super) struct Stage {
     daemon: Serving,
     node: Option<(Serving, String)>,
     pgbench: Option<Pgbench>,
+    top_ups: Option<TopUps>,
     skipped: Vec<Skipped>,
     store: Store,
     customers: u32,
@@ -84,11 +86,25 @@ impl Stage {
         let daemon = Serving::daemon(folder.path(), &environment).await.context("the daemon did not start")?;
         let customers = if args.quick { QUICK_CUSTOMERS } else { CUSTOMERS };
         let webhook_secret = Secret::new(&secret)?;
-        let (node, pgbench, skipped) = (None, None, Vec::new());
-        let mut stage =
-            Self { daemon, node, pgbench, skipped, store, customers, api_key, webhook_secret, database, folder };
+        let (node, pgbench, top_ups, skipped) = (None, None, None, Vec::new());
+        let mut stage = Self {
+            daemon,
+            node,
+            pgbench,
+            top_ups,
+            skipped,
+            store,
+            customers,
+            api_key,
+            webhook_secret,
+            database,
+            folder,
+        };
         stage.rivals(args, measures, &url, &secret).await?;
         stage.people().await?;
+        if measures.iter().any(|measure| matches!(measure.how, How::TopUp | How::Stripe)) {
+            stage.top_ups = Some(TopUps::start(&url).await.context("the charger did not start")?);
+        }
         Ok(stage)
     }
 
@@ -162,7 +178,7 @@ impl Stage {
         let server = match measure.how {
             How::Daemon(_) => Some(self.daemon.pid),
             How::Node => self.node.as_ref().map(|(node, _)| node.pid),
-            How::Pgbench(_) => None,
+            How::Pgbench(_) | How::TopUp | How::Stripe => None,
         };
         let postgres = self.database.as_ref().map(DevDb::pid);
         let spent = || (server.and_then(processor_micros), postgres.and_then(family_micros));
@@ -183,6 +199,10 @@ impl Stage {
             How::Pgbench(script) => {
                 let Some(pgbench) = &self.pgbench else { return Ok(None) };
                 pgbench.run(script, measure.clients, length).await?
+            }
+            How::TopUp | How::Stripe => {
+                let Some(top_ups) = &self.top_ups else { return Ok(None) };
+                if measure.how == How::TopUp { top_ups.round(length).await? } else { top_ups.charges(length).await? }
             }
         };
         let after = spent();
@@ -241,6 +261,9 @@ impl Stage {
     ) -> anyhow::Result<Counts> {
         self.granted().await?;
         self.daemon.stop().await.context("the daemon")?;
+        if let Some(top_ups) = self.top_ups {
+            top_ups.stop().await.context("the charger")?;
+        }
         if let Some((node, _)) = self.node {
             node.stop().await.context("the Node server")?;
         }
@@ -258,7 +281,7 @@ impl Stage {
             let of = measures.iter().zip(rounds).filter(|(measure, _)| wanted.contains(&measure.how));
             of.flat_map(|(_, rounds)| rounds).map(|round| pick(&round.load)).fold(0, u64::saturating_add)
         };
-        let tracks = [How::Daemon(Kind::Spread), How::Daemon(Kind::Hot)];
+        let tracks = [How::Daemon(Kind::Spread), How::Daemon(Kind::Hot), How::TopUp];
         let webhooks = [How::Daemon(Kind::Webhook)];
         Ok(Counts {
             tracks_acknowledged: sum(&tracks, &|load| load.acknowledged),
