@@ -18,7 +18,7 @@ pub const SETUP: &str = "1";
 pub(super) fn seen(event: &Event) -> Result<Vec<Intent>, Stop> {
     let method = PaymentMethod::from_value(needed(event.object.as_ref(), "data.object")?)?;
     let Some(stripe_customer) = method.customer else { return Err(of_nobody()) };
-    Ok(vec![Intent::Card(CardSeen { stripe_customer, saved: None })])
+    Ok(vec![Intent::Card(CardSeen { stripe_customer, saved: None, at: None })])
 }
 
 fn of_nobody() -> Stop {
@@ -45,7 +45,7 @@ pub(super) fn set_up(session: &Session, context: Context<'_>) -> Result<Vec<Inte
         return by_intent(&intent, ours, context);
     }
     // Its setup_intent.succeeded tells of the card.
-    Ok(vec![Intent::Card(CardSeen { stripe_customer, saved: None })])
+    Ok(vec![Intent::Card(CardSeen { stripe_customer, saved: None, at: None })])
 }
 
 fn is_ours(metadata: &std::collections::BTreeMap<String, String>) -> bool {
@@ -66,7 +66,7 @@ fn by_intent(intent: &SetupIntent, ours: bool, context: Context<'_>) -> Result<V
     };
     let ours = ours || is_ours(&intent.metadata);
     let becomes_default = saved.is_some() && (ours || has_none(&stripe_customer, context)?);
-    Ok(vec![Intent::Card(CardSeen { stripe_customer, saved: saved.filter(|_| becomes_default) })])
+    Ok(vec![Intent::Card(CardSeen { stripe_customer, saved: saved.filter(|_| becomes_default), at: None })])
 }
 
 /// Has a customer nothing to pay with? Of one that cannot be asked about nothing is known, and nothing is changed.

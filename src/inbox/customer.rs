@@ -42,7 +42,7 @@ pub(super) fn updated(event: &Event) -> Result<Vec<Intent>, Stop> {
         Err(Stop::Ignore(_)) => Vec::new(),
         Err(stop @ (Stop::Ask(_) | Stop::Park(_))) => return Err(stop),
     };
-    intents.push(Intent::Card(CardSeen { stripe_customer: id, saved: None }));
+    intents.push(Intent::Card(CardSeen { stripe_customer: id, saved: None, at: None }));
     Ok(intents)
 }
 

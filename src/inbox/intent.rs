@@ -231,6 +231,8 @@ pub struct CardSeen {
     pub stripe_customer: String,
     /// It is to become what the customer pays with.
     pub saved: Option<SavedCard>,
+    /// When that was told; set when the whole event is interpreted.
+    pub at: Option<Timestamp>,
 }
 
 /// A card that becomes its customer's default, once for what kept it.

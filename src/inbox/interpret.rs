@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::intent::{Interpretation, Why};
+use super::intent::{Intent, Interpretation, Why};
 use super::reversal::MoneyBackPolicy;
 use super::{card, checkout, customer, families, invoice, overage, payment_intent, reversal, subscription, top_up};
 use crate::domain::catalog::Catalog;
@@ -220,7 +220,14 @@ pub fn interpret(event: &Event, context: Context<'_>) -> Interpretation {
         _ => Err(Stop::Ignore(families::why_ignored(kind))),
     };
     match outcome {
-        Ok(intents) => Interpretation::Act(intents),
+        Ok(mut intents) => {
+            for intent in &mut intents {
+                if let Intent::Card(seen) = intent {
+                    seen.at = event.created;
+                }
+            }
+            Interpretation::Act(intents)
+        }
         Err(Stop::Ask(question)) => Interpretation::Ask(vec![question]),
         Err(Stop::Park(why)) => Interpretation::Park(why),
         Err(Stop::Ignore(why)) => Interpretation::Ignore(why),

@@ -75,7 +75,7 @@ pub(super) async fn card_seen(
     tally: &mut Tally,
 ) -> Result<Done, Setback> {
     let account = linked_to(store, &seen.stripe_customer).await?;
-    post(posting, account, Charging::CardSeen, tally).await?;
+    post(posting, account, Charging::CardSeen(seen.at), tally).await?;
     if let Some(card) = &seen.saved {
         become_default(store, account, &seen.stripe_customer, card).await?;
     }

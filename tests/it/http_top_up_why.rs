@@ -71,7 +71,7 @@ async fn what_is_open_what_is_paused_and_what_would_be_charged() {
     assert_eq!((&rule["state"], &rule["paused_because"]), (&json!("paused"), &json!("no_payment_method")));
     assert_eq!(rule["paused_at"], held_back["since"]);
     // A card resumes it, and as the balance is low it decides at once.
-    app.charging(Charging::CardSeen).await;
+    app.charging(Charging::CardSeen(None)).await;
     assert_eq!(app.held_back("main").await["code"], "open_top_up");
     app.done().await;
 }

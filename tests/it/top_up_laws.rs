@@ -209,7 +209,7 @@ impl World {
                 self.now = self.now.checked_add(SignedDuration::from_secs(i64::from(*seconds))).unwrap();
             }
             Step::Look => self.post(&Command::Charging(Charging::Look)),
-            Step::Card => self.post(&Command::Charging(Charging::CardSeen)),
+            Step::Card => self.post(&Command::Charging(Charging::CardSeen(None))),
             Step::Try { which, ends } => {
                 let open: Vec<TopUp> = self.open().cloned().collect();
                 if let Some(top_up) = open.get(*which) {

@@ -24,8 +24,9 @@ pub enum Charging {
     Order(Box<OrderTopUp>),
     /// Rules are looked at: what held one back may be over.
     Look,
-    /// A card of the customer's is new or changed.
-    CardSeen,
+    /// A card of the customer's is new or changed, since then; without a time, just now. What was paused later is about a
+    /// card that was there.
+    CardSeen(Option<Timestamp>),
     /// Stripe's customer is gone.
     CustomerDeleted,
     /// A card is about to be charged.
@@ -68,7 +69,7 @@ impl Charging {
             Self::SetRule(_)
             | Self::DropRule(_)
             | Self::Look
-            | Self::CardSeen
+            | Self::CardSeen(_)
             | Self::TryEnded { .. }
             | Self::Paid(_)
             | Self::Closed(_) => true,
@@ -95,7 +96,7 @@ impl Charging {
             | Self::DropRule(_)
             | Self::Order(_)
             | Self::Look
-            | Self::CardSeen
+            | Self::CardSeen(_)
             | Self::CustomerDeleted => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::account::AccountState;
 use super::super::attachment::Attachment;
@@ -33,7 +33,7 @@ impl Draft<'_> {
             Charging::DropRule(name) => self.drop_rule(name),
             Charging::Order(order) => self.order(order),
             Charging::Look => Ok(charged(None)),
-            Charging::CardSeen => Ok(self.card_seen()),
+            Charging::CardSeen(at) => Ok(self.card_seen(*at)),
             Charging::CustomerDeleted => Ok(self.customer_deleted()),
             Charging::BeginTry(begin) => self.begin_try(begin),
             Charging::NoCard(top_up) => self.no_card(*top_up),
@@ -208,8 +208,12 @@ impl Draft<'_> {
     }
 
     /// A new card mends what the last one broke; a link that waits for it is closed.
-    fn card_seen(&mut self) -> Decision {
-        let about_card = |rule: &&Rule| rule.paused.is_some_and(|paused| paused.because.is_about_card());
+    fn card_seen(&mut self, at: Option<Timestamp>) -> Decision {
+        // Stripe tells whole seconds: what happened within the same one may have come after.
+        let since = at.and_then(|at| at.checked_add(SignedDuration::from_secs(1)).ok());
+        let is_news = |of: Timestamp| since.is_none_or(|since| of < since);
+        let about_card =
+            |rule: &&Rule| rule.paused.is_some_and(|paused| paused.because.is_about_card() && is_news(paused.at));
         let names: Vec<String> = self.state.rules.iter().filter(about_card).map(|rule| rule.name.clone()).collect();
         for name in &names {
             self.resume(name);
@@ -217,8 +221,11 @@ impl Draft<'_> {
         }
         // What waits for tomorrow because of the old card need not.
         let now = self.context.now;
-        let waits =
-            |top_up: &&mut TopUp| top_up.state == TopUpState::Open && top_up.due_at.is_some_and(|due| due > now);
+        let waits = |top_up: &&mut TopUp| {
+            top_up.state == TopUpState::Open
+                && top_up.due_at.is_some_and(|due| due > now)
+                && top_up.last_try.as_ref().and_then(|last| last.ended_at).is_none_or(is_news)
+        };
         for top_up in self.state.top_ups.iter_mut().filter(waits) {
             top_up.due_at = Some(now);
             self.changes.charging.top_ups.insert(top_up.id);

@@ -32,7 +32,7 @@ async fn the_usual_card_is_charged_where_none_is_named() {
     shop.settled().await;
     assert_eq!((shop.paused().await, shop.tried()), (Some("no_payment_method"), vec![]));
     shop.usual_card("pm_card_visa").await;
-    shop.post(Charging::CardSeen).await;
+    shop.post(Charging::CardSeen(None)).await;
     shop.settled().await;
     assert_eq!((shop.charged(), shop.paused().await), (vec![2_000], None));
     shop.close().await;
@@ -92,7 +92,7 @@ async fn a_hard_decline_is_never_tried_again() {
     assert_eq!((shop.tried(), shop.paused().await), (vec![(2_000, false)], Some("card_declined")));
     // A new card ends the page and begins anew.
     shop.usual_card("pm_card_visa").await;
-    shop.post(Charging::CardSeen).await;
+    shop.post(Charging::CardSeen(None)).await;
     shop.settled().await;
     assert_eq!((shop.charged(), shop.paused().await), (vec![2_000], None));
     let states: Vec<String> = shop.history().await.into_iter().map(|(state, _)| state).collect();
@@ -222,5 +222,26 @@ async fn a_key_that_is_revoked_opens_the_circuit_and_nothing_is_lost() {
     shop.later(700).await;
     shop.settled().await;
     assert_eq!(shop.charged(), [2_000]);
+    shop.close().await;
+}
+
+/// What is told late of the card that was declined is no news of another one.
+#[tokio::test]
+async fn a_card_that_was_there_before_the_pause_resumes_nothing() {
+    let shop = Shop::open().await;
+    shop.usual_card("pm_card_chargeDeclinedLostCard").await;
+    let attached = shop.app.simulator.event_ids("payment_method.attached").pop().unwrap();
+    shop.later(60).await;
+    shop.set(rule(None)).await;
+    shop.wait(|open| open.len() == 1 && open[0].link.is_some()).await;
+    let (body, signature) = shop.app.simulator.signed_delivery(&attached).unwrap();
+    assert_eq!(shop.app.deliver(&body, Some(&signature)).await.0, 200);
+    shop.app.settle().await;
+    assert_eq!((shop.paused().await, shop.tried().len()), (Some("card_declined"), 1));
+    shop.later(60).await;
+    shop.usual_card("pm_card_visa").await;
+    shop.app.deliver_newest("payment_method.attached").await;
+    shop.settled().await;
+    assert_eq!((shop.charged(), shop.paused().await), (vec![2_000], None));
     shop.close().await;
 }

@@ -88,7 +88,7 @@ async fn a_new_card_voids_the_invoice_that_waits() {
     let open = shop.wait(|open| open.len() == 1 && open[0].link.is_some()).await;
     let waiting = open[0].last_try.clone().unwrap().invoice.unwrap();
     shop.usual_card("pm_card_visa").await;
-    shop.post(Charging::CardSeen).await;
+    shop.post(Charging::CardSeen(None)).await;
     shop.settled().await;
     assert_eq!(shop.charged(), [2_000]);
     let invoice = shop.app.stripe("GET", &format!("/v1/invoices/{waiting}"), &[]).await;

@@ -195,7 +195,7 @@ impl World {
             Act::Drop(name) => Charging::DropRule(format!("rule-{name}")),
             Act::Order(quantity) => order(*quantity),
             Act::Look => Charging::Look,
-            Act::CardSeen => Charging::CardSeen,
+            Act::CardSeen => Charging::CardSeen(None),
             Act::CustomerDeleted => Charging::CustomerDeleted,
             Act::Begin => {
                 let Some(top_up) = newest else { return };

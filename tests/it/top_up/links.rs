@@ -66,7 +66,7 @@ async fn nobody_comes_for_a_week_and_it_is_given_up() {
 async fn a_new_card_closes_the_page_and_is_charged_instead() {
     let (shop, link) = asked().await;
     shop.usual_card("pm_card_visa").await;
-    shop.post(Charging::CardSeen).await;
+    shop.post(Charging::CardSeen(None)).await;
     shop.settled().await;
     assert_eq!(shop.charged(), [2_000]);
     let refused = shop.app.simulator.pay_checkout(&link.session.unwrap(), Outcome::Paid);
