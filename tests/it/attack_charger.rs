@@ -566,11 +566,11 @@ async fn an_intent_that_could_not_be_cancelled_for_a_day_is_cancelled_after_it()
     shop.set(rule_of_shop(None)).await;
     shop.wait(|open| open.len() == 1 && open[0].state == TopUpState::NeedsAction).await;
     shop.asked("/cancel").await;
+    let intent = shop.open_top_ups().await[0].last_try.clone().unwrap().payment_intent.unwrap();
     shop.later(83_000).await;
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    shop.asked(&intent).await;
     shop.app.simulator.set_fault_rules(Vec::new()).unwrap();
-    let open = shop.wait(|open| open.len() == 1 && open[0].link.is_some()).await;
-    let intent = open[0].last_try.clone().unwrap().payment_intent.unwrap();
+    shop.wait(|open| open.len() == 1 && open[0].link.is_some()).await;
     assert!(shop.app.simulator.authenticate(&intent, true).is_err(), "it cannot be paid beside the page");
     assert_eq!(shop.charged(), Vec::<i64>::new());
     shop.close().await;
@@ -590,7 +590,8 @@ async fn an_invoice_that_could_not_be_voided_for_a_day_is_voided_after_it() {
     shop.set(SetRule { enabled: false, ..rule }).await;
     shop.asked("/void").await;
     shop.later(83_000).await;
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    // What was sent before is through, and what came after found its key too old.
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
     shop.app.simulator.set_fault_rules(Vec::new()).unwrap();
     shop.settled().await;
     let invoice = shop.app.stripe("GET", &format!("/v1/invoices/{invoice}"), &[]).await;
