@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::begin::{ATTEMPT_KEY, description};
 use super::charge::{LOOK_SECONDS, result_of};
 use super::judge::{self, Paid, id_at};
-use super::link::{Ended, is_over};
+use super::link::{ENDS_MAX, Ended, is_over, nth};
 use super::settle::{Through, metadata_of};
 use super::steps::{FIRST, Sent, Which};
 use super::{After, ChargeError, Charger, Held, Move};
@@ -189,10 +189,15 @@ impl Charger {
             return self.settle_invoice(held, top_up, &now).await;
         }
         let intent = self.intent_of(&id).await?.unwrap_or_default();
-        if intent["status"] != "requires_payment_method" {
-            return Ok(Move::Rest(After::Later(LOOK_SECONDS)));
-        }
-        let result = TryResult::Declined { payment_intent: id_at(&intent["id"]), why: judge::why_of(&intent) };
+        let result = match intent["status"].as_str() {
+            Some("requires_payment_method") => {
+                TryResult::Declined { payment_intent: id_at(&intent["id"]), why: judge::why_of(&intent) }
+            }
+            // Somebody ended it at Stripe: nothing will come of it.
+            Some("canceled") => TryResult::NotDone,
+            Some(_) | None if now["status"] == "void" => TryResult::NotDone,
+            Some(_) | None => return Ok(Move::Rest(After::Later(LOOK_SECONDS))),
+        };
         self.give_back(held, top_up, last, result).await
     }
 
@@ -233,23 +238,32 @@ impl Charger {
             Some("draft" | "void") | None => return Ok(Ended::Yes),
             Some(_) => {}
         }
-        let which = Which::new(last.attempt.as_uuid(), last.attempt, "void");
-        let void = id.clone();
-        match self.step(held, &which, "void_invoice", || Ok(Write::VoidInvoice { invoice: void })).await? {
-            Sent::Done(answer) => {
-                self.keep(held, &which, &json!({ "id": answer["id"], "status": answer["status"] })).await?;
-                Ok(Ended::Yes)
+        for number in 1..=ENDS_MAX {
+            let which = Which::new(last.attempt.as_uuid(), last.attempt, nth("void", number));
+            let void = id.clone();
+            let sent = self.step(held, &which, "void_invoice", || Ok(Write::VoidInvoice { invoice: void })).await?;
+            let is_stale = matches!(sent, Sent::Stale);
+            match sent {
+                Sent::Done(answer) => {
+                    self.keep(held, &which, &json!({ "id": answer["id"], "status": answer["status"] })).await?;
+                    return Ok(Ended::Yes);
+                }
+                Sent::Unknown(seconds) => return Ok(Ended::Wait(seconds)),
+                Sent::Refused(_) | Sent::Stale => {}
             }
-            Sent::Unknown(seconds) => Ok(Ended::Wait(seconds)),
-            Sent::Refused(_) | Sent::Stale => {
-                let now = self.invoice(&id).await?;
-                if is_paid(&now) {
+            let now = self.invoice(&id).await?;
+            match now["status"].as_str() {
+                Some("paid") => {
                     self.settle_invoice(held, top_up, &now).await?;
                     return Ok(Ended::Paid);
                 }
-                Ok(if now["status"] == "void" { Ended::Yes } else { Ended::Wait(LOOK_SECONDS) })
+                Some("void") => return Ok(Ended::Yes),
+                // Stripe may have forgotten the key, and the invoice is as it was: it is asked anew, which voids it once.
+                Some(_) | None if is_stale => {}
+                Some(_) | None => return Ok(Ended::Wait(LOOK_SECONDS)),
             }
         }
+        Err(ChargeError::Broken("an invoice that cannot be voided"))
     }
 
     async fn invoice_id(&self, held: Held<'_>, last: &Try) -> Result<Option<StripeId>, ChargeError> {

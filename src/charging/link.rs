@@ -21,6 +21,8 @@ const LINKS_MAX: u32 = 7;
 const PATIENCE_DAYS: i64 = 7;
 /// Seconds between two looks at a page whose buyer is paying.
 const PAYING_SECONDS: i64 = 60;
+/// Times that something is asked anew to be ended, each of which is repeated for a day under its key: a month.
+pub(super) const ENDS_MAX: u32 = 30;
 /// Hours in a day.
 const DAY_HOURS: i64 = 24;
 
@@ -139,20 +141,28 @@ impl Charger {
         let Some(last) = &top_up.last_try else { return Ok(Ended::Yes) };
         let Some(intent) = &last.payment_intent else { return Ok(Ended::Yes) };
         let id = StripeId::new(intent)?;
-        let which = Which::new(last.attempt.as_uuid(), last.attempt, "cancel");
-        let cancel = id.clone();
-        let write = || Ok(Write::CancelIntent { payment_intent: cancel, reason: CancelReason::Abandoned });
-        match self.step(held, &which, "cancel_intent", write).await? {
-            Sent::Done(answer) => {
-                self.keep(held, &which, &json!({ "id": answer["id"], "status": answer["status"] })).await?;
-                Ok(Ended::Yes)
+        for number in 1..=ENDS_MAX {
+            let which = Which::new(last.attempt.as_uuid(), last.attempt, nth("cancel", number));
+            let cancel = id.clone();
+            let write = || Ok(Write::CancelIntent { payment_intent: cancel, reason: CancelReason::Abandoned });
+            let sent = self.step(held, &which, "cancel_intent", write).await?;
+            let is_stale = matches!(sent, Sent::Stale);
+            match sent {
+                Sent::Done(answer) => {
+                    self.keep(held, &which, &json!({ "id": answer["id"], "status": answer["status"] })).await?;
+                    return Ok(Ended::Yes);
+                }
+                Sent::Unknown(seconds) => return Ok(Ended::Wait(seconds)),
+                Sent::Refused(_) | Sent::Stale => {}
             }
-            Sent::Unknown(seconds) => Ok(Ended::Wait(seconds)),
-            Sent::Refused(_) | Sent::Stale => {
-                let found = self.edge("look_at_intent", self.ask(&Fetch::PaymentIntent { id })).await?;
-                self.is_intent_over(held, top_up, found, None).await
+            let found = self.edge("look_at_intent", self.ask(&Fetch::PaymentIntent { id: id.clone() })).await?;
+            match self.is_intent_over(held, top_up, found, None).await? {
+                // Stripe may have forgotten the key, and the intent is as it was: it is asked anew, which ends it once.
+                Ended::Wait(PAYING_SECONDS) if is_stale => {}
+                ended => return Ok(ended),
             }
         }
+        Err(ChargeError::Broken("a payment intent that cannot be cancelled"))
     }
 
     /// Can an intent still take money? One that did is settled.
@@ -202,6 +212,11 @@ impl Charger {
         let intent = self.ask(&Fetch::PaymentIntent { id: StripeId::new(&intent)? }).await?;
         self.is_intent_over(held, top_up, intent, Some(session.to_owned())).await
     }
+}
+
+/// A step that is asked anew: the first goes by its name alone.
+pub(super) fn nth(step: &str, number: u32) -> String {
+    if number == 1 { step.to_owned() } else { format!("{step}_{number}") }
 }
 
 /// Has a top-up waited for long enough?

@@ -26,12 +26,15 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{Expiry, FeatureId, PlanId};
 use super::credits::Credits;
+use super::grant::WalletState;
 use super::ids::{AttemptId, GrantId, PaymentId, TopUpId, WalletId};
 use super::limit::Window;
 use super::money::{Currency, Money};
 
 /// Most rules of one customer: each is looked at with every track.
 pub const RULES_MAX: usize = 20;
+/// Most rules that were taken away and still count their month: a rule made and taken away again leaves one.
+pub const DROPPED_MAX: usize = 100;
 /// Longest name of a rule, in bytes.
 pub const RULE_NAME_MAX: usize = 128;
 /// Longest cooldown: a year.
@@ -141,6 +144,9 @@ pub struct RuleTerms {
     /// Whose packs are bought, as of when all of the account was last looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<PackSource>,
+    /// How the wallet that would be filled stands, as of the same look; absent: credits in it can be spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shut: Option<WalletState>,
 }
 
 /// Where a rule comes from.
@@ -291,6 +297,11 @@ impl Rule {
             decided_at: None,
             look_at: None,
         }
+    }
+
+    /// Does nothing hold it but its card, if anything?
+    pub fn is_free_of_other_pauses(&self) -> bool {
+        self.paused.is_none_or(|paused| paused.because.is_about_card())
     }
 
     /// Did it decide anything in the UTC month? What it decided there goes on counting, whatever becomes of it.

@@ -7,6 +7,7 @@ mod attach_browser;
 mod attach_changes;
 mod attach_refusals;
 mod attack_books;
+mod attack_charger;
 mod attack_healing;
 mod attack_inbox;
 mod attack_ledger;

@@ -33,6 +33,7 @@ mod wallets;
 
 pub(super) use limits::room;
 pub use limits::standing;
+pub use rules::awaits_renewal;
 pub use top_ups::TOP_UP_ITEM;
 
 use std::collections::BTreeSet;

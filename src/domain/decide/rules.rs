@@ -6,18 +6,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::account::AccountState;
 use super::super::attachment::Attachment;
-use super::super::catalog::FeatureId;
+use super::super::catalog::{CatalogVersion, FeatureId};
 use super::super::command::{Charging, ChargingRefusal, Command, Decision, OrderTopUp, Outcome, Rejection, SetRule};
 use super::super::credits::Credits;
-use super::super::ids::{GrantId, TopUpId};
+use super::super::grant::WalletState;
+use super::super::ids::{GrantId, TopUpId, WalletId};
 use super::super::money::Currency;
 use super::super::top_up::price::{NoQuote, Quote, cheapest, currencies};
-use super::super::top_up::why::{Standing, standing, within_ceilings};
+use super::super::top_up::why::{Standing, is_above_ceilings, standing, stands_before, within_ceilings};
 use super::super::top_up::{
-    Buy, Ceiling, Consent, Notice, PackSource, Pause, PauseReason, PlanTopUp, RULES_MAX, Rule, RuleOrigin, RuleTerms,
-    TopUp, TopUpState, TopUpTerms,
+    Buy, Ceiling, Consent, DROPPED_MAX, Notice, PackSource, Pause, PauseReason, PlanTopUp, RULES_MAX, Rule, RuleOrigin,
+    RuleTerms, TopUp, TopUpState, TopUpTerms,
 };
-use super::{Context, Draft};
+use super::Draft;
 
 /// What the rule that counts orders by hand is named after.
 const DEMAND: &str = "demand";
@@ -47,16 +48,16 @@ impl Draft<'_> {
 
     fn set_rule(&mut self, wanted: &SetRule) -> Result<Decision, Rejection> {
         self.must_hold_credits(&wanted.feature)?;
-        if let Some(wallet) = wanted.wallet {
-            let known = self.state.wallet(wallet).ok_or(Rejection::UnknownWallet(wallet))?;
-            if known.feature != wanted.feature {
-                let (holds, asked) = (known.feature.clone(), wanted.feature.clone());
-                return Err(Rejection::WalletFeature { wallet, holds, asked });
-            }
-        }
+        self.must_take_credits(wanted.wallet, &wanted.feature)?;
+        self.forget_dropped();
         let place = self.state.rules.iter().position(|rule| rule.name == wanted.name);
         let others = |rule: &&Rule| rule.origin == RuleOrigin::Api && rule.name != wanted.name;
         if self.state.rules.iter().filter(others).count() >= RULES_MAX {
+            return Err(ChargingRefusal::TooManyRules.into());
+        }
+        // Each of these was made and taken away in this month, and is read with every use.
+        let dropped = self.state.rules.iter().filter(|rule| rule.origin == RuleOrigin::Dropped).count();
+        if place.is_none() && dropped >= DROPPED_MAX {
             return Err(ChargingRefusal::TooManyRules.into());
         }
         let terms = self.terms(wanted)?;
@@ -78,13 +79,49 @@ impl Draft<'_> {
             None => self.state.rules.push(rule),
         }
         self.rule_changed(&wanted.name);
-        let card_changed = before.is_some_and(|known| known.terms.payment_method != wanted.payment_method);
-        if !wanted.enabled {
-            self.stop_open(&wanted.name, "disabled");
-        } else if card_changed {
-            self.close_waiting(&wanted.name, "new_card");
+        if let Some(why) = before.and_then(|known| self.is_not_what_it_was(&known.terms, wanted)) {
+            self.stop_open(&wanted.name, why);
         }
+        self.stop_replaced(&wanted.name);
         Ok(charged(None))
+    }
+
+    /// Why what a rule decided before it was set anew is not what it would decide now.
+    fn is_not_what_it_was(&self, before: &RuleTerms, wanted: &SetRule) -> Option<&'static str> {
+        let rule = self.state.rules.iter().find(|rule| rule.name == wanted.name)?;
+        let same = |now: &RuleTerms| {
+            (&now.feature, now.wallet, now.currency) == (&before.feature, before.wallet, before.currency)
+        };
+        if !wanted.enabled {
+            Some("disabled")
+        } else if before.payment_method != wanted.payment_method {
+            Some("new_card")
+        } else if !same(&rule.terms) || is_above_ceilings(rule, self.context.now) {
+            Some("rule_changed")
+        } else {
+            None
+        }
+    }
+
+    /// What plans' rules decided that a rule of the app's own stands before now is not wanted any more.
+    fn stop_replaced(&mut self, name: &str) {
+        let Some(rule) = self.state.rules.iter().find(|rule| rule.name == name) else { return };
+        let replaced = self.state.rules.iter().filter(|other| stands_before(rule, other));
+        let replaced: Vec<String> = replaced.map(|other| other.name.clone()).collect();
+        for other in replaced {
+            self.stop_open(&other, "replaced_by_other_rule");
+        }
+    }
+
+    /// A wallet that is named is of the feature, and not over: what is bought for it would go elsewhere.
+    fn must_take_credits(&self, wallet: Option<WalletId>, feature: &FeatureId) -> Result<(), Rejection> {
+        let Some(wallet) = wallet else { return Ok(()) };
+        let known = self.state.wallet(wallet).ok_or(Rejection::UnknownWallet(wallet))?;
+        if known.feature != *feature {
+            let (holds, asked) = (known.feature.clone(), feature.clone());
+            return Err(Rejection::WalletFeature { wallet, holds, asked });
+        }
+        if known.state == WalletState::Closed { Err(Rejection::WalletClosed(wallet)) } else { Ok(()) }
     }
 
     fn terms(&self, wanted: &SetRule) -> Result<RuleTerms, Rejection> {
@@ -115,6 +152,7 @@ impl Draft<'_> {
             cooldown_seconds: wanted.cooldown_seconds,
             consent: wanted.consent.clone(),
             source: Some(quote.source),
+            shut: None,
         })
     }
 
@@ -165,13 +203,7 @@ impl Draft<'_> {
 
     fn order(&mut self, order: &OrderTopUp) -> Result<Decision, Rejection> {
         self.must_hold_credits(&order.feature)?;
-        if let Some(wallet) = order.wallet {
-            let known = self.state.wallet(wallet).ok_or(Rejection::UnknownWallet(wallet))?;
-            if known.feature != order.feature {
-                let (holds, asked) = (known.feature.clone(), order.feature.clone());
-                return Err(Rejection::WalletFeature { wallet, holds, asked });
-            }
-        }
+        self.must_take_credits(order.wallet, &order.feature)?;
         let currency = self.currency(&order.feature, order.currency, order.usual_currency)?;
         let quote = self.quoted(&order.feature, currency, order.quantity)?;
         let month = order.usual_month.get(&currency).copied().ok_or(ChargingRefusal::CeilingMissing(currency))?;
@@ -192,6 +224,7 @@ impl Draft<'_> {
             cooldown_seconds: 0,
             consent: None,
             source: Some(quote.source.clone()),
+            shut: None,
         };
         let mut rule = Rule::new(name.clone(), RuleOrigin::Demand, terms, false);
         if let Some(known) = self.state.rules.iter().find(|known| known.name == name) {
@@ -212,11 +245,22 @@ impl Draft<'_> {
         // Stripe tells whole seconds: what happened within the same one may have come after.
         let since = at.and_then(|at| at.checked_add(SignedDuration::from_secs(1)).ok());
         let is_news = |of: Timestamp| since.is_none_or(|since| of < since);
-        let about_card =
-            |rule: &&Rule| rule.paused.is_some_and(|paused| paused.because.is_about_card() && is_news(paused.at));
+        let waits = |rule: &Rule| {
+            let of_rule = |top_up: &&TopUp| top_up.rule == rule.name && top_up.state == TopUpState::NeedsAction;
+            // A page on which an order by hand can be paid takes any card.
+            let is_stuck = |top_up: &TopUp| rule.origin != RuleOrigin::Demand || top_up.link.is_none();
+            let is_older = |top_up: &TopUp| top_up.last_try.as_ref().is_none_or(|last| is_news(last.created_at));
+            self.state.top_ups.iter().find(of_rule).is_some_and(|top_up| is_stuck(top_up) && is_older(top_up))
+        };
+        let about_card = |rule: &&Rule| match rule.paused {
+            Some(paused) if paused.because.is_about_card() => is_news(paused.at),
+            Some(_) | None => waits(rule),
+        };
         let names: Vec<String> = self.state.rules.iter().filter(about_card).map(|rule| rule.name.clone()).collect();
         for name in &names {
-            self.resume(name);
+            if self.state.rules.iter().any(|rule| rule.name == *name && rule.is_free_of_other_pauses()) {
+                self.resume(name);
+            }
             self.close_waiting(name, "new_card");
         }
         // What waits for tomorrow because of the old card need not.
@@ -253,7 +297,8 @@ impl Draft<'_> {
         for name in names {
             let Some(rule) = self.state.rules.iter().find(|rule| rule.name == name) else { continue };
             if matches!(rule.origin, RuleOrigin::Demand | RuleOrigin::Dropped)
-                || (trigger == Trigger::Time && awaits_renewal(&self.state, self.context, &rule.terms.feature))
+                || (trigger == Trigger::Time
+                    && awaits_renewal(&self.state, self.context.catalog, &rule.terms.feature, now))
             {
                 continue;
             }
@@ -366,7 +411,8 @@ impl Draft<'_> {
 
     fn follow_plan(&mut self, name: &str, said: PlanTopUp, consent: Option<Consent>) {
         let now = self.context.now;
-        let source = self.state.rules.iter().find(|rule| rule.name == name).and_then(|rule| rule.terms.source.clone());
+        let before = self.state.rules.iter().find(|rule| rule.name == name).map(|rule| &rule.terms);
+        let (source, shut) = before.map_or((None, None), |terms| (terms.source.clone(), terms.shut));
         let terms = RuleTerms {
             feature: said.feature,
             wallet: None,
@@ -380,6 +426,7 @@ impl Draft<'_> {
             cooldown_seconds: said.cooldown_seconds,
             consent,
             source,
+            shut,
         };
         match self.state.rules.iter_mut().find(|rule| rule.name == name) {
             Some(rule) if rule.terms == terms && rule.enabled => return,
@@ -395,7 +442,7 @@ impl Draft<'_> {
     }
 
     fn find_sources(&mut self) {
-        let mut found: Vec<(String, Option<PackSource>)> = Vec::new();
+        let mut found: Vec<(String, Option<PackSource>, Option<WalletState>)> = Vec::new();
         for rule in &self.state.rules {
             let needed = match rule.terms.buy {
                 Buy::Quantity(quantity) => Ok(quantity),
@@ -404,15 +451,26 @@ impl Draft<'_> {
             let quote = needed.map_err(|_| NoQuote::TooMuch).and_then(|needed| {
                 cheapest(&self.context.catalog.catalog, &self.state, &rule.terms.feature, rule.terms.currency, needed)
             });
-            found.push((rule.name.clone(), quote.ok().map(|quote| quote.source)));
+            found.push((rule.name.clone(), quote.ok().map(|quote| quote.source), self.shut(&rule.terms)));
         }
-        for (name, source) in found {
+        for (name, source, shut) in found {
             let Some(rule) = self.state.rules.iter_mut().find(|rule| rule.name == name) else { continue };
-            if rule.terms.source != source {
-                rule.terms.source = source;
+            if rule.terms.source != source || rule.terms.shut != shut {
+                (rule.terms.source, rule.terms.shut) = (source, shut);
                 self.rule_changed(&name);
             }
         }
+    }
+
+    /// How the wallet that a rule fills stands, unless credits in it can be spent. A default one is made when missing.
+    fn shut(&self, terms: &RuleTerms) -> Option<WalletState> {
+        let state = if let Some(wallet) = terms.wallet {
+            self.state.wallet(wallet).map_or(WalletState::Closed, |known| known.state)
+        } else {
+            let mut wallets = self.state.wallets.iter();
+            wallets.find(|known| known.is_default && known.feature == terms.feature)?.state
+        };
+        (state != WalletState::Open).then_some(state)
     }
 
     /// A plan that says rules has come: an account without any is looked at too.
@@ -489,8 +547,9 @@ fn trigger_of(command: &Command) -> Option<Trigger> {
         | Command::PlanChanged(_)
         | Command::SubscriptionSeen(_)
         | Command::Attach(_) => Some(Trigger::Act),
+        // A look: somebody asked, or a cooldown is over, and nobody used anything.
+        Command::Settle | Command::RenewalLost(_) | Command::Charging(Charging::Look) => Some(Trigger::Time),
         Command::Charging(charging) => charging.makes_rules_look().then_some(Trigger::Act),
-        Command::Settle | Command::RenewalLost(_) => Some(Trigger::Time),
         Command::ExtendHold(_)
         | Command::ReleaseHold(_)
         | Command::SetLimit(_)
@@ -509,13 +568,12 @@ fn trigger_of(command: &Command) -> Option<Trigger> {
 }
 
 /// Does a plan that gives the feature wait for the invoice of its next period? Its end alone charges nobody (rule 14).
-fn awaits_renewal(state: &AccountState, context: Context<'_>, feature: &FeatureId) -> bool {
+pub fn awaits_renewal(state: &AccountState, catalog: &CatalogVersion, feature: &FeatureId, now: Timestamp) -> bool {
     let gives = |known: &Attachment| {
-        context.catalog.terms_of(known).is_some_and(|plan| plan.items.iter().any(|item| item.feature == *feature))
+        catalog.terms_of(known).is_some_and(|plan| plan.items.iter().any(|item| item.feature == *feature))
     };
-    let waits = |known: &Attachment| {
-        known.paid_through.is_some_and(|through| through <= context.now && known.awaits_renewal(through))
-    };
+    let waits =
+        |known: &Attachment| known.paid_through.is_some_and(|through| through <= now && known.awaits_renewal(through));
     state.attachments.iter().any(|known| waits(known) && gives(known))
 }
 

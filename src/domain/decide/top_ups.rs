@@ -12,9 +12,9 @@ use super::super::grant::{Category, GrantMoney, Origin};
 use super::super::ids::{AttemptId, TopUpId};
 use super::super::period;
 use super::super::top_up::decline::{Class, RETRY_HOURS, Why};
-use super::super::top_up::why::balance_of;
+use super::super::top_up::why::{is_in_force, still_wants};
 use super::super::top_up::{
-    Excess, FAILURES_MAX, Link, Notice, PauseReason, RuleOrigin, TopUp, TopUpState, Try, TryState,
+    Excess, FAILURES_MAX, Link, Notice, PauseReason, Rule, RuleOrigin, TopUp, TopUpState, Try, TryState,
 };
 use super::rules::charged;
 use super::{Draft, grants};
@@ -48,6 +48,15 @@ impl Draft<'_> {
         if top_up.state != TopUpState::Open || top_up.tries.checked_add(1) != Some(begin.number) {
             return Err(ChargingRefusal::MovedOn(id).into());
         }
+        // What waited for another day, and was called sooner by news of a card, waits on unless that card is another one.
+        if let Some(last) = top_up.last_try.as_ref().filter(|last| last.payment_method == begin.payment_method) {
+            let rested = last.ended_at.and_then(|end| end.checked_add(SignedDuration::from_hours(RETRY_HOURS)).ok());
+            if let Some(rested) = rested.filter(|rested| now < *rested) {
+                top_up.due_at = Some(rested);
+                self.changed(id);
+                return Ok(charged(Some(id)));
+            }
+        }
         top_up.state = TopUpState::Charging;
         top_up.tries = begin.number;
         top_up.due_at = Some(now);
@@ -77,10 +86,7 @@ impl Draft<'_> {
         Ok(match rule.origin {
             RuleOrigin::Demand => true,
             RuleOrigin::Dropped => false,
-            RuleOrigin::Api | RuleOrigin::Plan => {
-                let is_low = balance_of(&self.state, &rule.terms, now).is_ok_and(|sum| sum <= rule.terms.threshold);
-                rule.enabled && is_low
-            }
+            RuleOrigin::Api | RuleOrigin::Plan => still_wants(&self.state, rule, now),
         })
     }
 
@@ -142,8 +148,15 @@ impl Draft<'_> {
 
     fn follow_try(&mut self, id: TopUpId, result: &TryResult) -> Result<(), Rejection> {
         let now = self.context.now;
-        if self.top_up(id)?.state == TopUpState::Closing {
-            return Ok(());
+        let top_up = self.top_up(id)?;
+        match top_up.state {
+            TopUpState::Closing => return Ok(()),
+            // Told late of what the owner is asked for already: but for a bank that took it up before a page was opened,
+            // the owner alone pays, and what was asked for is ended by the charger itself.
+            TopUpState::NeedsAction if top_up.link.is_some() || !matches!(result, TryResult::Processing { .. }) => {
+                return Ok(());
+            }
+            _ => {}
         }
         match result {
             TryResult::Unknown { .. } => {}
@@ -187,6 +200,15 @@ impl Draft<'_> {
         let name = top_up.rule.clone();
         self.changed(id);
         self.pause(&name, because);
+        // Nobody is asked to pay for what was switched off while it was under way.
+        let is_off = |rule: &Rule| match rule.origin {
+            RuleOrigin::Demand => false,
+            RuleOrigin::Dropped => true,
+            RuleOrigin::Api | RuleOrigin::Plan => !is_in_force(&self.state, rule),
+        };
+        if self.state.rules.iter().find(|rule| rule.name == name).is_none_or(is_off) {
+            self.close(id, "disabled");
+        }
         Ok(())
     }
 

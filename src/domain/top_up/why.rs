@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::account::AccountState;
 use super::super::catalog::CatalogVersion;
 use super::super::credits::{AmountError, Credits};
-use super::super::grant::Blocked;
+use super::super::grant::{Blocked, WalletState};
 use super::super::ids::TopUpId;
 use super::super::limit::Window;
 use super::super::money::Currency;
@@ -49,7 +49,9 @@ pub enum HeldBack {
         /// How far it has got.
         state: TopUpState,
     },
-    /// Credits are frozen, by a dispute that is open or by hand: nobody is charged beside them.
+    /// The wallet that it fills is frozen or over: what is bought could not be spent, and the balance would stay low.
+    WalletShut(WalletState),
+    /// A dispute is open: nobody who disputes a charge is charged again.
     Disputed,
     /// There is no limit to spend.
     Unlimited,
@@ -106,6 +108,8 @@ impl HeldBack {
             Self::ConsentMissing => "consent_missing",
             Self::Paused { .. } => "paused",
             Self::OpenTopUp { .. } => "open_top_up",
+            Self::WalletShut(WalletState::Closed) => "wallet_closed",
+            Self::WalletShut(_) => "wallet_frozen",
             Self::Disputed => "disputed",
             Self::Unlimited => "unlimited",
             Self::BalanceAbove { .. } => "balance_above",
@@ -130,6 +134,7 @@ impl HeldBack {
             | Self::ConsentMissing
             | Self::Paused { .. }
             | Self::OpenTopUp { .. }
+            | Self::WalletShut(_)
             | Self::Disputed
             | Self::Unlimited
             | Self::BalanceAbove { .. }
@@ -171,6 +176,9 @@ fn charge(
     if let Some(open) = state.top_ups.iter().find(|top_up| top_up.rule == rule.name && !top_up.state.is_over()) {
         return Err(HeldBack::OpenTopUp { top_up: open.id, state: open.state });
     }
+    if let Some(shut) = terms.shut {
+        return Err(HeldBack::WalletShut(shut));
+    }
     let balance = balance_of(state, terms, now)?;
     if balance > terms.threshold {
         return Err(HeldBack::BalanceAbove { balance, threshold: terms.threshold });
@@ -199,8 +207,19 @@ fn charge(
     Ok((quote, balance))
 }
 
+/// Does a rule still want what it decided a while ago?
+pub fn still_wants(state: &AccountState, rule: &Rule, now: Timestamp) -> bool {
+    let is_low = balance_of(state, &rule.terms, now).is_ok_and(|sum| sum <= rule.terms.threshold);
+    is_in_force(state, rule) && rule.terms.consent.is_some() && rule.terms.shut.is_none() && is_low
+}
+
+/// Is it on, and no other in its place?
+pub fn is_in_force(state: &AccountState, rule: &Rule) -> bool {
+    rule.enabled && !state.rules.iter().any(|other| stands_before(other, rule))
+}
+
 /// A rule that the app set, on or off, stands before a plan's about the same.
-fn stands_before(other: &Rule, rule: &Rule) -> bool {
+pub fn stands_before(other: &Rule, rule: &Rule) -> bool {
     rule.origin == RuleOrigin::Plan
         && other.origin == RuleOrigin::Api
         && other.terms.feature == rule.terms.feature
@@ -212,6 +231,16 @@ pub fn within_ceilings(rule: &Rule, minor: i64, now: Timestamp) -> Result<(), He
     let (terms, currency) = (&rule.terms, rule.terms.currency);
     within(Window::Day, terms.per_day, rule.day, (minor, currency), now)?;
     within(Window::Month, terms.per_month, rule.month, (minor, currency), now)
+}
+
+/// Is more decided than a rule's ceilings allow? Only once they were lowered.
+pub fn is_above_ceilings(rule: &Rule, now: Timestamp) -> bool {
+    let above = |window: Window, ceiling: Ceiling, spent: Spent| {
+        let spent = spent.at(window, now);
+        let most = ceiling.count.map(i64::from);
+        most.is_some_and(|most| spent.count > most) || ceiling.minor.is_some_and(|most| spent.minor > most)
+    };
+    above(Window::Day, rule.terms.per_day, rule.day) || above(Window::Month, rule.terms.per_month, rule.month)
 }
 
 fn within(
@@ -239,7 +268,7 @@ pub fn balance_of(state: &AccountState, terms: &RuleTerms, now: Timestamp) -> Re
     let watched = |grant: &&super::super::grant::Grant| grant.feature == terms.feature && of_wallet(grant.wallet);
     for grant in state.grants.iter().filter(watched) {
         match grant.blocked(now) {
-            Some(Blocked::Frozen) if grant.remaining.is_positive() => return Err(HeldBack::Disputed),
+            Some(Blocked::Frozen) if grant.frozen && grant.remaining.is_positive() => return Err(HeldBack::Disputed),
             None if grant.unlimited => return Err(HeldBack::Unlimited),
             Some(_) | None => {}
         }

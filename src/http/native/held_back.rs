@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::problem::Problem;
 use crate::domain::command::ChargingRefusal;
+use crate::domain::grant::WalletState;
 use crate::domain::money::{Currency, Money};
 use crate::domain::top_up::PauseReason;
 use crate::domain::top_up::why::HeldBack;
@@ -50,6 +51,7 @@ fn numbers(held_back: &HeldBack) -> Map<String, Value> {
         HeldBack::ReplacedByOther(rule) => json!({ "rule": rule }),
         HeldBack::Paused { because, since } => json!({ "because": because, "since": since }),
         HeldBack::OpenTopUp { top_up, state } => json!({ "top_up": top_up, "top_up_state": state }),
+        HeldBack::WalletShut(state) => json!({ "wallet_state": state }),
         HeldBack::BalanceAbove { balance, threshold } => json!({ "balance": balance, "threshold": threshold }),
         HeldBack::AtTarget { balance, target } => json!({ "balance": balance, "target": target }),
         HeldBack::Cooldown { until } => json!({ "until": until }),
@@ -72,9 +74,9 @@ pub fn sentence(held_back: &HeldBack) -> String {
         HeldBack::ConsentMissing => "nobody agreed to be charged while away".to_owned(),
         HeldBack::Paused { because, .. } => paused(*because).to_owned(),
         HeldBack::OpenTopUp { top_up, state } => format!("{top_up} is {} and not over", state.word()),
-        HeldBack::Disputed => {
-            "credits are frozen, by a dispute that is open or by hand: nobody is charged beside them".to_owned()
-        }
+        HeldBack::WalletShut(WalletState::Closed) => "its wallet is over, and takes nothing any more".to_owned(),
+        HeldBack::WalletShut(_) => "its wallet is frozen: what is bought could not be spent".to_owned(),
+        HeldBack::Disputed => "a dispute is open: nobody who disputes a charge is charged again".to_owned(),
         HeldBack::Unlimited => "there is no limit to spend".to_owned(),
         HeldBack::BalanceAbove { balance, threshold } => {
             format!("{balance} credits are there, and it buys at {threshold} or fewer")
@@ -142,13 +144,15 @@ impl From<ChargingRefusal> for Problem {
 }
 
 /// Every code that may hold a rule back, for the document.
-pub const CODES: [&str; 18] = [
+pub const CODES: [&str; 20] = [
     CIRCUIT_OPEN,
     "disabled",
     "replaced_by_other_rule",
     "consent_missing",
     "paused",
     "open_top_up",
+    "wallet_frozen",
+    "wallet_closed",
     "disputed",
     "unlimited",
     "balance_above",
@@ -187,6 +191,8 @@ mod tests {
             HeldBack::ConsentMissing,
             HeldBack::Paused { because: PauseReason::CardDeclined, since: until },
             HeldBack::OpenTopUp { top_up: TopUpId::from_uuid(uuid::Uuid::nil()), state: TopUpState::Charging },
+            HeldBack::WalletShut(WalletState::Frozen),
+            HeldBack::WalletShut(WalletState::Closed),
             HeldBack::Disputed,
             HeldBack::Unlimited,
             HeldBack::BalanceAbove { balance, threshold: Credits::whole(5) },

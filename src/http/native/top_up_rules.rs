@@ -18,6 +18,7 @@ use super::super::{App, read};
 use super::held_back::{self, money};
 use super::{Booked, CustomerPath, rule_terms, wallet_id};
 use crate::domain::command::{Charging, ChargingRefusal, Command, Rejection};
+use crate::domain::decide::awaits_renewal;
 use crate::domain::ids::AccountId;
 use crate::domain::limit::Window;
 use crate::domain::money::Currency;
@@ -234,6 +235,7 @@ impl App {
         let now = now(reading);
         let would = |rule: &Rule| {
             is_shown(rule)
+                && !awaits_renewal(&reading.state, &reading.catalog, &rule.terms.feature, now)
                 && matches!(standing(&reading.state, &reading.catalog, rule, now), Standing::WouldCharge { .. })
         };
         if !reading.state.rules.iter().any(would) {

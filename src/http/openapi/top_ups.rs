@@ -46,7 +46,7 @@ pub fn put_rule() -> Operation {
                 ],
             ),
             (404, &["unknown_customer", "unknown_feature", "unknown_wallet", "unknown_rule"]),
-            (409, &["wallet_feature", "too_many_rules", "currency_fixed"]),
+            (409, &["wallet_feature", "wallet_closed", "too_many_rules", "currency_fixed"]),
             (429, &["busy"]),
         ],
     }
@@ -140,7 +140,17 @@ pub fn order_top_up() -> Operation {
                 ],
             ),
             (404, &["unknown_customer", "unknown_feature", "unknown_wallet"]),
-            (409, &["key_conflict", "wallet_feature", "top_up_in_progress", "max_per_month_money", "out_of_range"]),
+            (
+                409,
+                &[
+                    "key_conflict",
+                    "wallet_feature",
+                    "wallet_closed",
+                    "top_up_in_progress",
+                    "max_per_month_money",
+                    "out_of_range",
+                ],
+            ),
             (429, &["busy"]),
         ],
     }
@@ -300,6 +310,7 @@ fn why_shown() -> Value {
             "because": shown("string", "Why it is paused."),
             "since": a("Time", "Since when it is paused."),
             "top_up": reference("TopUpId"),
+            "wallet_state": words(&["frozen", "closed"], "How its wallet stands."),
             "top_up_state": states(),
             "balance": reference("Amount"),
             "threshold": reference("Amount"),
