@@ -161,7 +161,8 @@ mod tests {
         let price = |currency: &str| format!("{{ amount = \"1.00\", currency = \"{currency}\", every = \"month\" }}");
         let sold = |prices: &[&str]| {
             let prices: Vec<String> = prices.iter().map(|currency| price(currency)).collect();
-            let text = format!("[plans.pro]\nrevenue = \"external\"\nprices = [{}]\n", prices.join(", "));
+            let fee = format!("revenue = \"external\"\nprices = [{}]\n", prices.join(", "));
+            let text = format!("[plans.pro]\n{}", if prices.is_empty() { "" } else { &fee });
             only_currency(&crate::domain::catalog::file::read(&text).unwrap()).map(|currency| currency.to_string())
         };
         assert_eq!(sold(&["eur", "eur"]).as_deref(), Some("eur"));

@@ -43,8 +43,7 @@ async fn at_5000_credits_the_card_is_charged_for_25000_more() {
     let card = app.stripe("POST", "/v1/payment_methods/pm_card_visa/attach", &[("customer", &payer)]).await;
     let path = format!("/api/v1/customers/{CUSTOMER}");
     app.call("PUT", &path, Some(json!({ "stripe_customer": payer }))).await;
-    let wallet =
-        json!({ "id": "wal_3kd92x", "customer": CUSTOMER, "feature": "credits", "name": "Primary Credit Wallet" });
+    let wallet = json!({ "key": "wallet", "id": "wal_3kd92x", "customer": CUSTOMER, "feature": "credits", "name": "Primary Credit Wallet" });
     let (status, wallet) = app.call("POST", "/api/v1/wallets", Some(wallet)).await;
     assert_eq!(status, 201, "{wallet}");
     let grant = json!({ "key": "contract_2024_q2", "customer": CUSTOMER, "feature": "credits", "wallet": "wal_3kd92x",

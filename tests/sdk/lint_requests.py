@@ -33,6 +33,7 @@ ROUTES = [
     ("POST", f"invoices/{ID}/finalize", "_invoice_finalize_invoice_params", "InvoiceFinalizeInvoiceParams"),
     ("POST", f"invoices/{ID}/pay", "_invoice_pay_params", "InvoicePayParams"),
     ("POST", f"invoices/{ID}/void", "_invoice_void_invoice_params", "InvoiceVoidInvoiceParams"),
+    ("POST", f"invoices/{ID}/mark_uncollectible", "_invoice_mark_uncollectible_params", "InvoiceMarkUncollectibleParams"),
     ("POST", "subscriptions", "_subscription_create_params", "SubscriptionCreateParams"),
     ("POST", f"subscriptions/{ID}", "_subscription_update_params", "SubscriptionUpdateParams"),
     ("DELETE", f"subscriptions/{ID}", "_subscription_cancel_params", "SubscriptionCancelParams"),

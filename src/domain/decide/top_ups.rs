@@ -156,7 +156,13 @@ impl Draft<'_> {
             TopUpState::NeedsAction if top_up.link.is_some() || !matches!(result, TryResult::Processing { .. }) => {
                 return Ok(());
             }
-            _ => {}
+            TopUpState::Open
+            | TopUpState::Charging
+            | TopUpState::Processing
+            | TopUpState::NeedsAction
+            | TopUpState::Succeeded
+            | TopUpState::Failed
+            | TopUpState::Dropped => {}
         }
         match result {
             TryResult::Unknown { .. } => {}
