@@ -2,8 +2,8 @@
 //!
 //! # Flow
 //! Bills for drafts are made by the inbox, when Stripe tells of the draft. Those of customers without one are made here,
-//! once a month ([`OverageWorker::make_own`]). Either is a row before anything is asked of Stripe, and work in the
-//! charger's queue; [`OverageWorker::work`] leases it and takes it request by request to an invoice ([`steps`]). That the
+//! once a month (`OverageWorker::make_own`). Either is a row before anything is asked of Stripe, and work in the
+//! charger's queue; `OverageWorker::work` leases it and takes it request by request to an invoice (`steps`). That the
 //! invoice is paid, void or gone comes back as a webhook.
 //!
 //! # Always true
