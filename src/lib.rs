@@ -56,7 +56,7 @@
 //! | [`inbox::receive`] | a delivery is verified and stored | `store`, `stripe::signature`, `stripe::wire`, `stripe::client`, `clock`, `meters` |
 //! | [`store`] | all SQL | `domain`, `clock` |
 //! | [`posting`] | the only door to the ledger | `domain`, `store`, `clock`, `meters` |
-//! | [`charging`] | what was decided is charged, followed, or given back | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::write`, `domain`, `clock`, `meters` |
+//! | [`charging`] | what was decided is charged, followed, or given back | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `domain`, `clock`, `meters` |
 //! | [`selling`] | plans and packs are sold through Stripe, or attached | `posting`, `store`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `domain`, `clock`, `meters` |
 //! | [`http`] | the outside surface | `posting`, `selling`, `store`, `stripe::client::StripeId`, `domain`, `clock`, `meters` |
 //! | [`workers`] | what is due gets done | `posting`, `charging`, `inbox`, `inbox::receive`, `stripe::client`, `stripe::frozen`, `stripe::outcome`, `stripe::wire`, `stripe::write`, `store`, `domain`, `clock`, `meters` |

@@ -6,6 +6,7 @@ use crate::clock::fresh_uuid;
 use crate::domain::command::{BeginTry, Charging};
 use crate::domain::ids::AttemptId;
 use crate::domain::top_up::{ChargeMode, TopUp};
+use crate::store::customers::Profile;
 use crate::stripe::client::{Fetch, StripeId};
 use crate::stripe::frozen::Metadata;
 use crate::stripe::write::{Charge, NewInvoice, Write};
@@ -30,14 +31,15 @@ struct Payer {
 impl Charger {
     pub(super) async fn begin(&self, held: Held<'_>, top_up: &TopUp) -> Result<Move, ChargeError> {
         let account = held.account();
-        let payer = self.edge("payer", self.payer(held, top_up)).await?;
+        let profile = self.store.profile(account).await?;
+        let payer = self.edge("payer", self.payer(profile.as_ref(), top_up)).await?;
         let Some((customer, card)) = payer.and_then(|payer| Some((payer.customer, payer.card?))) else {
             crate::meters::CHARGER_OUTCOMES.add(&["no_card"]);
             self.edge("no_card", self.post(account, Charging::NoCard(top_up.id))).await?;
             return Ok(Move::On);
         };
         let attempt = AttemptId::from_uuid(fresh_uuid());
-        let metadata = self.metadata(held, top_up).await?.with(ATTEMPT_KEY, &attempt.to_string())?;
+        let metadata = leads_home(profile.as_ref(), top_up)?.with(ATTEMPT_KEY, &attempt.to_string())?;
         let description = Some(description(top_up));
         let write = match top_up.terms.mode {
             ChargeMode::PaymentIntent => Write::Charge(Charge {
@@ -73,29 +75,25 @@ impl Charger {
 
     /// The customer of Stripe's that an account is linked to and the card to charge. A card that is named is not asked
     /// for, unless it takes asking to know whose it is.
-    async fn payer(&self, held: Held<'_>, top_up: &TopUp) -> Result<Option<Payer>, ChargeError> {
-        let profile = self.store.profile(held.account()).await?;
-        let linked = profile.map(|profile| profile.stripe_customers).unwrap_or_default();
+    async fn payer(&self, profile: Option<&Profile>, top_up: &TopUp) -> Result<Option<Payer>, ChargeError> {
+        let linked = profile.map(|profile| profile.stripe_customers.as_slice()).unwrap_or_default();
         let named = top_up.terms.payment_method.as_deref().map(StripeId::new).transpose()?;
-        if let (Some(card), [only]) = (&named, linked.as_slice()) {
+        if let (Some(card), [only]) = (&named, linked) {
             return Ok(Some(Payer { customer: StripeId::new(only)?, card: Some(card.clone()) }));
         }
         for customer in linked.iter().take(LINKS_MAX) {
             let customer = StripeId::new(customer)?;
             let found = self.ask(&Fetch::Customer { id: customer.clone() }).await?;
             let Some(found) = found.filter(|found| found["deleted"] != true) else { continue };
-            let cards = self.ask(&Fetch::CardsOf { customer: customer.clone() }).await?.unwrap_or_default();
-            let cards = cards["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let id_of = |card: &serde_json::Value| card["id"].as_str().and_then(|id| StripeId::new(id).ok());
+            let cards = self.ask_list(&Fetch::CardsOf { customer: customer.clone() }).await?;
             if let Some(card) = &named {
-                if cards.iter().any(|known| id_of(known).as_ref() == Some(card)) {
+                if cards.find(|known| StripeId::of(known).as_ref() == Some(card)).is_some() {
                     return Ok(Some(Payer { customer, card: Some(card.clone()) }));
                 }
                 continue;
             }
-            let usual = &found["invoice_settings"]["default_payment_method"];
-            let usual = usual.as_str().or_else(|| usual["id"].as_str()).and_then(|id| StripeId::new(id).ok());
-            let card = usual.or_else(|| cards.first().and_then(id_of));
+            let usual = StripeId::of(&found["invoice_settings"]["default_payment_method"]);
+            let card = usual.or_else(|| StripeId::of(cards.find(|_| true)?));
             if card.is_some() {
                 return Ok(Some(Payer { customer, card }));
             }
@@ -105,16 +103,19 @@ impl Charger {
 
     /// What leads everything made for a top-up home.
     pub(super) async fn metadata(&self, held: Held<'_>, top_up: &TopUp) -> Result<Metadata, ChargeError> {
-        let profile = self.store.profile(held.account()).await?;
-        let metadata =
-            Metadata::new().with(TOP_UP_KEY, &top_up.id.to_string())?.with(GRANT_KEY, &top_up.grant.to_string())?;
-        match profile {
-            // An erased customer has no id any more; the top-up's own leads home.
-            None => Ok(metadata),
-            // Longer than Stripe takes: the linked customer leads home.
-            Some(profile) if profile.customer.chars().count() > 500 => Ok(metadata),
-            Some(profile) => Ok(metadata.with(CUSTOMER_KEY, &profile.customer)?),
-        }
+        leads_home(self.store.profile(held.account()).await?.as_ref(), top_up)
+    }
+}
+
+fn leads_home(profile: Option<&Profile>, top_up: &TopUp) -> Result<Metadata, ChargeError> {
+    let metadata =
+        Metadata::new().with(TOP_UP_KEY, &top_up.id.to_string())?.with(GRANT_KEY, &top_up.grant.to_string())?;
+    match profile {
+        // An erased customer has no id any more; the top-up's own leads home.
+        None => Ok(metadata),
+        // Longer than Stripe takes: the linked customer leads home.
+        Some(profile) if profile.customer.chars().count() > 500 => Ok(metadata),
+        Some(profile) => Ok(metadata.with(CUSTOMER_KEY, &profile.customer)?),
     }
 }
 

@@ -37,8 +37,8 @@ impl Charger {
     /// Looks at an intent that Stripe works on.
     async fn look(&self, held: Held<'_>, top_up: &TopUp, last: &Try) -> Result<Move, ChargeError> {
         let id = last.payment_intent.as_deref().ok_or(ChargeError::Broken("a charge under way without its intent"))?;
-        let found = self.edge("look_at_intent", self.ask(&Fetch::PaymentIntent { id: StripeId::new(id)? })).await?;
-        let intent = found.ok_or(ChargeError::Broken("Stripe does not know a payment intent of ours"))?;
+        let intent =
+            self.edge("look_at_intent", self.ask_known(&Fetch::PaymentIntent { id: StripeId::new(id)? })).await?;
         self.follow(held, top_up, last, &intent).await
     }
 

@@ -4,6 +4,7 @@ use crate::posting::PostError;
 use crate::store::StoreError;
 use crate::stripe::client::{StripeError, StripeIdError};
 use crate::stripe::frozen::WriteError;
+use crate::stripe::wire::WireError;
 
 /// Why work on something due stopped; it is taken up again.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,9 @@ pub enum ChargeError {
     /// A text that is no id of Stripe's.
     #[error("{0}")]
     Id(#[from] StripeIdError),
+    /// An answer of Stripe's that cannot be read.
+    #[error("Stripe's answer cannot be read: {0}")]
+    Unreadable(#[from] WireError),
     /// What Stripe answers, or what stands in a row, is not what it has to be.
     #[error("{0}")]
     Broken(&'static str),
@@ -43,6 +47,7 @@ impl ChargeError {
         match self {
             Self::Write(_)
             | Self::Id(_)
+            | Self::Unreadable(_)
             | Self::Broken(_)
             | Self::Conflict(_)
             | Self::Post(PostError::Rejected(_) | PostError::UnknownAccount(_)) => true,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::begin::{ATTEMPT_KEY, description};
 use super::charge::{LOOK_SECONDS, result_of};
-use super::judge::{self, Paid, id_at};
+use super::judge::{self, Paid, id_of};
 use super::link::{ENDS_MAX, Ended, is_over, nth};
 use super::settle::{Through, metadata_of};
 use super::steps::{FIRST, Sent, Which};
@@ -32,16 +32,15 @@ impl Charger {
             return self.look_at_invoice(held, top_up, last).await;
         }
         let first = Which::new(last.attempt.as_uuid(), last.attempt, FIRST);
-        let invoice = match self.made(held, top_up, last, &first).await? {
-            Made::Done(invoice) => id_at(&invoice["id"]).ok_or(ChargeError::Broken("an invoice without an id"))?,
+        let id = match self.made(held, top_up, last, &first).await? {
+            Made::Done(invoice) => StripeId::of(&invoice).ok_or(ChargeError::Broken("an invoice without an id"))?,
             Made::Stop(stop) => return Ok(stop),
         };
         if last.invoice.is_none() {
-            let known = TryResult::Unknown { payment_intent: None, invoice: Some(invoice.clone()) };
+            let known = TryResult::Unknown { payment_intent: None, invoice: Some(id.to_string()) };
             let told = Charging::TryEnded { top_up: top_up.id, attempt: last.attempt, result: known };
             self.edge("invoice_known", self.post(held.account(), told)).await?;
         }
-        let id = StripeId::new(&invoice)?;
         let metadata = self.metadata(held, top_up).await?.with(ATTEMPT_KEY, &last.attempt.to_string())?;
         let item = Write::AddInvoiceItem(InvoiceItem {
             customer: StripeId::new(&last.customer)?,
@@ -119,7 +118,7 @@ impl Charger {
             Sent::Refused(refused) => self.refused_invoice(held, top_up, last, &invoice, &refused).await,
             Sent::Done(_) | Sent::Stale => {
                 let intent = self.intent_of(&invoice).await?.unwrap_or_default();
-                let id = id_at(&intent["id"]);
+                let id = id_of(&intent);
                 let result = match (intent["status"].as_str(), id) {
                     (Some("processing"), Some(payment_intent)) => TryResult::Processing { payment_intent },
                     (Some("requires_action"), payment_intent) => TryResult::NeedsAction { payment_intent },
@@ -150,7 +149,7 @@ impl Charger {
         if let TryResult::Declined { payment_intent, .. } | TryResult::NeedsAction { payment_intent } = &mut result
             && payment_intent.is_none()
         {
-            *payment_intent = self.intent_of(invoice).await?.and_then(|intent| id_at(&intent["id"]));
+            *payment_intent = self.intent_of(invoice).await?.as_ref().and_then(id_of);
         }
         let again = match &result {
             TryResult::Declined { why, .. } => last.number < why.class().tries_max(),
@@ -191,7 +190,7 @@ impl Charger {
         let intent = self.intent_of(&id).await?.unwrap_or_default();
         let result = match intent["status"].as_str() {
             Some("requires_payment_method") => {
-                TryResult::Declined { payment_intent: id_at(&intent["id"]), why: judge::why_of(&intent) }
+                TryResult::Declined { payment_intent: id_of(&intent), why: judge::why_of(&intent) }
             }
             // Somebody ended it at Stripe: nothing will come of it.
             Some("canceled") => TryResult::NotDone,
@@ -235,8 +234,9 @@ impl Charger {
                 return Ok(Ended::Paid);
             }
             // A draft does nothing, and no page shows it.
-            Some("draft" | "void") | None => return Ok(Ended::Yes),
-            Some(_) => {}
+            Some("draft" | "void") => return Ok(Ended::Yes),
+            Some("open" | "uncollectible") => {}
+            Some(_) | None => return Err(ChargeError::Broken("an invoice whose status cannot be read")),
         }
         for number in 1..=ENDS_MAX {
             let which = Which::new(last.attempt.as_uuid(), last.attempt, nth("void", number));
@@ -271,26 +271,25 @@ impl Charger {
             return Ok(Some(StripeId::new(known)?));
         }
         let which = Which::new(last.attempt.as_uuid(), last.attempt, FIRST);
-        let made = self.answer_of(held, &which).await?.and_then(|made| id_at(&made["id"]));
-        Ok(made.as_deref().map(StripeId::new).transpose()?)
+        Ok(self.answer_of(held, &which).await?.as_ref().and_then(StripeId::of))
     }
 
     async fn invoice(&self, id: &StripeId) -> Result<Value, ChargeError> {
-        let found = self.edge("look_at_invoice", self.ask(&Fetch::Invoice { id: id.clone() })).await?;
-        found.ok_or(ChargeError::Broken("Stripe does not know an invoice of ours"))
+        self.edge("look_at_invoice", self.ask_known(&Fetch::Invoice { id: id.clone() })).await
     }
 
     /// The intent that an invoice is paid by.
     async fn intent_of(&self, invoice: &StripeId) -> Result<Option<Value>, ChargeError> {
         let payments = Fetch::InvoicePayments { invoice: invoice.clone(), starting_after: None };
-        let payments = self.ask(&payments).await?.unwrap_or_default();
-        let Some(id) = id_at(&payments["data"][0]["payment"]["payment_intent"]) else { return Ok(None) };
-        self.ask(&Fetch::PaymentIntent { id: StripeId::new(&id)? }).await
+        let payments = self.ask_list(&payments).await?;
+        let Some(newest) = payments.find(|_| true) else { return Ok(None) };
+        let Some(id) = StripeId::of(&newest["payment"]["payment_intent"]) else { return Ok(None) };
+        self.ask_known(&Fetch::PaymentIntent { id }).await.map(Some)
     }
 
     /// A paid invoice: by a card, or by a balance that Stripe keeps of its customer, which counts as paid (rule 32).
     async fn settle_invoice(&self, held: Held<'_>, top_up: &TopUp, invoice: &Value) -> Result<Move, ChargeError> {
-        let id = id_at(&invoice["id"]).ok_or(ChargeError::Broken("an invoice without an id"))?;
+        let id = StripeId::of(invoice).ok_or(ChargeError::Broken("an invoice without an id"))?;
         if invoice["livemode"].as_bool() != Some(self.livemode) {
             return Err(ChargeError::Broken("an invoice of the other mode"));
         }
@@ -300,21 +299,21 @@ impl Charger {
         let (total, subtotal) = (minor("total")?, minor("subtotal")?);
         let gross = Money::from_minor(total, currency).map_err(|_| ChargeError::Broken("an amount out of range"))?;
         let tax_minor = total.checked_sub(subtotal).ok_or(ChargeError::Broken("an amount out of range"))?;
-        let intent = self.intent_of(&StripeId::new(&id)?).await?;
+        let intent = self.intent_of(&id).await?;
         let intent = intent.filter(|intent| intent["status"] == "succeeded").unwrap_or_default();
-        let charge = id_at(&intent["latest_charge"]);
+        let charge = id_of(&intent["latest_charge"]);
         let paid_at = invoice["status_transitions"]["paid_at"].as_i64();
         let paid_at = paid_at.and_then(|second| Timestamp::from_second(second).ok()).filter(|_| charge.is_none());
         let paid = Paid {
-            payment_intent: id_at(&intent["id"]),
+            payment_intent: id_of(&intent),
             charge,
             balance_transaction: None,
-            customer: id_at(&invoice["customer"]),
+            customer: id_of(&invoice["customer"]),
             at: paid_at,
             gross,
         };
         let metadata: BTreeMap<String, String> = metadata_of(invoice);
-        let through = Through { invoice: Some(id), tax_minor, session: None };
+        let through = Through { invoice: Some(id.into()), tax_minor, session: None };
         self.settle(held, top_up, paid, through, metadata).await?;
         Ok(Move::On)
     }

@@ -8,6 +8,7 @@ use super::begin::TOP_UP_KEY;
 use crate::domain::money::Money;
 use crate::domain::top_up::TopUp;
 use crate::domain::top_up::decline::Why;
+use crate::stripe::client::StripeId;
 
 /// What has become of an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +39,9 @@ pub(super) struct Paid {
     pub gross: Money,
 }
 
-/// The id of a reference: a text, or an expanded object.
-pub(super) fn id_at(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value["id"].as_str()).map(str::to_owned)
+/// The id of a reference, as it is kept.
+pub(super) fn id_of(reference: &Value) -> Option<String> {
+    StripeId::of(reference).map(Into::into)
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -68,7 +69,7 @@ pub(super) fn intent(intent: &Value, top_up: &TopUp, livemode: bool) -> Result<J
         return Err(ChargeError::Broken("a payment intent of another top-up"));
     }
     let is_ours =
-        top_up.last_try.as_ref().is_none_or(|last| id_at(&intent["customer"]).as_ref() == Some(&last.customer));
+        top_up.last_try.as_ref().is_none_or(|last| id_of(&intent["customer"]).as_ref() == Some(&last.customer));
     if !is_ours {
         return Err(ChargeError::Broken("a payment intent of another customer"));
     }
@@ -90,9 +91,9 @@ fn paid(intent: &Value, id: String) -> Result<Paid, ChargeError> {
     let charge = &intent["latest_charge"];
     Ok(Paid {
         payment_intent: Some(id),
-        charge: id_at(charge),
-        balance_transaction: id_at(&charge["balance_transaction"]),
-        customer: id_at(&intent["customer"]),
+        charge: id_of(charge),
+        balance_transaction: id_of(&charge["balance_transaction"]),
+        customer: id_of(&intent["customer"]),
         at: charge["created"].as_i64().and_then(|second| Timestamp::from_second(second).ok()),
         gross,
     })

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::begin::description;
 use super::charge::LOOK_SECONDS;
-use super::judge::{self, Judged, id_at};
+use super::judge::{self, Judged};
 use super::settle::{Through, metadata_of};
 use super::steps::{Sent, Which};
 use super::{After, ChargeError, Charger, Held, Move};
@@ -155,8 +155,8 @@ impl Charger {
                 Sent::Unknown(seconds) => return Ok(Ended::Wait(seconds)),
                 Sent::Refused(_) | Sent::Stale => {}
             }
-            let found = self.edge("look_at_intent", self.ask(&Fetch::PaymentIntent { id: id.clone() })).await?;
-            match self.is_intent_over(held, top_up, found, None).await? {
+            let found = self.edge("look_at_intent", self.ask_known(&Fetch::PaymentIntent { id: id.clone() })).await?;
+            match self.is_intent_over(held, top_up, &found, None).await? {
                 // Stripe may have forgotten the key, and the intent is as it was: it is asked anew, which ends it once.
                 Ended::Wait(PAYING_SECONDS) if is_stale => {}
                 ended => return Ok(ended),
@@ -170,14 +170,13 @@ impl Charger {
         &self,
         held: Held<'_>,
         top_up: &TopUp,
-        found: Option<Value>,
+        intent: &Value,
         session: Option<String>,
     ) -> Result<Ended, ChargeError> {
-        let Some(intent) = found else { return Ok(Ended::Yes) };
-        match judge::intent(&intent, top_up, self.livemode)? {
+        match judge::intent(intent, top_up, self.livemode)? {
             Judged::Paid(paid) => {
                 let through = Through { session, ..Through::default() };
-                self.settle(held, top_up, paid, through, metadata_of(&intent)).await?;
+                self.settle(held, top_up, paid, through, metadata_of(intent)).await?;
                 Ok(Ended::Paid)
             }
             Judged::Processing(_) => Ok(Ended::Wait(LOOK_SECONDS)),
@@ -202,15 +201,17 @@ impl Charger {
             Sent::Unknown(seconds) => return Ok(Ended::Wait(seconds)),
             Sent::Refused(_) | Sent::Stale => {}
         }
-        let found = self.edge("look_at_page", self.ask(&Fetch::Session { id })).await?.unwrap_or_default();
+        let found = self.edge("look_at_page", self.ask_known(&Fetch::Session { id })).await?;
         match found["status"].as_str() {
             Some("complete") => {}
             Some("open") => return Ok(Ended::Wait(PAYING_SECONDS)),
-            Some(_) | None => return Ok(Ended::Yes),
+            Some("expired") => return Ok(Ended::Yes),
+            Some(_) | None => return Err(ChargeError::Broken("a page whose status cannot be read")),
         }
-        let intent = id_at(&found["payment_intent"]).ok_or(ChargeError::Broken("a complete page without an intent"))?;
-        let intent = self.ask(&Fetch::PaymentIntent { id: StripeId::new(&intent)? }).await?;
-        self.is_intent_over(held, top_up, intent, Some(session.to_owned())).await
+        let intent = StripeId::of(&found["payment_intent"]);
+        let id = intent.ok_or(ChargeError::Broken("a complete page without an intent"))?;
+        let intent = self.ask_known(&Fetch::PaymentIntent { id }).await?;
+        self.is_intent_over(held, top_up, &intent, Some(session.to_owned())).await
     }
 }
 

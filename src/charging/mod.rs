@@ -46,7 +46,8 @@ use crate::domain::top_up::{TopUp, TopUpState};
 use crate::posting::{PostError, Posting};
 use crate::store::Store;
 use crate::store::charge_work::{LeasedWork, WorkKind};
-use crate::stripe::client::{Fetch, StripeClient, StripeError};
+use crate::stripe::client::{Fetch, Fetched, StripeClient, StripeError};
+use crate::stripe::wire::{self, RawList};
 
 /// Moves of one top-up in a row: an invoice's way with its link has a dozen.
 const MOVES_MAX: usize = 16;
@@ -198,18 +199,38 @@ impl Charger {
         }
     }
 
-    /// Asks Stripe; `None`: it does not know the object.
+    /// Asks Stripe for an object; `None`: it does not know it.
     async fn ask(&self, what: &Fetch) -> Result<Option<Value>, ChargeError> {
-        let answer = match self.stripe.fetch(what).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(self.failed_to_ask(error).await),
-        };
-        self.worked().await?;
+        let answer = self.fetch(what).await?;
         if answer.is_missing() {
             return Ok(None);
         }
-        let read = serde_json::from_slice(&answer.body);
-        read.map(Some).map_err(|_| ChargeError::Broken("an answer of Stripe's that is no JSON"))
+        Ok(Some(wire::parse_object(&answer.body)?))
+    }
+
+    /// Asks for an object of ours, which Stripe has to know.
+    async fn ask_known(&self, what: &Fetch) -> Result<Value, ChargeError> {
+        self.ask(what).await?.ok_or(ChargeError::Broken("Stripe does not know an object of ours"))
+    }
+
+    /// Asks for a page of a list. One that cannot be read is an error, never an empty list: what is looked for would be
+    /// taken for not there, and done a second time.
+    async fn ask_list(&self, what: &Fetch) -> Result<RawList, ChargeError> {
+        let answer = self.fetch(what).await?;
+        if answer.is_missing() {
+            return Err(ChargeError::Broken("Stripe does not know what a list is of"));
+        }
+        Ok(RawList::from_slice(&answer.body)?)
+    }
+
+    async fn fetch(&self, what: &Fetch) -> Result<Fetched, ChargeError> {
+        match self.stripe.fetch(what).await {
+            Ok(answer) => {
+                self.worked().await?;
+                Ok(answer)
+            }
+            Err(error) => Err(self.failed_to_ask(error).await),
+        }
     }
 
     async fn failed_to_ask(&self, error: StripeError) -> ChargeError {

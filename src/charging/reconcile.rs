@@ -57,9 +57,9 @@ impl Charger {
             }),
         );
         if let Some(event) = told.await? {
-            let id = event["data"]["object"]["id"].as_str().unwrap_or_default();
-            let found = self.ask(&Fetch::PaymentIntent { id: StripeId::new(id)? }).await?;
-            let intent = found.ok_or(ChargeError::Broken("Stripe tells of a payment intent that it does not know"))?;
+            let id = StripeId::of(&event["data"]["object"]);
+            let id = id.ok_or(ChargeError::Broken("an event about a payment intent without an id"))?;
+            let intent = self.ask_known(&Fetch::PaymentIntent { id }).await?;
             return self.follow(held, top_up, last, &intent).await;
         }
         tracing::warn!(top_up = %top_up.id, attempt = %last.attempt, "a charge whose outcome was not known did not happen");
@@ -81,19 +81,17 @@ impl Charger {
         let wanted = last.attempt.to_string();
         let mut after = None;
         for _ in 0..PAGES_MAX {
-            let listed = self.ask(&page(after.take())).await?.unwrap_or_default();
-            let data = listed["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let is_it = |one: &&Value| {
-                let object = if one["object"] == "event" { &one["data"]["object"] } else { *one };
+            let listed = self.ask_list(&page(after.take())).await?;
+            let is_it = |one: &Value| {
+                let object = if one["object"] == "event" { &one["data"]["object"] } else { one };
                 object["metadata"][ATTEMPT_KEY].as_str() == Some(wanted.as_str())
             };
-            if let Some(found) = data.iter().find(is_it) {
+            if let Some(found) = listed.find(is_it) {
                 return Ok(Some(found.clone()));
             }
-            let next = data.last().and_then(|one| one["id"].as_str());
-            match next.filter(|_| listed["has_more"] == true) {
-                Some(id) => after = Some(StripeId::new(id)?),
-                None => return Ok(None),
+            after.clone_from(&listed.next);
+            if after.is_none() {
+                return Ok(None);
             }
         }
         Err(ChargeError::Broken("a list of Stripe's that does not end"))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::judge::{Paid, id_at};
+use super::judge::{Paid, id_of};
 use super::{ChargeError, Charger, Held};
 use crate::domain::command::{Charging, TopUpPaid};
 use crate::domain::money::Money;
@@ -80,10 +80,9 @@ impl Charger {
     /// The time of a payment is its charge's.
     async fn with_time(&self, paid: Paid) -> Result<Paid, ChargeError> {
         let Some(charge) = paid.charge.as_deref().filter(|_| paid.at.is_none()) else { return Ok(paid) };
-        let found = self.edge("charge_time", self.ask(&Fetch::Charge { id: StripeId::new(charge)? })).await?;
-        let found = found.unwrap_or_default();
+        let found = self.edge("charge_time", self.ask_known(&Fetch::Charge { id: StripeId::new(charge)? })).await?;
         let paid_at = found["created"].as_i64().and_then(|second| Timestamp::from_second(second).ok());
-        Ok(Paid { at: paid_at, balance_transaction: id_at(&found["balance_transaction"]), ..paid })
+        Ok(Paid { at: paid_at, balance_transaction: id_of(&found["balance_transaction"]), ..paid })
     }
 }
 

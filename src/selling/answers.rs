@@ -21,14 +21,8 @@ impl Payer {
     pub(super) fn read(id: StripeId, customer: &Value) -> Self {
         let method = &customer["invoice_settings"]["default_payment_method"];
         let currency = customer["currency"].as_str().and_then(|code| code.parse().ok());
-        Self { customer: id, currency, card: id_at(method) }
+        Self { customer: id, currency, card: StripeId::of(method) }
     }
-}
-
-/// The id of a reference: a text, or an expanded object.
-pub(super) fn id_at(value: &Value) -> Option<StripeId> {
-    let text = value.as_str().or_else(|| value["id"].as_str())?;
-    StripeId::new(text).ok()
 }
 
 /// The text of a field.
@@ -38,7 +32,7 @@ pub(super) fn text_at<'a>(value: &'a Value, field: &str) -> &'a str {
 
 /// What a step keeps of an answer: nothing of a person.
 pub(super) fn kept(answer: &Value) -> Value {
-    let id = |field: &str| id_at(&answer[field]).map(|id| id.to_string());
+    let id = |field: &str| StripeId::of(&answer[field]).map(|id| id.to_string());
     json!({
         "id": answer["id"],
         "url": answer["url"],

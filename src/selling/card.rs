@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Selling;
-use super::answers::{id_at, kept, text_at};
+use super::answers::{kept, text_at};
 use super::error::SellError;
 use super::offer::Bill;
 use super::order::{Attached, RequiredAction, What};
@@ -36,7 +36,7 @@ impl Selling {
         let bill = &terms.bill;
         let was_there = self.was_answered(sale, "subscription").await?;
         let Some(made) = self.started(sale, &terms).await? else { return Ok(Next::Again) };
-        let id = id_at(&made["id"]).ok_or(SellError::Inconsistent("a subscription without an id"))?;
+        let id = StripeId::of(&made).ok_or(SellError::Inconsistent("a subscription without an id"))?;
         let Some(now) = self.status_of(&id).await?.filter(is_alive) else {
             self.end(sale, SaleState::Dropped).await?;
             return Ok(Next::Again);
@@ -105,10 +105,9 @@ impl Selling {
     /// A subscription whose creation was not answered, found by its sale among its customer's.
     async fn find_lost(&self, sale: &Sale, terms: &Terms) -> Result<Option<Value>, SellError> {
         let customer = StripeId::new(&terms.payer)?;
-        let listed = self.ask(&Fetch::SubscriptionsOf { customer, starting_after: None }).await?;
-        let listed = listed.as_ref().and_then(|page| page["data"].as_array()).map(Vec::as_slice).unwrap_or_default();
-        let of_it = |one: &&Value| one["metadata"][SALE_KEY] == sale.id.to_string() && is_alive(one);
-        let Some(found) = listed.iter().find(of_it) else { return Ok(None) };
+        let listed = self.ask_list(&Fetch::SubscriptionsOf { customer, starting_after: None }).await?;
+        let of_it = |one: &Value| one["metadata"][SALE_KEY] == sale.id.to_string() && is_alive(one);
+        let Some(found) = listed.find(of_it) else { return Ok(None) };
         let answer = kept(found);
         self.store.answer_sale_step(sale, "subscription", &answer).await?;
         Ok(Some(answer))
@@ -134,7 +133,7 @@ impl Selling {
             metadata: terms.metadata(sale.id)?,
         });
         let made = self.must(sale, "invoice", &write).await?;
-        let invoice = id_at(&made["id"]).ok_or(SellError::Inconsistent("an invoice without an id"))?;
+        let invoice = StripeId::of(&made).ok_or(SellError::Inconsistent("an invoice without an id"))?;
         for (place, line) in terms.price_lines()?.into_iter().enumerate() {
             let write = Write::AddInvoiceItem(InvoiceItem {
                 customer: customer.clone(),
@@ -151,7 +150,7 @@ impl Selling {
 
     async fn pay(&self, sale: &Sale, invoice: &StripeId, card: StripeId, bill: &Bill) -> Result<Next, SellError> {
         // Its buyer may have paid it by its page, which a repeat of the first answer would not say.
-        let now = self.ask(&Fetch::Invoice { id: invoice.clone() }).await?.unwrap_or_default();
+        let now = self.ask_known(&Fetch::Invoice { id: invoice.clone() }).await?;
         let paid = match text_at(&now, "status") {
             "paid" => true,
             "open" => {
@@ -159,7 +158,7 @@ impl Selling {
                 let stepped = match self.step(sale, "pay", &pay).await {
                     Err(error @ SellError::Unavailable { .. }) => {
                         // It may have been paid all the same, and then the invoice says so.
-                        let now = self.ask(&Fetch::Invoice { id: invoice.clone() }).await?.unwrap_or_default();
+                        let now = self.ask_known(&Fetch::Invoice { id: invoice.clone() }).await?;
                         if text_at(&now, "status") == "paid" { Stepped::Done(kept(&now)) } else { return Err(error) }
                     }
                     stepped => stepped?,
@@ -180,9 +179,13 @@ impl Selling {
                     },
                 }
             }
-            _ => {
+            "void" | "uncollectible" => {
                 self.end(sale, SaleState::Dropped).await?;
                 return Ok(Next::Again);
+            }
+            _ => {
+                let reason = "an invoice's status cannot be read".to_owned();
+                return Err(SellError::Unavailable { reason, retry_after: None, may_be_done: true });
             }
         };
         let answer = Attached::of(What::Charge, bill);
@@ -198,12 +201,12 @@ impl Selling {
     /// What an invoice that is not paid waits for.
     pub(super) async fn why_unpaid(&self, invoice: &Value) -> Result<Unpaid, SellError> {
         let missing = || SellError::Inconsistent("a subscription that is not paid has no invoice");
-        let id = id_at(invoice).ok_or_else(missing)?;
+        let id = StripeId::of(invoice).ok_or_else(missing)?;
         let invoice = self.ask(&Fetch::Invoice { id: id.clone() }).await?.ok_or_else(missing)?;
-        let payments = self.ask(&Fetch::InvoicePayments { invoice: id, starting_after: None }).await?;
-        let intent = payments.as_ref().and_then(|page| id_at(&page["data"][0]["payment"]["payment_intent"]));
+        let payments = self.ask_list(&Fetch::InvoicePayments { invoice: id, starting_after: None }).await?;
+        let intent = payments.find(|_| true).and_then(|newest| StripeId::of(&newest["payment"]["payment_intent"]));
         let intent = match intent {
-            Some(id) => self.ask(&Fetch::PaymentIntent { id }).await?.unwrap_or_default(),
+            Some(id) => self.ask_known(&Fetch::PaymentIntent { id }).await?,
             None => Value::Null,
         };
         let error = &intent["last_payment_error"];

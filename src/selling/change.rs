@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Selling;
-use super::answers::{id_at, text_at};
+use super::answers::text_at;
 use super::card::Unpaid;
 use super::error::SellError;
 use super::offer::{Change, Refusal, compare};
@@ -83,7 +83,7 @@ impl Selling {
         Ok(Turn {
             item: item.id.as_deref().and_then(|id| StripeId::new(id).ok()).ok_or_else(strange)?,
             others: others.map(|(price, quantity)| PriceLine { price, quantity }).collect(),
-            schedule: id_at(&found["schedule"]),
+            schedule: StripeId::of(&found["schedule"]),
             ends: found["cancel_at"].is_number() || found["cancel_at_period_end"] == Value::Bool(true),
             is_up: is_up(fee, was.1, change)?,
             fee,
@@ -151,7 +151,7 @@ impl Selling {
             Unpaid::Action(action) => Ok(Attached { required_action: Some(action), ..answer }),
             Unpaid::Declined(decline) => {
                 // With its invoice the change is dropped, so that the next try is a new one.
-                if let Some(invoice) = id_at(&made["latest_invoice"]) {
+                if let Some(invoice) = StripeId::of(&made["latest_invoice"]) {
                     self.send(&Write::VoidInvoice { invoice }).await?;
                 }
                 Err(SellError::Declined(decline))
@@ -198,7 +198,7 @@ fn downgrade(turn: &Turn, made: &Value, to: PriceLine) -> Result<Write, SellErro
     };
     let was = PriceLine { price: turn.was.0.clone(), quantity: turn.was.1 };
     Ok(Write::SetPhases {
-        schedule: id_at(&made["id"]).ok_or_else(strange)?,
+        schedule: StripeId::of(made).ok_or_else(strange)?,
         phases: vec![phase(with(was), Some(starts_at), Some(ends_at)), phase(with(to), None, None)],
         after_last: AfterLast::GoOn,
     })

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Selling;
-use super::answers::{Payer, id_at, text_at};
+use super::answers::{Payer, text_at};
 use super::card::Next;
 use super::error::SellError;
 use super::offer::{Begin, Bill, Refusal};
@@ -102,7 +102,7 @@ impl Selling {
             return Ok(Next::Again);
         }
         let opened = self.must(sale, "session", &session(sale, &terms)?).await?;
-        let id = id_at(&opened["id"]).ok_or(SellError::Inconsistent("a session without an id"))?;
+        let id = StripeId::of(&opened).ok_or(SellError::Inconsistent("a session without an id"))?;
         let page = |url: &Value| {
             let url = url.as_str().map(str::to_owned);
             let url = url.ok_or(SellError::Inconsistent("an open session without an address"))?;
@@ -139,7 +139,7 @@ impl Selling {
         bill: &Bill,
     ) -> Result<Next, SellError> {
         if terms.recurs
-            && let Some(id) = id_at(&session["subscription"])
+            && let Some(id) = StripeId::of(&session["subscription"])
             && let Some(subscription) = self.status_of(&id).await?
             && is_alive(&subscription)
             && !self.is_known(sale, &id).await?

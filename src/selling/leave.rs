@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Selling;
-use super::answers::{id_at, text_at};
+use super::answers::text_at;
 use super::error::SellError;
 use super::order::Leave;
 use crate::domain::attachment::Attachment;
@@ -128,7 +128,7 @@ impl Selling {
     async fn unschedule(&self, subscription: &StripeId) -> Result<Value, SellError> {
         let gone = || SellError::StripeRefused("the subscription is over".to_owned());
         let found = self.ask(&Fetch::Subscription { id: subscription.clone() }).await?.ok_or_else(gone)?;
-        if let Some(schedule) = id_at(&found["schedule"]) {
+        if let Some(schedule) = StripeId::of(&found["schedule"]) {
             self.send(&Write::ReleaseSchedule { schedule }).await?;
         }
         Ok(found)

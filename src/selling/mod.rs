@@ -209,8 +209,8 @@ impl Selling {
             }
             let mut payer = Payer::read(id, &customer);
             if payer.card.is_none() {
-                let cards = self.ask(&Fetch::CardsOf { customer: payer.customer.clone() }).await?;
-                payer.card = cards.as_ref().and_then(|cards| answers::id_at(&cards["data"][0]["id"]));
+                let cards = self.ask_list(&Fetch::CardsOf { customer: payer.customer.clone() }).await?;
+                payer.card = cards.find(|_| true).and_then(StripeId::of);
             }
             return Ok(Some(payer));
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::answers::{Payer, id_at, kept, text_at};
+use super::answers::{Payer, kept, text_at};
 use super::error::SellError;
 use super::offer::Bill;
 use super::order::{Attached, Order, What};
@@ -16,9 +16,10 @@ use crate::clock::fresh_uuid;
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AccountId, SaleId};
 use crate::store::sales::{Hash, NewSale, Sale, SaleKind, SaleState, SaleStep};
-use crate::stripe::client::{Fetch, StripeId};
+use crate::stripe::client::{Fetch, Fetched, StripeId};
 use crate::stripe::frozen::{Frozen, IdempotencyKey, Metadata};
 use crate::stripe::outcome::{Refused, WriteOutcome};
+use crate::stripe::wire::{self, RawList};
 use crate::stripe::write::{NewCustomer, PriceLine, Write};
 
 /// Looks at one order: a sale that was over, one that was replaced, and a rival for each.
@@ -139,14 +140,32 @@ pub(super) enum Stepped {
 }
 
 impl Selling {
-    /// Asks Stripe; `None`: it does not know the object.
+    /// Asks Stripe for an object; `None`: it does not know it.
     pub(super) async fn ask(&self, what: &Fetch) -> Result<Option<Value>, SellError> {
-        let stripe = self.stripe.as_ref().ok_or(SellError::NotConfigured)?;
-        let fetched = stripe.fetch(what).await?;
+        let fetched = self.fetch(what).await?;
         if fetched.is_missing() {
             return Ok(None);
         }
-        Ok(Some(crate::stripe::wire::parse(&fetched.body)?))
+        Ok(Some(wire::parse_object(&fetched.body)?))
+    }
+
+    /// Asks for an object of ours, which Stripe has to know.
+    pub(super) async fn ask_known(&self, what: &Fetch) -> Result<Value, SellError> {
+        self.ask(what).await?.ok_or(SellError::Inconsistent("Stripe does not know an object of ours"))
+    }
+
+    /// Asks for a page of a list. One that cannot be read is an error, never an empty list.
+    pub(super) async fn ask_list(&self, what: &Fetch) -> Result<RawList, SellError> {
+        let fetched = self.fetch(what).await?;
+        if fetched.is_missing() {
+            return Err(SellError::Inconsistent("Stripe does not know what a list is of"));
+        }
+        Ok(RawList::from_slice(&fetched.body)?)
+    }
+
+    async fn fetch(&self, what: &Fetch) -> Result<Fetched, SellError> {
+        let stripe = self.stripe.as_ref().ok_or(SellError::NotConfigured)?;
+        Ok(stripe.fetch(what).await?)
     }
 
     /// An order whose key was used for a sale that is done.
@@ -174,7 +193,7 @@ impl Selling {
             return Ok(None);
         }
         let started = self.store.sale_step(&sale, "subscription").await?.and_then(|step| step.answer);
-        let Some(id) = started.and_then(|made| id_at(&made["id"])) else { return Ok(None) };
+        let Some(id) = started.and_then(|made| StripeId::of(&made)) else { return Ok(None) };
         if !known.iter().any(|known| known.ended_at.is_none() && known.origin.subscription() == Some(id.as_str())) {
             return Ok(None);
         }
@@ -229,7 +248,7 @@ impl Selling {
         let frozen = Frozen::restore(&method, &path, &body)?;
         match stripe.send(&frozen, &IdempotencyKey::new(&format!("{}:{step}", sale.id))?).await {
             WriteOutcome::Answered(answered) => {
-                let answer = kept(&crate::stripe::wire::parse(&answered.body)?);
+                let answer = kept(&crate::stripe::wire::parse_object(&answered.body)?);
                 self.store.answer_sale_step(sale, step, &answer).await?;
                 Ok(Stepped::Done(answer))
             }
@@ -271,7 +290,7 @@ impl Selling {
         let stripe = self.stripe.as_ref().ok_or(SellError::NotConfigured)?;
         let key = IdempotencyKey::new(&format!("once:{}", fresh_uuid().simple()))?;
         match stripe.send(&write.freeze()?, &key).await {
-            WriteOutcome::Answered(answered) => Ok(crate::stripe::wire::parse(&answered.body)?),
+            WriteOutcome::Answered(answered) => Ok(crate::stripe::wire::parse_object(&answered.body)?),
             WriteOutcome::Refused(refused) => Err(refused.into()),
             WriteOutcome::Unknown(unknown) => Err(unknown.into()),
         }
@@ -303,7 +322,7 @@ impl Selling {
             metadata: Metadata::new().with(CUSTOMER_KEY, customer)?,
         });
         let answer = self.must(&sale, "customer", &made).await?;
-        let made = id_at(&answer["id"]).ok_or(SellError::Inconsistent("a customer of Stripe's without an id"))?;
+        let made = StripeId::of(&answer).ok_or(SellError::Inconsistent("a customer of Stripe's without an id"))?;
         if self.store.link_stripe_customer(made.as_str(), account).await? != account {
             return Err(SellError::Inconsistent("a new customer of Stripe's is linked to somebody else"));
         }

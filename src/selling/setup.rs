@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::answers::{id_at, text_at};
+use super::answers::text_at;
 use super::error::SellError;
 use super::offer::Refusal;
 use super::sale::{Asked, CUSTOMER_KEY, Stepped, TRIES_MAX, hash};
@@ -102,7 +102,7 @@ impl Selling {
             return Ok(None);
         }
         let opened = self.must(sale, "session", &session(sale)?).await?;
-        let id = id_at(&opened["id"]).ok_or(SellError::Inconsistent("a session without an id"))?;
+        let id = StripeId::of(&opened).ok_or(SellError::Inconsistent("a session without an id"))?;
         let page = |url: &serde_json::Value| {
             let url = url.as_str().map(str::to_owned);
             url.map(Some).ok_or(SellError::Inconsistent("an open session without an address"))

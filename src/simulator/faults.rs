@@ -53,6 +53,8 @@ pub enum Fault {
         /// Its status, 200 or an error.
         status: u16,
     },
+    /// 200 and `{}`: JSON that is no object of Stripe's, as a cache in between might keep.
+    Empty,
 }
 
 /// Which calls go wrong, and how.
@@ -76,7 +78,7 @@ pub struct FaultRule {
     /// Only so often; always without.
     #[serde(default)]
     pub times: Option<u32>,
-    /// Whether the work is done first: for `hang`, `reset`, `gateway` and `html`, which leave it open.
+    /// Whether the work is done first: for `hang`, `reset`, `gateway`, `html` and `empty`, which leave it open.
     #[serde(default)]
     pub executed: bool,
     /// The `Stripe-Should-Retry` header of the answer; none without.
@@ -126,7 +128,10 @@ impl FaultRule {
 
     /// What is out of bounds.
     pub fn check(&self) -> Result<(), &'static str> {
-        let free = matches!(self.fault, Fault::Hang | Fault::Reset | Fault::Gateway { .. } | Fault::Html { .. });
+        let free = matches!(
+            self.fault,
+            Fault::Hang | Fault::Reset | Fault::Gateway { .. } | Fault::Html { .. } | Fault::Empty
+        );
         let fits = match self.fault {
             Fault::Gateway { status } => (502..=504).contains(&status),
             Fault::Html { status } => status == 200 || (400..600).contains(&status),
@@ -137,7 +142,8 @@ impl FaultRule {
             | Fault::DropReply
             | Fault::Conflict
             | Fault::TooManyRequests { .. }
-            | Fault::ServerError => true,
+            | Fault::ServerError
+            | Fault::Empty => true,
         };
         let silent = matches!(self.fault, Fault::Hang | Fault::Reset | Fault::DropReply);
         for (fine, name) in [
@@ -159,7 +165,7 @@ impl FaultRule {
     /// Whether the work is done.
     pub fn executes(&self) -> bool {
         match self.fault {
-            Fault::Hang | Fault::Reset | Fault::Gateway { .. } | Fault::Html { .. } => self.executed,
+            Fault::Hang | Fault::Reset | Fault::Gateway { .. } | Fault::Html { .. } | Fault::Empty => self.executed,
             Fault::ReplyLate { .. } | Fault::CutBody { .. } | Fault::DropReply | Fault::ServerError => true,
             Fault::Conflict | Fault::TooManyRequests { .. } => false,
         }
@@ -178,6 +184,7 @@ impl FaultRule {
             Fault::ServerError => "server_error".to_owned(),
             Fault::Gateway { status } => format!("gateway {status}"),
             Fault::Html { status } => format!("html {status}"),
+            Fault::Empty => "empty".to_owned(),
         }
     }
 

@@ -261,6 +261,7 @@ fn spoil(rule: Option<&FaultRule>, answer: Option<Answer>) -> (Answer, Sending) 
         Fault::Html { status } => {
             (Answer { page: Some(PAGE), ..Answer::new(*status, Value::from(PAGE)) }, Sending::Normal)
         }
+        Fault::Empty => (Answer::new(200, Value::Object(serde_json::Map::new())), Sending::Normal),
     };
     answer.should_retry = rule.should_retry;
     (answer, sending)

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::frozen::{Frozen, IdempotencyKey};
 use super::outcome::WriteOutcome;
@@ -40,9 +41,20 @@ impl StripeId {
         if is_plain && fits { Ok(Self(text.to_owned())) } else { Err(StripeIdError) }
     }
 
+    /// The id of a reference in an answer: a text, or an expanded object.
+    pub fn of(reference: &Value) -> Option<Self> {
+        Self::new(reference.as_str().or_else(|| reference["id"].as_str())?).ok()
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<StripeId> for String {
+    fn from(id: StripeId) -> Self {
+        id.0
     }
 }
 

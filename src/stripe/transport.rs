@@ -391,7 +391,7 @@ impl Outcome {
     fn of(head: Head, body: Bytes) -> Self {
         let Head { status, request_id, retry_after, should_retry, replayed: _ } = head;
         let number = status.as_u16();
-        if status.is_success() || status == StatusCode::NOT_FOUND {
+        if status.is_success() || (status == StatusCode::NOT_FOUND && error_of(&body).is_some_and(|e| e.is_missing())) {
             let fetched = Fetched { status: number, request_id: request_id.clone(), body };
             let verdict = Verdict::Answer(fetched);
             return Self { verdict, status: Some(number), request_id, retry_after, may_repeat: false };
@@ -402,6 +402,10 @@ impl Outcome {
             401 | 403 => StripeError::Unauthorized { status: number },
             429 => StripeError::RateLimited { retry_after },
             409 | 500.. => StripeError::Unavailable { reason: format!("status {number}") },
+            // Only Stripe itself can say that something is not there; a proxy in between says nothing about it.
+            404 if error_of(&body).is_none() => {
+                StripeError::Unavailable { reason: "a 404 that is not Stripe's".to_owned() }
+            }
             _ if passes => StripeError::Unavailable { reason: format!("status {number}") },
             _ => refused(number, &body),
         };
@@ -457,10 +461,9 @@ async fn read_body(response: Response) -> Result<Bytes, BodyError> {
     Ok(Bytes::from(body))
 }
 
-/// Stripe's error document; an HTML page of some proxy has neither field.
-#[derive(Default, Deserialize)]
+/// Stripe's error document; an HTML page of some proxy is none.
+#[derive(Deserialize)]
 struct ErrorDocument {
-    #[serde(default)]
     error: ErrorPart,
 }
 
@@ -472,8 +475,18 @@ struct ErrorPart {
     message: Option<String>,
 }
 
+impl ErrorPart {
+    fn is_missing(&self) -> bool {
+        self.code.as_deref() == Some("resource_missing")
+    }
+}
+
+fn error_of(body: &[u8]) -> Option<ErrorPart> {
+    serde_json::from_slice::<ErrorDocument>(body).ok().map(|document| document.error)
+}
+
 fn refused(status: u16, body: &[u8]) -> StripeError {
-    let ErrorPart { code, message } = serde_json::from_slice::<ErrorDocument>(body).unwrap_or_default().error;
+    let ErrorPart { code, message } = error_of(body).unwrap_or_default();
     let message = message.unwrap_or_else(|| "no message".to_owned()).chars().take(MESSAGE_CHARS_MAX).collect();
     StripeError::Refused { status, code, message }
 }

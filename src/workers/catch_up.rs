@@ -145,13 +145,7 @@ pub async fn event_page(
         return Err(CatchUpError::Unusable(format!("is answered with {}", answer.status)));
     }
     let list = RawList::from_slice(&answer.body)?;
-    let last = list.data.last().and_then(|event| event.id.as_deref()).and_then(|id| StripeId::new(id).ok());
-    let next = match (list.has_more, last) {
-        (false, _) => None,
-        (true, Some(last)) => Some(last),
-        (true, None) => return Err(CatchUpError::Unusable("goes on after an event without an id".to_owned())),
-    };
-    Ok(EventPage { events: list.data, next })
+    Ok(EventPage { events: list.data, next: list.next })
 }
 
 impl CatchUp {

@@ -30,6 +30,7 @@ use crate::store::charge_work::{LeasedWork, WorkKind};
 use crate::store::overage_bills::DueOwnBill;
 use crate::store::{Store, StoreError};
 use crate::stripe::client::{Fetch, StripeClient, StripeError, StripeId};
+use crate::stripe::wire::{self, WireError};
 
 /// Wait between looks at what is due when nothing wakes the worker; a draft takes items for about an hour.
 const IDLE: Duration = Duration::from_secs(2);
@@ -87,6 +88,12 @@ enum Setback {
     /// Stripe could not be asked.
     #[error("{0}")]
     Stripe(#[from] StripeError),
+    /// An answer of Stripe's that cannot be read.
+    #[error("Stripe's answer cannot be read: {0}")]
+    Unreadable(#[from] WireError),
+    /// Stripe's answer is not what it has to be.
+    #[error("{0}")]
+    Broken(&'static str),
 }
 
 impl OverageWorker {
@@ -164,8 +171,7 @@ impl OverageWorker {
         for linked in profile.stripe_customers.iter().take(LINKS_MAX) {
             let Ok(id) = StripeId::new(linked) else { continue };
             let answer = stripe.fetch(&Fetch::Customer { id }).await?;
-            let customer = crate::stripe::wire::parse(&answer.body).unwrap_or_default();
-            if answer.is_missing() || customer["deleted"] == Value::Bool(true) {
+            if answer.is_missing() || wire::parse_object(&answer.body)?["deleted"] == Value::Bool(true) {
                 continue;
             }
             let order = BillOverage {

@@ -222,16 +222,11 @@ impl Reconciler {
         for _ in 0..PAGES_MAX {
             let question = Fetch::Listed { what, created_gte: self.since, starting_after: after.take() };
             let page = self.page(&question, name).await?;
-            let last = page.data.last().and_then(|object| object.id.as_deref()).and_then(|id| StripeId::new(id).ok());
             self.count_objects(what, name, &page.data, &mut tally).await?;
             (self.progress)(name, tally.found);
-            match (page.has_more, last) {
-                (false, _) => break,
-                (true, Some(last)) => after = Some(last),
-                (true, None) => {
-                    let why = "goes on after an object without an id".to_owned();
-                    return Err(ReconcileError::Unusable { what: name, why });
-                }
+            after = page.next;
+            if after.is_none() {
+                break;
             }
         }
         Ok(tally)

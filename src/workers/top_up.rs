@@ -130,6 +130,7 @@ fn again_after(error: &ChargeError) -> i64 {
         | ChargeError::Stripe(_)
         | ChargeError::Write(_)
         | ChargeError::Id(_)
+        | ChargeError::Unreadable(_)
         | ChargeError::Broken(_)
         | ChargeError::Conflict(_)
         | ChargeError::LostLease

@@ -1,6 +1,6 @@
 //! Plans and packs that are asked for: by a page, by a saved card, once, and nothing before Stripe says that it is paid.
 
-use creditd::simulator::{CardOrder, SeedPrice};
+use creditd::simulator::{CardOrder, Fault, FaultRule, SeedPrice};
 use serde_json::{Value, json};
 
 use crate::stripe_writes::lint::lint_log;
@@ -439,5 +439,37 @@ async fn answers_that_are_lost_charge_nobody_twice() {
     assert_eq!(statuses.last(), Some(&200), "{statuses:?}");
     shop.told().await;
     assert_eq!(shop.credits().await, "51");
+    shop.close().await;
+}
+
+/// What Stripe answers about the invoice cannot be read, once, before or after it was paid: it is not taken for void.
+#[tokio::test]
+async fn an_invoice_that_cannot_be_read_is_paid_once() {
+    let shop = Shop::open().await;
+    shop.buy("pro").await;
+    let before = shop.writes("/v1/invoices");
+    let keys = ["k1", "k2", "k3", "k4"];
+    for (key, lost) in keys.into_iter().zip([false, true, false, true]) {
+        let unread = FaultRule::new("GET", "/v1/invoices/", Fault::Empty).nth(if key < "k3" { 1 } else { 2 });
+        let unpaid = FaultRule::new("POST", "/v1/invoices/", Fault::DropReply).nth(2);
+        let rules = std::iter::once(unread).chain(lost.then_some(unpaid)).collect();
+        shop.app.simulator.set_fault_rules(rules).unwrap();
+        let body = json!({ "quantities": { "credits": "7" }, "key": key });
+        let mut tries = 1;
+        loop {
+            let (status, answer) = shop.try_attach("top_up", body.clone()).await;
+            if status == 200 {
+                break;
+            }
+            assert_eq!((status, &answer["code"]), (503, &json!("stripe_unavailable")), "{answer}");
+            tries += 1;
+            assert!(tries < 6, "{key}: {answer}");
+        }
+    }
+    shop.app.simulator.set_fault_rules(Vec::new()).unwrap();
+    shop.told().await;
+    assert_eq!(shop.writes("/v1/invoices") - before, keys.len(), "an invoice for each order");
+    assert_eq!(shop.app.simulator.log().charges().len(), 1 + keys.len());
+    assert_eq!(shop.credits().await, "38");
     shop.close().await;
 }

@@ -26,6 +26,7 @@ use crate::domain_laws::{feature, quantity};
 use crate::stripe_writes::lint::lint_log;
 use crate::support::app::{STRIPE_KEY, ask_stripe};
 use crate::support::database::{fresh_url, raw, store_at};
+use crate::support::garbled::{BODIES, Garbled};
 
 const HOUR: i64 = 3_600;
 
@@ -370,6 +371,33 @@ async fn what_a_forgotten_key_made_is_found_and_not_made_again() {
         rig.work().await;
         rig.must_stand_once(bill).await;
         rig.close().await;
+    }
+}
+
+/// Where it looks for what a forgotten key made, an answer that cannot be read says neither that it is there nor that it is
+/// not.
+#[rstest]
+#[case::draft(true, 2)]
+#[case::own(false, 4)]
+#[tokio::test]
+async fn what_cannot_be_looked_for_is_not_made_again(#[case] on_draft: bool, #[case] requests: usize) {
+    for at in 0..requests {
+        for body in BODIES {
+            let rig = Rig::start().await;
+            let draft = if on_draft { Some(rig.draft().await) } else { None };
+            let bill = rig.two_lines(draft.as_deref()).await;
+            assert!(killed_at(&rig, at, true).await);
+            rig.let_leases_run_out().await;
+            rig.advance(26 * HOUR).await;
+            let sent = rig.simulator.log().requests().len();
+            let garbled = Arc::new(Garbled::new(rig.transport.clone(), 0, usize::MAX, body));
+            rig.worker(garbled.clone()).round().await.unwrap();
+            assert_eq!((rig.simulator.log().requests().len(), garbled.asked() > 0), (sent, true), "{at} {body}");
+            rig.advance(HOUR).await;
+            rig.work().await;
+            rig.must_stand_once(bill).await;
+            rig.close().await;
+        }
     }
 }
 

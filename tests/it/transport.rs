@@ -319,6 +319,23 @@ async fn a_missing_object_is_an_answer() {
     assert_eq!(server.seen().len(), 1);
 }
 
+/// What was looked for would be taken for not there, and done a second time.
+#[rstest]
+#[case::a_proxys("<html>not found</html>", true)]
+#[case::nothing("", true)]
+#[case::json_of_somebody_else(r#"{"message":"no such route"}"#, true)]
+#[case::a_path_stripe_does_not_have(
+    r#"{"error":{"type":"invalid_request_error","message":"Unrecognized URL"}}"#,
+    false
+)]
+#[tokio::test]
+async fn a_404_that_does_not_say_what_is_missing_is_no_answer(#[case] body: &str, #[case] retry_helps: bool) {
+    let server = Server::start(vec![reply(404, body)]).await;
+    let error = ask(&server).await.unwrap_err();
+    assert_eq!(error.retry_helps(), retry_helps, "{error}");
+    assert_eq!(server.seen().len(), 1);
+}
+
 #[rstest]
 #[case(401)]
 #[case(403)]

@@ -98,6 +98,14 @@ pub fn parse(bytes: &[u8]) -> Result<Value, WireError> {
     serde_json::from_slice(bytes).map_err(|error| WireError::NotJson { line: error.line(), column: error.column() })
 }
 
+/// Reads bytes as one of Stripe's objects, all of which have an id.
+pub fn parse_object(bytes: &[u8]) -> Result<Value, WireError> {
+    let value = parse(bytes)?;
+    let node = Node::root(&value)?;
+    let _id = node.text(&["id"])?.ok_or_else(|| node.missing("id", "a text"))?;
+    Ok(value)
+}
+
 /// Reads the page of a list answer. One without `data` is no list: reading it as empty would lose its lines.
 fn page<T: Wire>(node: &Node<'_>) -> Result<WireList<T>, WireError> {
     let data = node.objects(&["data"])?.ok_or_else(|| node.missing("data", "a list"))?;

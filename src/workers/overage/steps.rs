@@ -13,6 +13,7 @@ use crate::store::charge_work::LeasedWork;
 use crate::stripe::client::{Fetch, StripeClient, StripeId};
 use crate::stripe::frozen::{Frozen, IdempotencyKey, Metadata, WriteError};
 use crate::stripe::outcome::{Refused, WriteOutcome};
+use crate::stripe::wire::{self, RawList};
 use crate::stripe::write::{InvoiceItem, ItemCharge, NewInvoice, Write};
 
 /// Leads Stripe's events home.
@@ -25,7 +26,7 @@ const RETRY_MIN: i64 = 2;
 /// Wait where a person has to act: the key is wrong, or Stripe refuses to finalize.
 const PERSON_SECONDS: i64 = 3_600;
 /// Pages of 100 in which a lost object is looked for.
-const PAGES_MAX: usize = 10;
+const PAGES_MAX: usize = 100;
 /// Times a bill changes its way in one turn: from a draft to an invoice of its own.
 const WAYS_MAX: usize = 3;
 
@@ -230,7 +231,7 @@ impl Turn<'_> {
         };
         match self.stripe.send(&frozen, &idempotency_key).await {
             WriteOutcome::Answered(answered) => {
-                let Ok(body) = crate::stripe::wire::parse(&answered.body) else {
+                let Ok(body) = wire::parse(&answered.body) else {
                     return Ok(Stepped::Stop(Next::Later(wait(row.age_seconds))));
                 };
                 let answer = kept(&body);
@@ -253,49 +254,61 @@ impl Turn<'_> {
         }
     }
 
-    /// Looks for what a request did; `None`: it did nothing.
+    /// Looks for what a request did; `None`: it did nothing. What cannot be read, or does not end, is an error: the request
+    /// would be sent again and done twice.
     async fn find(&self, lost: &Lost<'_>) -> Result<Option<Value>, Setback> {
         let bill = self.bill.id.to_string();
-        let place = match lost {
-            Lost::Line { number, .. } => number.to_string(),
-            Lost::Invoice { .. } | Lost::Final { .. } => String::new(),
-        };
-        let page = |starting_after: Option<StripeId>| match lost {
-            Lost::Line { invoice, .. } => Fetch::InvoiceLines { invoice: (*invoice).clone(), starting_after },
-            Lost::Invoice { customer } => {
-                Fetch::InvoicesOf { customer: (*customer).clone(), created_gte: self.bill.period_end, starting_after }
+        let is_of_bill = |object: &Value| object["metadata"][BILL_KEY] == bill.as_str();
+        match lost {
+            Lost::Line { invoice, number } => {
+                let place = number.to_string();
+                let page = |starting_after| Fetch::InvoiceLines { invoice: (*invoice).clone(), starting_after };
+                let is_it = |line: &Value| is_of_bill(line) && line["metadata"][LINE_KEY] == place.as_str();
+                self.find_listed(page, is_it).await
             }
-            Lost::Final { invoice } => Fetch::Invoice { id: (*invoice).clone() },
-        };
+            Lost::Invoice { customer } => {
+                let page = |starting_after| Fetch::InvoicesOf {
+                    customer: (*customer).clone(),
+                    created_gte: self.bill.period_end,
+                    starting_after,
+                };
+                self.find_listed(page, is_of_bill).await
+            }
+            Lost::Final { invoice } => {
+                let answer = self.stripe.fetch(&Fetch::Invoice { id: (*invoice).clone() }).await?;
+                if answer.is_missing() {
+                    return Ok(None);
+                }
+                let body = wire::parse_object(&answer.body)?;
+                let status =
+                    body["status"].as_str().ok_or(Setback::Broken("an invoice whose status cannot be read"))?;
+                Ok((status != "draft").then(|| kept(&body)))
+            }
+        }
+    }
+
+    /// The first object of a list that fits; a list of something that Stripe does not know holds nothing.
+    async fn find_listed(
+        &self,
+        page: impl Fn(Option<StripeId>) -> Fetch + Send + Sync,
+        is_it: impl Fn(&Value) -> bool + Send + Sync,
+    ) -> Result<Option<Value>, Setback> {
         let mut after = None;
         for _ in 0..PAGES_MAX {
-            let answer = self.stripe.fetch(&page(after)).await?;
+            let answer = self.stripe.fetch(&page(after.take())).await?;
             if answer.is_missing() {
                 return Ok(None);
             }
-            let body = crate::stripe::wire::parse(&answer.body).unwrap_or_default();
-            let is_it = |object: &&Value| match lost {
-                Lost::Line { .. } => {
-                    let metadata = &object["metadata"];
-                    metadata[BILL_KEY] == bill.as_str() && metadata[LINE_KEY] == place.as_str()
-                }
-                Lost::Invoice { .. } => object["metadata"][BILL_KEY] == bill.as_str(),
-                Lost::Final { .. } => object["status"].as_str().is_some_and(|status| status != "draft"),
-            };
-            if matches!(lost, Lost::Final { .. }) {
-                return Ok(Some(&body).filter(is_it).map(kept));
-            }
-            let objects = body["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-            if let Some(found) = objects.iter().find(is_it) {
+            let listed = RawList::from_slice(&answer.body)?;
+            if let Some(found) = listed.find(&is_it) {
                 return Ok(Some(kept(found)));
             }
-            let last = objects.last().and_then(|object| StripeId::new(object["id"].as_str()?).ok());
-            if body["has_more"] != Value::Bool(true) || last.is_none() {
+            after.clone_from(&listed.next);
+            if after.is_none() {
                 return Ok(None);
             }
-            after = last;
         }
-        Ok(None)
+        Err(Setback::Broken("a list of Stripe's that does not end"))
     }
 
     fn invoice(&self, customer: &StripeId) -> Result<Write, WriteError> {

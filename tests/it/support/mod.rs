@@ -5,3 +5,4 @@ pub mod binary;
 pub mod database;
 pub mod events;
 pub mod fixtures;
+pub mod garbled;

@@ -18,6 +18,7 @@ use creditd::domain::payment::{PaymentFacts, PaymentStatus};
 use creditd::domain::top_up::{ChargeMode, TopUp, TopUpState};
 use creditd::simulator::{CardOrder, Fault, FaultRule};
 use creditd::store::payments::PaymentClaim;
+use creditd::workers::top_up::TopUpWorker;
 use futures_util::StreamExt;
 
 use super::ground::{Ground, Payer};
@@ -26,9 +27,9 @@ use super::rule;
 /// Rounds and waits of one life before it counts as stuck.
 const STEPS_MAX: usize = 500;
 /// Flows at once.
-const CONCURRENCY: usize = 4;
+pub(super) const CONCURRENCY: usize = 4;
 /// A call that is never answered is waited for this long.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The least that has to be tried.
 const POINTS_MIN: usize = 40;
 
@@ -37,7 +38,7 @@ type Edge = (&'static str, bool);
 
 /// What a card, its owner and Stripe do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     Paid,
     NoCard,
     Processing,
@@ -50,6 +51,8 @@ enum Flow {
     Forgotten,
     NeverDone,
     PaidTwice,
+    /// Paid twice, and no answer to the refund comes for a day.
+    RefundForgotten,
     InvoicePaid,
     InvoiceDeclined,
     InvoiceUnclear,
@@ -57,7 +60,7 @@ enum Flow {
     InvoiceVoided,
 }
 
-const FLOWS: [Flow; 17] = [
+pub(super) const FLOWS: [Flow; 18] = [
     Flow::Paid,
     Flow::NoCard,
     Flow::Processing,
@@ -70,6 +73,7 @@ const FLOWS: [Flow; 17] = [
     Flow::Forgotten,
     Flow::NeverDone,
     Flow::PaidTwice,
+    Flow::RefundForgotten,
     Flow::InvoicePaid,
     Flow::InvoiceDeclined,
     Flow::InvoiceUnclear,
@@ -109,6 +113,7 @@ impl Flow {
             | Self::Forgotten
             | Self::NeverDone
             | Self::PaidTwice
+            | Self::RefundForgotten
             | Self::InvoicePaid => Some("pm_card_visa"),
             Self::DeclinedHard | Self::LinkExpired | Self::InvoiceDeclined => {
                 Some("pm_card_visa_chargeDeclinedLostCard")
@@ -122,13 +127,14 @@ impl Flow {
     }
 
     /// Decisions that succeed and that come to nothing, however often it is stopped.
-    const fn ends(self) -> (usize, usize) {
+    pub(super) const fn ends(self) -> (usize, usize) {
         match self {
             Self::Paid
             | Self::Processing
             | Self::LinkPaid
             | Self::Forgotten
             | Self::PaidTwice
+            | Self::RefundForgotten
             | Self::InvoicePaid
             | Self::InvoicePagePaid => (1, 0),
             Self::NoCard
@@ -142,10 +148,15 @@ impl Flow {
         }
     }
 
+    /// Payments that go back.
+    pub(super) const fn refunds(self) -> usize {
+        if matches!(self, Self::PaidTwice | Self::RefundForgotten) { 1 } else { 0 }
+    }
+
     /// What Stripe says of it.
     fn says(self, lossy: bool) -> Says {
         match (self, lossy, self.ends()) {
-            (Self::Forgotten | Self::NeverDone, ..) | (_, true, _) => Says::Nothing,
+            (Self::Forgotten | Self::NeverDone | Self::RefundForgotten, ..) | (_, true, _) => Says::Nothing,
             (_, false, (1, 0)) => Says::Yes,
             (_, false, _) => Says::No,
         }
@@ -217,7 +228,7 @@ impl Life {
 }
 
 /// A customer going through a flow.
-struct Trial<'a> {
+pub(super) struct Trial<'a> {
     ground: &'a Ground,
     flow: Flow,
     payer: Payer,
@@ -226,7 +237,7 @@ struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    async fn begin(ground: &'a Ground, flow: Flow, lossy: bool) -> Self {
+    pub(super) async fn begin(ground: &'a Ground, flow: Flow, lossy: bool) -> Self {
         ground.simulator.set_fault_rules(Vec::new()).unwrap();
         let payer = ground.payer(flow.card()).await;
         let processing = match flow {
@@ -250,21 +261,26 @@ impl<'a> Trial<'a> {
     async fn live(&mut self, crash: Option<Crash>) -> Arc<Life> {
         let life = Arc::new(Life { crash, ..Life::default() });
         let worker = self.ground.worker(Some(life.breaks()));
+        self.work(&worker, || life.dead.load(Ordering::SeqCst)).await;
+        life
+    }
+
+    /// Works until it is stopped or nothing is left to be done.
+    pub(super) async fn work(&mut self, worker: &TopUpWorker, is_dead: impl Fn() -> bool) {
         for _ in 0..STEPS_MAX {
             let taken = worker.round().await.unwrap();
-            if life.dead.load(Ordering::SeqCst) {
-                self.ground.leases_end().await;
-                return life;
+            if is_dead() {
+                return self.ground.leases_end().await;
             }
             if taken > 0 || self.act().await {
                 continue;
             }
-            let Some(seconds) = self.ground.next_due().await else { return life };
+            let Some(seconds) = self.ground.next_due().await else { return };
             self.ground.advance(seconds.max(1)).await;
             self.ground.circuit_waits(1_000).await;
         }
         let (rows, left) = (self.ground.open_top_ups(self.payer.account).await, self.ground.left().await);
-        panic!("{:?} is stuck after {crash:?} with {left:?}: {rows:#?}", self.flow)
+        panic!("{:?} is stuck with {left:?}: {rows:#?}", self.flow)
     }
 
     /// What happens outside once nothing is due.
@@ -295,7 +311,7 @@ impl<'a> Trial<'a> {
                 simulator.set_fault_rules(Vec::new()).unwrap();
                 self.ground.advance(23 * 3_600 + 60).await;
             }
-            (Flow::PaidTwice, None) if open.is_empty() => self.pay_again().await,
+            (Flow::PaidTwice | Flow::RefundForgotten, None) if open.is_empty() => self.pay_again().await,
             (_, _) => return false,
         }
         self.acted = true;
@@ -350,11 +366,15 @@ impl<'a> Trial<'a> {
             metadata: std::collections::BTreeMap::new(),
         };
         self.ground.post(*account, Charging::Paid(Box::new(paid))).await;
-        self.ground.simulator.set_fault_rules(Flow::Paid.faults(true)).unwrap();
+        let lost = match self.flow {
+            Flow::RefundForgotten => vec![FaultRule::new("POST", "/v1/refunds", Fault::DropReply)],
+            _other => Flow::Paid.faults(true),
+        };
+        self.ground.simulator.set_fault_rules(lost).unwrap();
     }
 
     /// It is over, and as it should be.
-    async fn has_ended(&self, how: &[Crash]) {
+    pub(super) async fn has_ended(&self, how: &(impl std::fmt::Debug + Sync)) {
         let decided = self.ground.decided(self.payer.account).await;
         let found = (decided.succeeded.len(), decided.unpaid.len());
         assert_eq!(found, self.flow.ends(), "{:?} after {how:?}: {decided:?}", self.flow);
@@ -381,7 +401,7 @@ async fn matrix(flow: Flow, lossy: bool, known: Option<&Known>) -> Tried {
     let mut tried = Tried::default();
     let mut trial = Trial::begin(&ground, flow, lossy).await;
     let passed = trial.live(None).await.passed();
-    trial.has_ended(&[]).await;
+    trial.has_ended(&"no stop").await;
     tried.runs += 1;
     for (number, edge) in passed.iter().enumerate() {
         tried.edges.insert(*edge);
@@ -412,7 +432,7 @@ async fn matrix(flow: Flow, lossy: bool, known: Option<&Known>) -> Tried {
     let (succeeded, unpaid) = flow.ends();
     assert_eq!((tried.succeeded, tried.unpaid), (succeeded * tried.runs, unpaid * tried.runs), "{flow:?}");
     tried.refunds = ground.taken().refunds;
-    assert_eq!(tried.refunds, if flow == Flow::PaidTwice { tried.runs } else { 0 }, "{flow:?}");
+    assert_eq!(tried.refunds, flow.refunds() * tried.runs, "{flow:?}");
     ground.close().await;
     tried
 }
@@ -426,8 +446,9 @@ async fn stopped_at_every_edge_it_takes_money_once_or_not_at_all() {
     let wanted = FLOWS.into_iter().filter(|flow| only.as_ref().is_none_or(|only| *only == format!("{flow:?}")));
     let cases = wanted.flat_map(|flow| [(flow, false), (flow, true)]);
     // What loses replies by itself loses them in one way only.
-    let cases =
-        cases.filter(|(flow, lossy)| !(*lossy && matches!(flow, Flow::Forgotten | Flow::NeverDone | Flow::NoCard)));
+    let cases = cases.filter(|(flow, lossy)| {
+        !(*lossy && matches!(flow, Flow::Forgotten | Flow::NeverDone | Flow::RefundForgotten | Flow::NoCard))
+    });
     let mut running = futures_util::stream::iter(cases)
         .map(|(flow, lossy)| async move { ((flow, lossy), matrix(flow, lossy, known).await) })
         .buffer_unordered(CONCURRENCY);

@@ -14,6 +14,7 @@
 //! | no unique open decision: neither the check nor the index | `laws`, `races` |
 //! | soft declines tried without a bound | `laws`, `charges` |
 //! | no fence: who lost the lease goes on | `races` |
+//! | a list that cannot be read taken for an empty one | `unreadable` |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use creditd::domain::top_up::settings::ChargerSettings;
 use creditd::posting::Posting;
 use creditd::simulator::{Options, Simulator};
 use creditd::store::Store;
+use creditd::stripe::client::StripeClient;
 use creditd::stripe::transport::{Transport, TransportSettings};
 use creditd::workers::top_up::TopUpWorker;
 use jiff::SignedDuration;
@@ -110,15 +112,26 @@ impl Ground {
 
     /// A worker as a fresh process would have it; perhaps one that is stopped at an edge.
     pub fn worker(&self, breaks: Option<Breaks>) -> TopUpWorker {
+        let worker = self.worker_asking(self.transport.clone());
+        let Some(breaks) = breaks else { return worker };
+        TopUpWorker { charger: worker.charger.with_breaks(breaks), ..worker }
+    }
+
+    /// A worker that asks Stripe in another way.
+    pub fn worker_asking(&self, stripe: Arc<dyn StripeClient>) -> TopUpWorker {
         let settings =
             ChargerSettings { return_url: Some("https://example.com/paid".to_owned()), ..ChargerSettings::default() };
-        let charger = Charger::new(self.store.clone(), self.posting.clone(), self.transport.clone(), settings, false);
         TopUpWorker {
             store: self.store.clone(),
-            charger: if let Some(breaks) = breaks { charger.with_breaks(breaks) } else { charger },
+            charger: Charger::new(self.store.clone(), self.posting.clone(), stripe, settings, false),
             wake: Arc::new(Notify::new()),
             beat: Arc::new(|| {}),
         }
+    }
+
+    /// Who asks its Stripe.
+    pub fn transport(&self) -> Arc<Transport> {
+        self.transport.clone()
     }
 
     pub async fn stripe(&self, path: &str, form: &[(&str, &str)]) -> Value {

@@ -1,7 +1,5 @@
 //! The card's owner is asked for: a page that carries the same top-up, paid once, and closed when it is given up.
 
-use std::time::Duration;
-
 use creditd::domain::command::{Charging, SetRule};
 use creditd::domain::top_up::{Link, TopUpState};
 use creditd::simulator::{CardOrder, Outcome};
@@ -46,10 +44,15 @@ async fn a_page_that_was_paid_unheard_is_found_when_its_time_is_over() {
 
 #[tokio::test]
 async fn nobody_comes_for_a_week_and_it_is_given_up() {
-    let (shop, _) = asked().await;
+    let (shop, mut page) = asked().await;
     for _ in 0..9 {
         shop.later(86_500).await;
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        // It goes on by itself: to the next page, or to its end.
+        let number = page.number;
+        let is_next = |link: &Option<Link>| link.as_ref().is_some_and(|link| link.number > number);
+        let open = shop.wait(|open| open.iter().all(|one| is_next(&one.link))).await;
+        let Some(next) = open.into_iter().next().and_then(|one| one.link) else { break };
+        page = next;
     }
     shop.settled().await;
     assert_eq!(shop.history().await, [("failed".to_owned(), Some("link_expired".to_owned()))]);

@@ -10,6 +10,7 @@ mod links;
 mod lost_replies;
 mod races;
 mod thirty_days;
+mod unreadable;
 
 use std::time::Duration;
 
@@ -151,11 +152,14 @@ impl Shop {
         id
     }
 
-    /// Ledger and Stripe live on for so many seconds.
+    /// Stripe and ledger live on for so many seconds. Stripe first: the charger works by itself, and what it looks at when
+    /// the ledger's time has come has to have happened.
     pub async fn later(&self, seconds: i64) {
-        let moved = self.app.store.advance_test_clock_by(seconds).await.unwrap().unwrap();
-        assert!(self.app.clock.raise_offset(jiff::SignedDuration::from_secs(moved.test_offset_seconds)));
+        let offset = self.app.clock.offset() + jiff::SignedDuration::from_secs(seconds);
+        assert!(self.app.clock.raise_offset(offset));
         self.app.simulator.advance_to(self.app.clock.now()).await.unwrap();
+        let moved = self.app.store.advance_test_clock_by(seconds).await.unwrap().unwrap();
+        assert_eq!(moved.test_offset_seconds, offset.as_secs(), "one time for both");
         self.app.daemon.posting().charger().notify_one();
     }
 
