@@ -12,7 +12,7 @@ use crate::http::native::held_back::{CIRCUIT_OPEN, sentence};
 use crate::http::native::top_up_rules::{is_shown, state_of};
 use crate::posting::{Posting, Reading};
 use crate::store::Store;
-use crate::store::top_up_listings::OpenCircuit;
+use crate::store::circuits::OpenCircuit;
 
 /// Whose rules, and which.
 #[derive(Clone, Debug, Args)]

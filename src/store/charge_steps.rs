@@ -1,6 +1,8 @@
 //! Requests of the charger to Stripe: rows that are committed before anything is sent, and sent again byte by byte.
 
+use jiff::Timestamp;
 use serde_json::Value;
+use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -11,7 +13,7 @@ use crate::domain::ids::AccountId;
 const FREEZE: &str = "-- freeze_charge_step
 INSERT INTO charge_steps (account_id, owner_id, step, method, path, body, created_at)
 SELECT $1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i
-ON CONFLICT ON CONSTRAINT charge_steps_pkey DO NOTHING";
+ON CONFLICT ON CONSTRAINT charge_steps_pkey DO NOTHING RETURNING created_at";
 const READ: &str = "-- charge_step
 SELECT s.method, s.path, s.body, s.answer,
     extract(epoch FROM clock_timestamp() + make_interval(secs => i.test_offset_seconds) - s.created_at)::bigint
@@ -61,14 +63,7 @@ impl Store {
         (method, path, body): (&str, &str, &str),
     ) -> Result<(), StoreError> {
         transaction!(self, "freeze_charge_step", |connection| {
-            let row = sqlx::query(FREEZE)
-                .bind(key.account.as_uuid())
-                .bind(key.owner)
-                .bind(&key.step)
-                .bind(method)
-                .bind(path)
-                .bind(body);
-            row.execute(connection).await?;
+            freeze(connection, key, (method, path, body)).await?;
             Ok(())
         })
     }
@@ -99,4 +94,22 @@ impl Store {
             Ok(())
         })
     }
+}
+
+/// Writes a request down inside a transaction; when, or `None`: it was written down before.
+pub(super) async fn freeze(
+    connection: &mut PgConnection,
+    key: &StepKey,
+    (method, path, body): (&str, &str, &str),
+) -> Result<Option<Timestamp>, StoreError> {
+    let written: Option<jiff_sqlx::Timestamp> = sqlx::query_scalar(FREEZE)
+        .bind(key.account.as_uuid())
+        .bind(key.owner)
+        .bind(&key.step)
+        .bind(method)
+        .bind(path)
+        .bind(body)
+        .fetch_optional(connection)
+        .await?;
+    Ok(written.map(jiff_sqlx::Timestamp::to_jiff))
 }

@@ -1,9 +1,13 @@
 //! Whether Stripe is worth asking: every daemon reads and writes the same row, in real time.
 
+use jiff::Timestamp;
+
 use super::{Store, StoreError, transaction};
 
 const READ: &str = "-- read_circuit
-SELECT failures, reason, ceil(extract(epoch FROM open_until - clock_timestamp()))::bigint FROM circuits WHERE name = $1";
+SELECT failures, reason, CASE WHEN open_until > clock_timestamp() THEN open_until END,
+    ceil(extract(epoch FROM open_until - clock_timestamp()))::bigint
+FROM circuits WHERE name = $1";
 const FAIL: &str = "-- fail_circuit
 INSERT INTO circuits (name, failures, reason) VALUES ($1, 1, $2)
 ON CONFLICT ON CONSTRAINT circuits_pkey DO UPDATE SET failures = least(circuits.failures + 1, 1000), reason = excluded.reason
@@ -26,19 +30,39 @@ pub struct Circuit {
     pub failures: i32,
     /// Why.
     pub reason: Option<String>,
-    /// Seconds for which nothing is sent; none: it is closed.
+    /// Nothing is sent before then; none: it is closed.
+    pub open_until: Option<Timestamp>,
+    /// Seconds until then.
     pub open_seconds: Option<i64>,
 }
 
+/// Failures, reason, open until, seconds until then.
+type CircuitRow = (i32, Option<String>, Option<jiff_sqlx::Timestamp>, Option<i64>);
+
+/// Calls to Stripe that are not made for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenCircuit {
+    /// Nothing is sent before then, in real time.
+    pub until: Timestamp,
+    /// What failed last.
+    pub reason: String,
+}
+
 impl Store {
+    /// Whether nothing is sent to Stripe for now; `None`: it is asked as usual.
+    pub async fn open_circuit(&self) -> Result<Option<OpenCircuit>, StoreError> {
+        let Circuit { reason, open_until, .. } = self.circuit(STRIPE).await?;
+        Ok(open_until.map(|until| OpenCircuit { until, reason: reason.unwrap_or_else(|| "unknown".to_owned()) }))
+    }
+
     /// How a circuit stands.
     pub async fn circuit(&self, name: &str) -> Result<Circuit, StoreError> {
-        let row: Option<(i32, Option<String>, Option<i64>)> =
-            sqlx::query_as(READ).bind(name).fetch_optional(self.pool()).await?;
-        Ok(row.map_or_else(Circuit::default, |(failures, reason, left)| Circuit {
+        let row: Option<CircuitRow> = sqlx::query_as(READ).bind(name).fetch_optional(self.pool()).await?;
+        Ok(row.map_or_else(Circuit::default, |(failures, reason, until, left)| Circuit {
             failures,
             reason,
-            open_seconds: left.filter(|seconds| *seconds > 0),
+            open_until: until.map(jiff_sqlx::Timestamp::to_jiff),
+            open_seconds: left.filter(|_| until.is_some()),
         }))
     }
 

@@ -31,6 +31,7 @@ mod ledger_rows;
 pub mod ledger_usual;
 mod ledger_write;
 pub mod listings;
+pub mod outbox;
 pub mod overage_bills;
 pub mod past;
 pub mod payments;

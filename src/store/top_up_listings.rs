@@ -1,5 +1,4 @@
-//! Top-ups for people and apps: one, and a customer's, newest first, each with its tries and what went back of it; and
-//! whether calls to Stripe are made at all for now.
+//! Top-ups for people and apps: one, and a customer's, newest first, each with its tries and what went back of it.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -40,11 +39,8 @@ WHERE t.account_id = $1 AND t.topup_id < $2 AND ($3::text IS NULL OR t.terms->>'
     AND ($4::text IS NULL OR t.rule = $4)
 ORDER BY t.topup_id DESC LIMIT $5"
 );
-const CIRCUIT: &str = "-- read_open_circuit
-SELECT open_until, coalesce(reason, 'unknown') FROM circuits WHERE name = 'stripe' AND open_until > clock_timestamp()";
-
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 3] = [ONE, LIST, CIRCUIT];
+pub const STATEMENTS: [&str; 2] = [ONE, LIST];
 
 /// A payment that came for a top-up which was paid already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,15 +89,6 @@ pub struct TopUpFilter {
     pub rule: Option<String>,
     /// After that one in the list.
     pub after: Option<TopUpId>,
-}
-
-/// Calls to Stripe that are not made for a while.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenCircuit {
-    /// Nothing is sent before then, in real time.
-    pub until: Timestamp,
-    /// What failed last.
-    pub reason: String,
 }
 
 #[derive(Deserialize)]
@@ -187,11 +174,5 @@ impl Store {
             .fetch_all(self.pool())
             .await?;
         rows.into_iter().map(TopUpLine::try_from).collect()
-    }
-
-    /// Whether nothing is sent to Stripe for now; `None`: it is asked as usual.
-    pub async fn open_circuit(&self) -> Result<Option<OpenCircuit>, StoreError> {
-        let found: Option<(jiff_sqlx::Timestamp, String)> = sqlx::query_as(CIRCUIT).fetch_optional(self.pool()).await?;
-        Ok(found.map(|(until, reason)| OpenCircuit { until: until.to_jiff(), reason }))
     }
 }

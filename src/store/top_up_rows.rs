@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::json;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::charge_work::{self, WorkKey, WorkKind};
-use super::ledger_write::bucket;
+use super::outbox::Message;
 use super::rows::{numeric, time, word};
-use super::{StoreError, rows};
+use super::{StoreError, outbox, rows};
 use crate::domain::account::{AccountState, Changes};
 use crate::domain::credits::Credits;
 use crate::domain::ids::{AccountId, AttemptId, GrantId, PaymentId, TopUpId};
@@ -21,11 +22,21 @@ use crate::domain::top_up::{
     Link, Pause, PauseReason, Rule, RuleOrigin, RuleTerms, Spent, TopUp, TopUpState, TopUpTerms, Try, TryState,
 };
 
-const READ_TOP_UPS: &str = "-- read_top_ups
-SELECT to_jsonb(t) || jsonb_build_object('credits', trim_scale(t.credits)::text,
+/// A top-up `t` as JSON, with its last try: what [`TopUpJson`] reads.
+macro_rules! top_up_json {
+    () => {
+        "to_jsonb(t) || jsonb_build_object('credits', trim_scale(t.credits)::text,
     'last_try', (SELECT to_jsonb(y) FROM top_up_tries y WHERE y.account_id = t.account_id AND y.topup_id = t.topup_id
-        ORDER BY y.try DESC LIMIT 1))
-FROM top_ups t WHERE t.account_id = ANY($1) AND t.topup_id = ANY($2)";
+        ORDER BY y.try DESC LIMIT 1))"
+    };
+}
+pub(super) use top_up_json;
+
+const READ_TOP_UPS: &str = concat!(
+    "-- read_top_ups\nSELECT ",
+    top_up_json!(),
+    "\nFROM top_ups t WHERE t.account_id = ANY($1) AND t.topup_id = ANY($2)"
+);
 const READ_EXCESS: &str = "-- read_top_up_excess
 SELECT account_id, topup_id, payment_id FROM top_up_excess WHERE account_id = ANY($1) AND topup_id = ANY($2)";
 const UPSERT_RULES: &str = "-- upsert_top_up_rules
@@ -71,14 +82,8 @@ INSERT INTO top_up_excess (account_id, topup_id, payment_id, payment_intent, cur
 SELECT account_id, topup_id, payment_id, payment_intent, currency, amount_minor, 'due', $7
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[])
     AS n (account_id, topup_id, payment_id, payment_intent, currency, amount_minor)";
-const INSERT_NOTICES: &str = "-- insert_outbox
-INSERT INTO outbox (bucket, message_id, account_id, topic, payload, created_at, due_at)
-SELECT bucket, message_id, account_id, topic, payload, $6, $6
-FROM unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::text[], $5::jsonb[])
-    AS n (bucket, message_id, account_id, topic, payload)";
-
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 10] = [
+pub const STATEMENTS: [&str; 9] = [
     READ_TOP_UPS,
     READ_EXCESS,
     UPSERT_RULES,
@@ -88,7 +93,6 @@ pub const STATEMENTS: [&str; 10] = [
     UPSERT_TRIES,
     INSERT_REQUESTS,
     INSERT_EXCESS,
-    INSERT_NOTICES,
 ];
 
 type States = BTreeMap<AccountId, AccountState>;
@@ -431,15 +435,7 @@ async fn write_notices(
     changes: &Changes,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let notices = &changes.charging.notices;
-    sqlx::query(INSERT_NOTICES)
-        .bind(vec![bucket(state.id); notices.len()])
-        .bind(notices.iter().map(|_| crate::clock::fresh_uuid()).collect::<Vec<_>>())
-        .bind(vec![state.id.as_uuid(); notices.len()])
-        .bind(notices.iter().map(|notice| notice.topic).collect::<Vec<_>>())
-        .bind(notices.iter().map(Json).collect::<Vec<_>>())
-        .bind(time(now))
-        .execute(connection)
-        .await?;
-    Ok(())
+    let messages: Vec<Message<'_>> =
+        changes.charging.notices.iter().map(|notice| Message { topic: notice.topic, payload: json!(notice) }).collect();
+    outbox::insert(connection, state.id, &messages, now).await
 }

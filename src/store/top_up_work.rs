@@ -3,32 +3,31 @@
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::outbox::Message;
 use super::rows::word;
-use super::top_up_rows::TopUpJson;
-use super::{Store, StoreError, transaction};
+use super::top_up_rows::{TopUpJson, top_up_json};
+use super::{Store, StoreError, outbox, transaction};
 use crate::domain::ids::{AccountId, PaymentId, TopUpId};
 use crate::domain::money::Money;
 use crate::domain::top_up::{Excess, TopUp};
 
-const READ: &str = "-- read_top_up_to_do
-SELECT to_jsonb(t) || jsonb_build_object('credits', trim_scale(t.credits)::text,
-    'last_try', (SELECT to_jsonb(y) FROM top_up_tries y WHERE y.account_id = t.account_id AND y.topup_id = t.topup_id
-        ORDER BY y.try DESC LIMIT 1)), clock_timestamp() + make_interval(secs => i.test_offset_seconds)
-FROM top_ups t CROSS JOIN instance i WHERE t.account_id = $1 AND t.topup_id = $2";
+const READ: &str = concat!(
+    "-- read_top_up_to_do\nSELECT ",
+    top_up_json!(),
+    ", clock_timestamp() + make_interval(secs => i.test_offset_seconds)
+FROM top_ups t CROSS JOIN instance i WHERE t.account_id = $1 AND t.topup_id = $2"
+);
 const READ_EXCESS: &str = "-- read_excess_to_do
 SELECT topup_id, payment_intent, currency, amount_minor FROM top_up_excess
 WHERE account_id = $1 AND payment_id = $2 AND state = 'due'";
 const END_EXCESS: &str = "-- end_excess
 UPDATE top_up_excess SET state = $3, stripe_refund = $4,
     ended_at = (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i)
-WHERE account_id = $1 AND payment_id = $2 AND state = 'due'";
-const TELL: &str = "-- tell_of_refund
-INSERT INTO outbox (bucket, message_id, account_id, topic, payload, created_at, due_at)
-SELECT $1, $2, $3, $4, $5, n.now, n.now
-FROM (SELECT clock_timestamp() + make_interval(secs => i.test_offset_seconds) AS now FROM instance i) AS n";
+WHERE account_id = $1 AND payment_id = $2 AND state = 'due'
+RETURNING ended_at";
 
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 4] = [READ, READ_EXCESS, END_EXCESS, TELL];
+pub const STATEMENTS: [&str; 3] = [READ, READ_EXCESS, END_EXCESS];
 
 impl Store {
     /// A top-up with its last try, and ledger time.
@@ -72,27 +71,21 @@ impl Store {
             Some(_) => ("refunded", "top_up.refunded"),
             None => ("failed", "top_up.refund_failed"),
         };
-        let told = serde_json::json!({
+        let payload = serde_json::json!({
             "top_up": excess.top_up, "payment_intent": excess.payment_intent, "amount_minor": excess.amount.minor(),
             "currency": excess.amount.currency(), "stripe_refund": refund,
         });
+        let told = Message { topic, payload };
         transaction!(self, "end_excess", |connection| {
-            let ended = sqlx::query(END_EXCESS)
+            let ended: Option<jiff_sqlx::Timestamp> = sqlx::query_scalar(END_EXCESS)
                 .bind(account.as_uuid())
                 .bind(excess.payment.as_uuid())
                 .bind(state)
                 .bind(refund)
-                .execute(&mut *connection)
+                .fetch_optional(&mut *connection)
                 .await?;
-            if ended.rows_affected() == 1 {
-                sqlx::query(TELL)
-                    .bind(super::ledger_write::bucket(account))
-                    .bind(crate::clock::fresh_uuid())
-                    .bind(account.as_uuid())
-                    .bind(topic)
-                    .bind(Json(&told))
-                    .execute(connection)
-                    .await?;
+            if let Some(ended) = ended {
+                outbox::insert(connection, account, std::slice::from_ref(&told), ended.to_jiff()).await?;
             }
             Ok(())
         })

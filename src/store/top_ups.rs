@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use super::ledger_write::bucket;
+use super::charge_steps::{self, StepKey};
+use super::charge_work::{self, WorkKey, WorkKind};
 use super::{Store, StoreError, transaction};
 use crate::domain::ids::{AccountId, AttemptId, PaymentId, TopUpId};
 
@@ -15,17 +16,8 @@ const IS_UNDER_WAY: &str = "-- is_try_under_way
 SELECT EXISTS (SELECT FROM top_ups t JOIN top_up_tries y ON y.account_id = t.account_id AND y.topup_id = t.topup_id
     WHERE t.account_id = $1 AND t.topup_id = $2 AND y.attempt_id = $3 AND t.state IN ('charging', 'processing')
         AND y.ended_at IS NULL)";
-const FREEZE: &str = "-- freeze_default_card
-INSERT INTO charge_steps (account_id, owner_id, step, method, path, body, created_at)
-SELECT $1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i
-ON CONFLICT ON CONSTRAINT charge_steps_pkey DO NOTHING";
-const QUEUE: &str = "-- queue_default_card
-INSERT INTO charge_work (bucket, account_id, kind, owner_id, due_at)
-SELECT $1, $2, 'card', $3, clock_timestamp() + make_interval(secs => i.test_offset_seconds) FROM instance i
-ON CONFLICT ON CONSTRAINT charge_work_pkey DO NOTHING";
-
 /// Every statement of this file, for the test that prepares each.
-pub const STATEMENTS: [&str; 5] = [FIND, IS_SETTLED, IS_UNDER_WAY, FREEZE, QUEUE];
+pub const STATEMENTS: [&str; 3] = [FIND, IS_SETTLED, IS_UNDER_WAY];
 
 /// The one step of a card that is to become the default.
 pub const DEFAULT_STEP: &str = "default";
@@ -65,16 +57,13 @@ impl Store {
         &self,
         account: AccountId,
         owner: Uuid,
-        (method, path, body): (&str, &str, &str),
+        request: (&str, &str, &str),
     ) -> Result<bool, StoreError> {
+        let step = StepKey { account, owner, step: DEFAULT_STEP.to_owned() };
+        let work = WorkKey { account, kind: WorkKind::Card, owner };
         transaction!(self, "queue_default_card", |connection| {
-            let row = sqlx::query(FREEZE).bind(account.as_uuid()).bind(owner).bind(DEFAULT_STEP);
-            let written = row.bind(method).bind(path).bind(body).execute(&mut *connection).await?;
-            if written.rows_affected() == 0 {
-                return Ok(false);
-            }
-            let row = sqlx::query(QUEUE).bind(bucket(account)).bind(account.as_uuid()).bind(owner);
-            row.execute(connection).await?;
+            let Some(now) = charge_steps::freeze(connection, &step, request).await? else { return Ok(false) };
+            charge_work::upsert(connection, &[(work, now)]).await?;
             Ok(true)
         })
     }

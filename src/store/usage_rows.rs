@@ -26,7 +26,7 @@ use crate::domain::usage_record::{PaidPart, RETURNED_TRACKS_MAX, UsageRecord};
 /// Open holds, limits and levels of the accounts that have any, as one column of the situation.
 macro_rules! extras {
     () => {
-        "(SELECT jsonb_agg(jsonb_build_object('account', a.account_id,
+        concat!("(SELECT jsonb_agg(jsonb_build_object('account', a.account_id,
         'holds', (SELECT jsonb_agg(jsonb_build_object('hold', h.hold_id, 'feature', h.feature, 'entity', h.entity,
                 'quantity', trim_scale(h.quantity)::text, 'amount', trim_scale(h.amount)::text, 'when_more', h.when_more,
                 'created_at', h.created_at, 'expires_at', h.expires_at,
@@ -43,11 +43,9 @@ macro_rules! extras {
                 'used', trim_scale(v.used)::text))
             FROM levels v WHERE v.account_id = a.account_id),
         'rules', (SELECT jsonb_agg(to_jsonb(r) ORDER BY r.name) FROM top_up_rules r WHERE r.account_id = a.account_id),
-        'top_ups', (SELECT jsonb_agg(to_jsonb(t) || jsonb_build_object('credits', trim_scale(t.credits)::text,
-                'last_try', (SELECT to_jsonb(y) FROM top_up_tries y WHERE y.account_id = t.account_id
-                    AND y.topup_id = t.topup_id ORDER BY y.try DESC LIMIT 1)))
+        'top_ups', (SELECT jsonb_agg(", $crate::store::top_up_rows::top_up_json!(), ")
             FROM top_ups t WHERE t.account_id = a.account_id AND t.ended_at IS NULL)))
-        FROM accounts a WHERE a.account_id = ANY($1) AND a.has_extras)"
+        FROM accounts a WHERE a.account_id = ANY($1) AND a.has_extras)")
     };
 }
 pub(super) use extras;

@@ -4,8 +4,8 @@ use creditd::store::top_ups;
 use creditd::store::{
     accounts, booked, catalog, catch_up, census, charge_steps, charge_work, circuits, customers, debt_rows,
     event_intake, event_listings, event_waits, events, holds, instance, keys, leases, ledger, ledger_usual, listings,
-    overage_bills, past, payments, reports, retention, reversals, sales, top_up_listings, top_up_rows, top_up_work,
-    usage_listings, usage_rows, verify, wallet_rows, wallets, work,
+    outbox, overage_bills, past, payments, reports, retention, reversals, sales, top_up_listings, top_up_rows,
+    top_up_work, usage_listings, usage_rows, verify, wallet_rows, wallets, work,
 };
 use sqlx::{Executor, PgPool};
 
@@ -208,7 +208,7 @@ async fn every_amount_is_numeric_38_9_and_nothing_is_a_float() {
 }
 
 fn statements() -> Vec<(&'static str, &'static str)> {
-    let files: [(&'static str, &[&'static str]); 39] = [
+    let files: [(&'static str, &[&'static str]); 40] = [
         ("accounts", &accounts::STATEMENTS),
         ("booked", &booked::STATEMENTS),
         ("catalog", &catalog::STATEMENTS),
@@ -239,6 +239,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
         ("work", &work::STATEMENTS),
         ("charge_steps", &charge_steps::STATEMENTS),
         ("charge_work", &charge_work::STATEMENTS),
+        ("outbox", &outbox::STATEMENTS),
         ("overage_bills", &overage_bills::STATEMENTS),
         ("top_up_rows", &top_up_rows::STATEMENTS),
         ("top_up_listings", &top_up_listings::STATEMENTS),

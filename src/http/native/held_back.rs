@@ -9,7 +9,7 @@ use crate::domain::grant::WalletState;
 use crate::domain::money::{Currency, Money};
 use crate::domain::top_up::PauseReason;
 use crate::domain::top_up::why::HeldBack;
-use crate::store::top_up_listings::OpenCircuit;
+use crate::store::circuits::OpenCircuit;
 
 /// What keeps charges back of everybody: Stripe cannot be asked, or has refused too often.
 pub const CIRCUIT_OPEN: &str = "circuit_open";

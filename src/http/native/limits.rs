@@ -2,17 +2,15 @@
 //! within a window of time.
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::json::{Json as Input, JsonBody};
+use super::super::json::JsonBody;
 use super::super::problem::Problem;
 use super::super::{App, read};
-use super::{Booked, CustomerPath};
+use super::{Booked, CustomerPath, NamedPath};
 use crate::domain::command::{Command, Rejection, SetLimit};
 use crate::domain::credits::Credits;
 use crate::domain::decide::{Context, standing};
@@ -20,33 +18,12 @@ use crate::domain::limit::{LIMIT_NAME_MAX, SpendLimit, Window};
 use crate::posting::Reading;
 
 /// The customer and the limit named in a path.
-#[derive(Debug)]
-pub struct LimitPath {
-    customer: String,
-    name: String,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for LimitPath {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let refuse = |field: &str, detail: &str| Problem::field(field, format!("`{field}` {detail}")).into_response();
-        let Ok(Path((customer, name))) = Path::<(String, String)>::from_request_parts(parts, state).await else {
-            return Err(refuse("name", "has to be percent-encoded UTF-8"));
-        };
-        let customer = read::external_id(Input::Text(customer)).map_err(|detail| refuse("customer", &detail))?;
-        if name.len() > LIMIT_NAME_MAX {
-            return Err(refuse("name", &format!("has to have at most {LIMIT_NAME_MAX} bytes")));
-        }
-        let name = read::external_id(Input::Text(name)).map_err(|detail| refuse("name", &detail))?;
-        Ok(Self { customer, name })
-    }
-}
+type LimitPath = NamedPath<LIMIT_NAME_MAX>;
 
 /// Sets a limit, or sets it anew; what was used in its running window counts.
 pub async fn put(
     State(app): State<App>,
-    LimitPath { customer, name }: LimitPath,
+    NamedPath { customer, name }: LimitPath,
     JsonBody(mut body): JsonBody,
 ) -> Result<Json<Value>, Problem> {
     let limit = SetLimit {
@@ -65,12 +42,12 @@ pub async fn put(
 }
 
 /// Shows one limit.
-pub async fn get(State(app): State<App>, LimitPath { customer, name }: LimitPath) -> Result<Json<Value>, Problem> {
+pub async fn get(State(app): State<App>, NamedPath { customer, name }: LimitPath) -> Result<Json<Value>, Problem> {
     show(&app, &customer, &name).await
 }
 
 /// Takes a limit away.
-pub async fn delete(State(app): State<App>, LimitPath { customer, name }: LimitPath) -> Result<Json<Value>, Problem> {
+pub async fn delete(State(app): State<App>, NamedPath { customer, name }: LimitPath) -> Result<Json<Value>, Problem> {
     match app.post_for(&customer, None, Command::DropLimit(name.clone())).await? {
         Booked::Done(..) => Ok(Json(json!({ "name": name, "deleted": true }))),
         Booked::Refused(Rejection::UnknownLimit(_)) => Err(unknown(&name)),

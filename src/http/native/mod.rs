@@ -48,6 +48,30 @@ impl<S: Send + Sync> FromRequestParts<S> for CustomerPath {
     }
 }
 
+/// The customer named in a path, and the name of something of theirs, which has at most so many bytes.
+#[derive(Debug)]
+pub struct NamedPath<const BYTES_MAX: usize> {
+    customer: String,
+    name: String,
+}
+
+impl<S: Send + Sync, const BYTES_MAX: usize> FromRequestParts<S> for NamedPath<BYTES_MAX> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let refuse = |field: &str, detail: &str| Problem::field(field, format!("`{field}` {detail}")).into_response();
+        let Ok(Path((customer, name))) = Path::<(String, String)>::from_request_parts(parts, state).await else {
+            return Err(refuse("name", "has to be percent-encoded UTF-8"));
+        };
+        let customer = read::external_id(Json::Text(customer)).map_err(|detail| refuse("customer", &detail))?;
+        if name.len() > BYTES_MAX {
+            return Err(refuse("name", &format!("has to have at most {BYTES_MAX} bytes")));
+        }
+        let name = read::external_id(Json::Text(name)).map_err(|detail| refuse("name", &detail))?;
+        Ok(Self { customer, name })
+    }
+}
+
 /// An id of the app's own in a path.
 async fn named_in_path<S: Send + Sync>(parts: &mut Parts, state: &S, what: &'static str) -> Result<String, Problem> {
     let refuse = |detail: String| Problem::field(what, format!("`{what}` {detail}"));

@@ -5,18 +5,16 @@
 //! feature and wallet stands in their place.
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::json::{Json as Input, JsonBody};
+use super::super::App;
+use super::super::json::JsonBody;
 use super::super::problem::Problem;
-use super::super::{App, read};
 use super::held_back::{self, money};
-use super::{Booked, CustomerPath, rule_terms, wallet_id};
+use super::{Booked, CustomerPath, NamedPath, rule_terms, wallet_id};
 use crate::domain::command::{Charging, ChargingRefusal, Command, Rejection};
 use crate::domain::decide::awaits_renewal;
 use crate::domain::ids::AccountId;
@@ -30,33 +28,12 @@ use crate::posting::Reading;
 pub const NAME_IN_PATH_MAX: usize = 300;
 
 /// The customer and the rule named in a path.
-#[derive(Debug)]
-pub struct RulePath {
-    customer: String,
-    name: String,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for RulePath {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let refuse = |field: &str, detail: &str| Problem::field(field, format!("`{field}` {detail}")).into_response();
-        let Ok(Path((customer, name))) = Path::<(String, String)>::from_request_parts(parts, state).await else {
-            return Err(refuse("name", "has to be percent-encoded UTF-8"));
-        };
-        let customer = read::external_id(Input::Text(customer)).map_err(|detail| refuse("customer", &detail))?;
-        if name.len() > NAME_IN_PATH_MAX {
-            return Err(refuse("name", &format!("has to have at most {NAME_IN_PATH_MAX} bytes")));
-        }
-        let name = read::external_id(Input::Text(name)).map_err(|detail| refuse("name", &detail))?;
-        Ok(Self { customer, name })
-    }
-}
+type RulePath = NamedPath<NAME_IN_PATH_MAX>;
 
 /// Sets a rule, or sets it anew; one that is below its threshold fires at once.
 pub async fn put(
     State(app): State<App>,
-    RulePath { customer, name }: RulePath,
+    NamedPath { customer, name }: RulePath,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {
     if name.len() > RULE_NAME_MAX || name.contains('/') {
@@ -76,12 +53,12 @@ pub async fn put(
 }
 
 /// Shows one rule.
-pub async fn get(State(app): State<App>, RulePath { customer, name }: RulePath) -> Result<Json<Value>, Problem> {
+pub async fn get(State(app): State<App>, NamedPath { customer, name }: RulePath) -> Result<Json<Value>, Problem> {
     show(&app, &customer, &name).await
 }
 
 /// Takes a rule away.
-pub async fn delete(State(app): State<App>, RulePath { customer, name }: RulePath) -> Result<Json<Value>, Problem> {
+pub async fn delete(State(app): State<App>, NamedPath { customer, name }: RulePath) -> Result<Json<Value>, Problem> {
     match app.post_for(&customer, None, Command::Charging(Charging::DropRule(name.clone()))).await? {
         Booked::Done(..) => Ok(Json(json!({ "name": name, "deleted": true }))),
         Booked::Refused(Rejection::Charging(ChargingRefusal::UnknownRule(_))) => {
@@ -103,7 +80,7 @@ pub async fn list(State(app): State<App>, CustomerPath(customer): CustomerPath) 
 }
 
 /// Tells the first check that holds a charge back now, or what would be charged.
-pub async fn why(State(app): State<App>, RulePath { customer, name }: RulePath) -> Result<Json<Value>, Problem> {
+pub async fn why(State(app): State<App>, NamedPath { customer, name }: RulePath) -> Result<Json<Value>, Problem> {
     let (_, reading) = app.reading(&customer, true).await?;
     let rule = find(&reading, &name)?;
     let circuit = app.store.open_circuit().await?;
