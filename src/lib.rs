@@ -25,8 +25,8 @@
 //!        store     entries (only ever added to), grants, balances ----------------+
 //! ```
 //!
-//! What has to be paid for goes out by [`selling`], and usage beyond the balance by [`workers::overage`]: a row, then a
-//! request to Stripe; what comes of it comes back as a webhook.
+//! What has to be paid for goes out by [`selling`], what the door decides to charge, and usage beyond the balance, by
+//! [`charging`]: a row, then a request to Stripe; what comes of it comes back as a webhook.
 //!
 //! # The laws
 //!

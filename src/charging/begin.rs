@@ -14,7 +14,7 @@ use crate::stripe::write::{Charge, NewInvoice, Write};
 /// Stripe customers of one account that are looked at; more than one comes of a customer deleted in Stripe.
 const LINKS_MAX: usize = 5;
 /// Leads Stripe's events home.
-const CUSTOMER_KEY: &str = "creditd_customer_id";
+pub(super) const CUSTOMER_KEY: &str = "creditd_customer_id";
 /// The top-up that something at Stripe is for.
 pub(super) const TOP_UP_KEY: &str = "creditd_topup_id";
 /// The try of it.
@@ -83,8 +83,7 @@ impl Charger {
         }
         for customer in linked.iter().take(LINKS_MAX) {
             let customer = StripeId::new(customer)?;
-            let found = self.ask(&Fetch::Customer { id: customer.clone() }).await?;
-            let Some(found) = found.filter(|found| found["deleted"] != true) else { continue };
+            let Some(found) = self.living_customer(&customer).await? else { continue };
             let cards = self.ask_list(&Fetch::CardsOf { customer: customer.clone() }).await?;
             if let Some(card) = &named {
                 if cards.find(|known| StripeId::of(known).as_ref() == Some(card)).is_some() {

@@ -26,7 +26,7 @@ impl Charger {
             return self.look(held, top_up, last).await;
         }
         let which = Which::new(last.attempt.as_uuid(), last.attempt, FIRST);
-        match self.first_step(held, &which).await? {
+        match self.known_step(held, &which, FIRST).await? {
             Sent::Done(intent) => self.follow(held, top_up, last, &intent).await,
             Sent::Refused(refused) => self.declined(held, top_up, last, &refused).await,
             Sent::Unknown(seconds) => Ok(Move::Rest(After::Later(seconds))),

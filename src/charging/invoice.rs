@@ -62,7 +62,7 @@ impl Charger {
     }
 
     async fn made(&self, held: Held<'_>, top_up: &TopUp, last: &Try, which: &Which) -> Result<Made, ChargeError> {
-        let sent = self.first_step(held, which).await?;
+        let sent = self.known_step(held, which, FIRST).await?;
         self.made_of(held, top_up, last, which, sent).await
     }
 

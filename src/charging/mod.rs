@@ -11,6 +11,8 @@
 //! link     end what could still take money, open a page for the card's owner -> Linked
 //! close    end the page, and what could still take money -> Closed
 //! refund   what came too much goes back
+//! bill     overage goes on a subscription's draft, or on an invoice of its own
+//! card     a saved card becomes its customer's default
 //! ```
 //!
 //! # Always true
@@ -20,7 +22,8 @@
 //! - What Stripe answers is held against the decision (amount, currency, customer, mode) before anything is granted.
 
 mod begin;
-pub mod cards;
+mod bill;
+mod cards;
 mod charge;
 mod circuit;
 mod error;
@@ -40,13 +43,13 @@ use serde_json::Value;
 
 pub use self::error::ChargeError;
 use crate::domain::command::{Charging, ChargingRefusal, Command, Rejection};
-use crate::domain::ids::{AccountId, PaymentId, TopUpId};
+use crate::domain::ids::{AccountId, BillId, PaymentId, TopUpId};
 use crate::domain::top_up::settings::ChargerSettings;
 use crate::domain::top_up::{TopUp, TopUpState};
 use crate::posting::{PostError, Posting};
 use crate::store::Store;
 use crate::store::charge_work::{LeasedWork, WorkKind};
-use crate::stripe::client::{Fetch, Fetched, StripeClient, StripeError};
+use crate::stripe::client::{Fetch, Fetched, StripeClient, StripeError, StripeId};
 use crate::stripe::wire::{self, RawList};
 
 /// Moves of one top-up in a row: an invoice's way with its link has a dozen.
@@ -131,23 +134,18 @@ impl Charger {
 
     /// Does what is due of a leased row, which then knows the time that was last read of it.
     pub async fn work(&self, work: &mut LeasedWork, since: Instant) -> Result<After, ChargeError> {
-        if work.key.kind == WorkKind::TopUp {
-            return self.top_up(work, since).await;
-        }
+        let kind = work.key.kind;
         let held = Held { work, since };
-        match work.key.kind {
+        match kind {
+            WorkKind::TopUp => self.top_up(work, since).await,
             WorkKind::Look => {
                 self.edge("look", self.post(held.account(), Charging::Look)).await?;
                 Ok(After::Done)
             }
             WorkKind::Refund => self.refund(held, PaymentId::from_uuid(work.key.owner)).await,
-            WorkKind::TopUp | WorkKind::Bill | WorkKind::Card => Err(ChargeError::Broken("work of another worker")),
+            WorkKind::Bill => self.bill(held, BillId::from_uuid(work.key.owner)).await,
+            WorkKind::Card => self.set_default(held).await,
         }
-    }
-
-    /// Has Stripe make a saved card its customer's default; takes the row out of the queue itself.
-    pub async fn set_default(&self, work: &LeasedWork) -> Result<(), ChargeError> {
-        Ok(cards::set_default(&self.store, self.stripe.as_ref(), work).await?)
     }
 
     async fn top_up(&self, work: &mut LeasedWork, since: Instant) -> Result<After, ChargeError> {
@@ -211,6 +209,12 @@ impl Charger {
     /// Asks for an object of ours, which Stripe has to know.
     async fn ask_known(&self, what: &Fetch) -> Result<Value, ChargeError> {
         self.ask(what).await?.ok_or(ChargeError::Broken("Stripe does not know an object of ours"))
+    }
+
+    /// A customer of Stripe's; `None`: it is not there any more.
+    pub async fn living_customer(&self, id: &StripeId) -> Result<Option<Value>, ChargeError> {
+        let found = self.ask(&Fetch::Customer { id: id.clone() }).await?;
+        Ok(found.filter(|found| found["deleted"] != true))
     }
 
     /// Asks for a page of a list. One that cannot be read is an error, never an empty list: what is looked for would be

@@ -1,12 +1,16 @@
 //! Requests: written down, sent, and what is known of them.
 
+use std::fmt::Display;
+
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::circuit::UNAUTHORIZED;
 use super::{ChargeError, Charger, Held, LEASE_SECONDS, LEASE_YOUNG};
 use crate::domain::command::Request;
+use crate::domain::ids::BillId;
 use crate::store::charge_steps::{ChargeStep, StepKey};
+use crate::store::top_ups::DEFAULT_STEP;
 use crate::stripe::frozen::{Frozen, IdempotencyKey};
 use crate::stripe::outcome::{RefusalClass, Refused, Unknown, UnknownReason, WriteOutcome};
 use crate::stripe::write::Write;
@@ -28,26 +32,37 @@ pub(super) enum Sent {
     Stale,
 }
 
-/// Which request: the first of a try has the key of the try alone.
+/// Which request.
 pub(super) struct Which {
-    pub owner: Uuid,
+    owner: Uuid,
     /// How the owner is called in keys.
-    pub prefix: String,
-    pub step: String,
+    prefix: String,
+    step: String,
 }
 
 /// The first request of a try.
 pub(super) const FIRST: &str = "charge";
 
 impl Which {
-    pub fn new(owner: Uuid, prefix: impl std::fmt::Display, step: impl Into<String>) -> Self {
-        Self { owner, prefix: prefix.to_string(), step: step.into() }
+    /// A request of a top-up, one of its tries or an excess payment.
+    pub fn new(owner: Uuid, name: impl Display, step: impl Into<String>) -> Self {
+        Self { owner, prefix: format!("topup:{name}"), step: step.into() }
     }
 
+    /// A request of a bill of overage.
+    pub fn of_bill(bill: BillId, step: impl Into<String>) -> Self {
+        Self { owner: bill.as_uuid(), prefix: format!("bill:{bill}"), step: step.into() }
+    }
+
+    /// The request that makes a saved card the default.
+    pub fn of_card(owner: Uuid) -> Self {
+        Self { owner, prefix: format!("card:{}", owner.simple()), step: DEFAULT_STEP.to_owned() }
+    }
+
+    /// The first request of a try has the key of the try alone.
     fn idempotency_key(&self) -> Result<IdempotencyKey, ChargeError> {
         let Self { prefix, step, .. } = self;
-        let text = if step == FIRST { format!("topup:{prefix}") } else { format!("topup:{prefix}:{step}") };
-        Ok(IdempotencyKey::new(&text)?)
+        Ok(if step == FIRST { IdempotencyKey::new(prefix)? } else { IdempotencyKey::new(&format!("{prefix}:{step}"))? })
     }
 }
 
@@ -79,19 +94,49 @@ impl Charger {
             row = self.store.charge_step(&key).await?;
         }
         let row = row.ok_or(ChargeError::Broken("a request that is not there"))?;
-        self.send_row(held, which, name, row).await
+        self.send_young(held, which, name, row).await
     }
 
     /// Sends a request that was written down before.
-    pub(super) async fn first_step(&self, held: Held<'_>, which: &Which) -> Result<Sent, ChargeError> {
+    pub(super) async fn known_step(
+        &self,
+        held: Held<'_>,
+        which: &Which,
+        name: &'static str,
+    ) -> Result<Sent, ChargeError> {
         let row = self.store.charge_step(&step_key(held, which)).await?;
-        let row = row.ok_or(ChargeError::Broken("a try without its request"))?;
-        self.send_row(held, which, FIRST, row).await
+        let row = row.ok_or(ChargeError::Broken("a request that was not written down"))?;
+        self.send_young(held, which, name, row).await
+    }
+
+    /// Sends a request whose key Stripe may have forgotten: whoever asks for it has looked, and it was not done.
+    pub(super) async fn step_not_done(
+        &self,
+        held: Held<'_>,
+        which: &Which,
+        name: &'static str,
+    ) -> Result<Sent, ChargeError> {
+        let row = self.store.charge_step(&step_key(held, which)).await?;
+        let row = row.ok_or(ChargeError::Broken("a request that was not written down"))?;
+        self.send_row(held, which, name, row).await
     }
 
     /// What was kept of an answer.
     pub(super) async fn answer_of(&self, held: Held<'_>, which: &Which) -> Result<Option<Value>, ChargeError> {
         Ok(self.store.charge_step(&step_key(held, which)).await?.and_then(|row| row.answer))
+    }
+
+    async fn send_young(
+        &self,
+        held: Held<'_>,
+        which: &Which,
+        name: &'static str,
+        row: ChargeStep,
+    ) -> Result<Sent, ChargeError> {
+        if row.answer.is_none() && row.age_seconds >= KEY_SECONDS {
+            return Ok(Sent::Stale);
+        }
+        self.send_row(held, which, name, row).await
     }
 
     async fn send_row(
@@ -103,9 +148,6 @@ impl Charger {
     ) -> Result<Sent, ChargeError> {
         if let Some(answer) = row.answer {
             return Ok(Sent::Done(answer));
-        }
-        if row.age_seconds >= KEY_SECONDS {
-            return Ok(Sent::Stale);
         }
         self.must_hold(held).await?;
         let frozen = Frozen::restore(&row.method, &row.path, &row.body)?;
@@ -190,5 +232,32 @@ const fn is_for_want_of_stripe(unknown: &Unknown) -> bool {
         UnknownReason::TooLarge | UnknownReason::Busy | UnknownReason::RateLimited | UnknownReason::Contradiction => {
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeats_come_ever_later_and_some_twenty_times_in_an_hour() {
+        assert_eq!([0, 1, 100, 80_000].map(again_after), [1, 1, 50, 3_600]);
+        let (mut age, mut sent) = (0, 1);
+        while age < 3_600 {
+            age += again_after(age);
+            sent += 1;
+        }
+        assert_eq!(sent, 22, "a draft of an invoice takes lines for about an hour");
+    }
+
+    #[test]
+    fn a_request_has_one_key_whoever_asks_for_it() {
+        let owner = Uuid::from_u128(1);
+        let key = |which: Which| which.idempotency_key().unwrap().as_str().to_owned();
+        assert_eq!(key(Which::new(owner, "att_1", FIRST)), "topup:att_1");
+        assert_eq!(key(Which::new(owner, "att_1", "cancel")), "topup:att_1:cancel");
+        assert_eq!(key(Which::of_card(owner)), "card:00000000000000000000000000000001:default");
+        let bill = BillId::from_uuid(owner);
+        assert_eq!(key(Which::of_bill(bill, "item_0")), format!("bill:{bill}:item_0"));
     }
 }

@@ -49,7 +49,7 @@ const FOLD: Duration = Duration::from_secs(5);
 const INBOX_LATE: Duration = Duration::from_secs(30);
 /// A bucket of the renewal worker takes seconds, however much is due.
 const RENEWAL_LATE: Duration = Duration::from_mins(5);
-/// The overage worker looks at its queue every other second, and asks Stripe request by request.
+/// The overage worker looks at customers once a minute, and asks Stripe about each.
 const OVERAGE_LATE: Duration = Duration::from_mins(10);
 /// Catch-up finishes a page every few seconds, or waits for its next turn: so many turns without one are a fault.
 const CATCH_UP_LATE_TURNS: u32 = 3;
@@ -221,15 +221,15 @@ impl Daemon {
             wake: Arc::new(Notify::new()),
             beat: beat(&ages, "renewal", RENEWAL_LATE),
         };
+        let catch_up = catch_up(&parts, &receiver, &ages);
+        let top_up = top_up(&parts, &posting, &ages);
         let overage = OverageWorker {
             store: parts.store.clone(),
             posting: posting.clone(),
-            stripe: parts.stripe.clone(),
+            charger: top_up.as_ref().map(|worker| worker.charger.clone()),
             wake: Arc::new(Notify::new()),
             beat: beat(&ages, "overage", OVERAGE_LATE),
         };
-        let catch_up = catch_up(&parts, &receiver, &ages);
-        let top_up = top_up(&parts, &posting, &ages);
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
         let woken = woken_by_time(&inbox, &renewal, &overage, &posting);
         let test_clock = MovingClock::new(parts.store.clone(), simulated, woken);

@@ -16,6 +16,10 @@ use super::money::{Currency, Money, MoneyError};
 pub const BILL_LINES_MAX: usize = 100;
 /// Largest amount of one line, in minor units: Stripe takes no more than eight digits. What is beyond waits.
 pub const LINE_MINOR_MAX: i64 = 99_999_999;
+/// Metadata that names the bill, on the items that are made for it and their lines, and on an invoice of its own.
+pub const BILL_KEY: &str = "creditd_bill_id";
+/// Metadata that names the line of the bill.
+pub const LINE_KEY: &str = "creditd_bill_line";
 /// Billionths in one credit, times the scale of a rate.
 const SCALE_EXPONENT: u32 = 27;
 

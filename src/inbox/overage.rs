@@ -11,12 +11,8 @@ use super::invoice::{self, Cost};
 use super::subscription;
 use crate::domain::ids::BillId;
 use crate::domain::money::Currency;
+use crate::domain::overage_bill::{BILL_KEY, LINE_KEY};
 use crate::stripe::wire::{Event, Invoice, InvoiceLine, Wire};
-
-/// Names the bill, on the items that are made for it and their lines, and on an invoice of its own.
-pub const BILL_KEY: &str = "creditd_bill_id";
-/// Names the line of the bill.
-pub const LINE_KEY: &str = "creditd_bill_line";
 
 /// `invoice.created`: the draft of a subscription's next period stays one for about an hour, and takes overage meanwhile.
 pub(super) fn drafted(event: &Event, context: Context<'_>) -> Result<Vec<Intent>, Stop> {

@@ -1,4 +1,4 @@
-//! Charges what the door decided, looks at rules again, and gives back what came too much.
+//! Charges what the door decided, invoices overage, looks at rules again, and gives back what came too much.
 //!
 //! Any number of daemons may run it: each thing due is leased, and what was sent before is sent again byte by byte.
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Beat;
 use crate::charging::{After, ChargeError, Charger, LEASE_SECONDS};
 use crate::posting::PostError;
-use crate::store::charge_work::{LeasedWork, WorkKind};
+use crate::store::charge_work::LeasedWork;
 use crate::store::{Store, StoreError};
 use crate::stripe::client::StripeError;
 
@@ -27,9 +27,6 @@ const AGAIN_SECONDS: i64 = 2;
 const STUCK_SECONDS: i64 = 600;
 /// Longest that Stripe may ask us to wait before a question.
 const ASKED_SECONDS_MAX: i64 = 3_600;
-/// What this worker does.
-const KINDS: [WorkKind; 4] = [WorkKind::TopUp, WorkKind::Look, WorkKind::Refund, WorkKind::Card];
-
 /// What the worker needs.
 #[derive(Clone)]
 pub struct TopUpWorker {
@@ -72,7 +69,7 @@ impl TopUpWorker {
             (self.beat)();
             return Ok(0);
         }
-        let due = self.store.due_charge_work(&KINDS, most).await?;
+        let due = self.store.due_charge_work(most).await?;
         let since = crate::clock::instant();
         let leased = self.store.lease_charge_work(&due, LEASE_SECONDS).await?;
         let taken = leased.len();
@@ -84,12 +81,6 @@ impl TopUpWorker {
     }
 
     async fn one(&self, mut work: LeasedWork, since: std::time::Instant) {
-        if work.key.kind == WorkKind::Card {
-            if let Err(error) = self.charger.set_default(&work).await {
-                tracing::warn!(account.id = %work.key.account, %error, "a saved card could not be made the default");
-            }
-            return;
-        }
         let ended = self.charger.work(&mut work, since).await;
         let work = &work;
         let ended = match ended {

@@ -1,9 +1,12 @@
 //! Saved cards: what tells of a new one lets top-ups go on, what keeps one makes it the default, once; and the page on
 //! which a customer leaves one.
 
-use creditd::charging::cards::set_default;
+use std::sync::Arc;
+
+use creditd::charging::{After, Charger};
 use creditd::domain::command::{Charging, SetRule};
 use creditd::domain::ids::AccountId;
+use creditd::domain::top_up::settings::ChargerSettings;
 use creditd::domain::top_up::{Buy, Ceiling, ChargeMode, Consent};
 use creditd::simulator::Outcome;
 use creditd::store::charge_work::{LeasedWork, WorkKind};
@@ -69,7 +72,7 @@ impl TestApp {
     }
 
     async fn leased_card(&self) -> Option<LeasedWork> {
-        let due = self.store.due_charge_work(&[WorkKind::Card], 100).await.unwrap();
+        let due = self.store.due_charge_work(100).await.unwrap();
         let cards: Vec<_> = due.into_iter().filter(|work| work.kind == WorkKind::Card).collect();
         self.store.lease_charge_work(&cards, 60).await.unwrap().pop()
     }
@@ -220,6 +223,17 @@ async fn the_card_that_paid_by_a_link_becomes_the_default() {
 
 const DEFAULT: &str = "/v1/customers/cus_of_ada";
 
+/// Works once, as the charger's worker does.
+async fn set_default(app: &TestApp, stripe: &Arc<RecordingFake>, mut work: LeasedWork) {
+    let (posting, settings) = (app.daemon.posting().clone(), ChargerSettings::default());
+    let charger = Charger::new(app.store.clone(), posting, stripe.clone(), settings, false);
+    match charger.work(&mut work, creditd::clock::instant()).await.unwrap() {
+        After::Done => app.store.done_charge_work(&work).await.unwrap(),
+        After::Later(seconds) => app.store.put_off_charge_work(&work, seconds).await.unwrap(),
+        After::AsIs => panic!("a card has no time of its own"),
+    }
+}
+
 async fn kept_card(app: &TestApp) -> LeasedWork {
     let ordered = app.ordered("ada").await;
     let kept = setup_intent(&ordered.stripe, &json!({ "creditd_setup": "1" }));
@@ -231,9 +245,9 @@ async fn kept_card(app: &TestApp) -> LeasedWork {
 async fn stripe_is_told_the_default_with_the_same_bytes_and_key_until_it_answers() {
     let app = TestApp::start().await;
     let work = kept_card(&app).await;
-    let stripe = RecordingFake::new();
+    let stripe = Arc::new(RecordingFake::new());
     stripe.lose_write(DEFAULT, UnknownReason::Timeout);
-    set_default(&app.store, &stripe, &work).await.unwrap();
+    set_default(&app, &stripe, work).await;
     assert_eq!(app.defaults().await, (1, 1), "it is sent again later");
     assert!(app.leased_card().await.is_none(), "and not at once");
     sqlx::query("UPDATE charge_work SET due_at = due_at - interval '1 hour'")
@@ -241,9 +255,9 @@ async fn stripe_is_told_the_default_with_the_same_bytes_and_key_until_it_answers
         .await
         .unwrap();
     let work = app.leased_card().await.unwrap();
-    let stripe_again = RecordingFake::new();
+    let stripe_again = Arc::new(RecordingFake::new());
     stripe_again.answer_write(DEFAULT, 200, r#"{"id":"cus_of_ada","object":"customer"}"#);
-    set_default(&app.store, &stripe_again, &work).await.unwrap();
+    set_default(&app, &stripe_again, work).await;
     assert_eq!(app.defaults().await, (1, 0));
     let sent = [stripe.writes(), stripe_again.writes()].concat();
     assert_eq!(sent.len(), 2);
@@ -266,9 +280,9 @@ async fn what_stripe_refuses_for_certain_is_given_up_and_a_refused_key_is_not(
 ) {
     let app = TestApp::start().await;
     let work = kept_card(&app).await;
-    let stripe = RecordingFake::new();
+    let stripe = Arc::new(RecordingFake::new());
     stripe.answer_write(DEFAULT, status, body);
-    set_default(&app.store, &stripe, &work).await.unwrap();
+    set_default(&app, &stripe, work).await;
     assert_eq!(app.defaults().await, (1, left));
     app.finish().await;
 }
@@ -281,8 +295,8 @@ async fn a_request_that_lay_for_a_day_is_not_sent_any_more() {
         .execute(&raw(&app.url).await)
         .await
         .unwrap();
-    let stripe = RecordingFake::new();
-    set_default(&app.store, &stripe, &work).await.unwrap();
+    let stripe = Arc::new(RecordingFake::new());
+    set_default(&app, &stripe, work).await;
     assert_eq!((stripe.writes().len(), app.defaults().await), (0, (1, 0)));
     app.finish().await;
 }

@@ -4,17 +4,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use creditd::charging::Charger;
 use creditd::clock::Clock;
 use creditd::domain::command::{Command, Decision, Outcome, Track, WhenShort};
 use creditd::domain::ids::{AccountId, BillId};
 use creditd::domain::overage_bill::{Bill, BillOrder, BillOverage, BillState};
+use creditd::domain::top_up::settings::ChargerSettings;
 use creditd::posting::Posting;
 use creditd::simulator::{Fault, FaultRule, Options, Simulator};
 use creditd::store::Store;
 use creditd::stripe::client::{Answer, Fetch, Sent, StripeClient};
 use creditd::stripe::frozen::{Frozen, IdempotencyKey};
 use creditd::stripe::transport::{Transport, TransportSettings};
-use creditd::workers::overage::OverageWorker;
+use creditd::workers::top_up::TopUpWorker;
 use jiff::SignedDuration;
 use rstest::rstest;
 use secrecy::SecretString;
@@ -44,6 +46,15 @@ overage = { limit = "100000", amount = "0.015", currency = "usd" }
 feature = "pages"
 overage = { limit = "100000", amount = "0.25", currency = "usd" }
 "#;
+
+fn worker(store: &Store, posting: &Posting, stripe: Arc<dyn StripeClient>) -> TopUpWorker {
+    let charger = Charger::new(store.clone(), posting.clone(), stripe, ChargerSettings::default(), false);
+    TopUpWorker { store: store.clone(), charger, wake: Arc::new(Notify::new()), beat: Arc::new(|| {}) }
+}
+
+async fn work(worker: &TopUpWorker) {
+    while worker.round().await.unwrap() > 0 {}
+}
 
 /// A ledger and a simulated Stripe with one time, and no daemon between them.
 struct Rig {
@@ -89,19 +100,13 @@ impl Rig {
         ask_stripe(&self.client, &self.simulator, method, path, form).await
     }
 
-    fn worker(&self, stripe: Arc<dyn StripeClient>) -> OverageWorker {
-        OverageWorker {
-            store: self.store.clone(),
-            posting: self.posting.clone(),
-            stripe: Some(stripe),
-            wake: Arc::new(Notify::new()),
-            beat: Arc::new(|| {}),
-        }
+    fn worker(&self, stripe: Arc<dyn StripeClient>) -> TopUpWorker {
+        worker(&self.store, &self.posting, stripe)
     }
 
     /// Works with nothing in between until nothing is due.
-    async fn work(&self) -> usize {
-        self.worker(self.transport.clone()).round().await.unwrap()
+    async fn work(&self) {
+        work(&self.worker(self.transport.clone())).await;
     }
 
     async fn use_up(&self, of: &str, units: &str) {
@@ -181,6 +186,9 @@ impl Rig {
         let moved = self.store.advance_test_clock_by(seconds).await.unwrap().unwrap();
         assert!(self.clock.raise_offset(SignedDuration::from_secs(moved.test_offset_seconds)));
         self.simulator.advance_to(moved.now).await.unwrap();
+        // The circuit waits in real time.
+        let text = "UPDATE circuits SET open_until = open_until - make_interval(secs => $1::bigint)";
+        sqlx::query(text).bind(seconds).execute(&self.pool).await.unwrap();
     }
 
     /// A lease of a worker that died is over.
@@ -240,10 +248,7 @@ async fn killed_at(rig: &Rig, at: usize, done_first: bool) -> bool {
         Stops { inner: rig.transport.clone(), at, done_first, calls: AtomicUsize::new(0), reached: reached.clone() };
     let worker = rig.worker(Arc::new(stops));
     tokio::select! {
-        worked = worker.round() => {
-            worked.unwrap();
-            false
-        }
+        () = work(&worker) => false,
         () = reached.notified() => true,
     }
 }
@@ -391,7 +396,7 @@ async fn what_cannot_be_looked_for_is_not_made_again(#[case] on_draft: bool, #[c
             rig.advance(26 * HOUR).await;
             let sent = rig.simulator.log().requests().len();
             let garbled = Arc::new(Garbled::new(rig.transport.clone(), 0, usize::MAX, body));
-            rig.worker(garbled.clone()).round().await.unwrap();
+            work(&rig.worker(garbled.clone())).await;
             assert_eq!((rig.simulator.log().requests().len(), garbled.asked() > 0), (sent, true), "{at} {body}");
             rig.advance(HOUR).await;
             rig.work().await;
@@ -410,11 +415,9 @@ async fn two_workers_at_once_make_each_item_once() {
     for _ in 0..12 {
         bills.push(rig.two_lines(None).await);
     }
-    let beside = OverageWorker { store: other, posting: second.clone(), ..rig.worker(rig.transport.clone()) };
-    let worker = rig.worker(rig.transport.clone());
-    let (one, two) = tokio::join!(worker.round(), beside.round());
-    one.unwrap();
-    two.unwrap();
+    let beside = worker(&other, &second, rig.transport.clone());
+    let first = rig.worker(rig.transport.clone());
+    tokio::join!(work(&first), work(&beside));
     rig.work().await;
     for bill in bills {
         rig.must_stand_once(bill).await;
@@ -483,7 +486,7 @@ async fn what_a_draft_did_not_take_before_it_was_final_is_on_the_next_bill() {
         base: rig.simulator.base_url().to_owned(),
         items: AtomicUsize::new(0),
     };
-    rig.worker(Arc::new(finalizes)).round().await.unwrap();
+    work(&rig.worker(Arc::new(finalizes))).await;
     rig.must_stand_once(bill).await;
     let known = rig.known(bill).await;
     assert_eq!(known.lines.iter().map(|line| line.is_released).collect::<Vec<_>>(), [false, true]);
@@ -516,7 +519,7 @@ async fn a_key_that_is_refused_ends_no_bill() {
     let bill = rig.two_lines(None).await;
     let mut settings = TransportSettings::new(SecretString::from("sk_test_revoked".to_owned()));
     rig.simulator.base_url().clone_into(&mut settings.base_url);
-    rig.worker(Arc::new(Transport::new(&settings).unwrap())).round().await.unwrap();
+    work(&rig.worker(Arc::new(Transport::new(&settings).unwrap()))).await;
     assert_eq!(rig.known(bill).await.state, BillState::Open);
     rig.advance(2 * HOUR).await;
     rig.work().await;

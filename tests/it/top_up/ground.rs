@@ -47,7 +47,7 @@ use crate::support::database::{fresh_url, raw};
 /// Connections of one ground's store: the door's lanes and readers, and the worker.
 const CONNECTIONS: u32 = 12;
 /// Everything the charger has in its queue.
-const OURS: &str = "kind IN ('top_up', 'look', 'refund', 'card')";
+const OURS: &str = "kind IN ('top_up', 'look', 'refund', 'bill', 'card')";
 
 /// One database and one Stripe.
 pub struct Ground {

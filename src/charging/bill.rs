@@ -1,30 +1,30 @@
-//! A bill on its way to an invoice, request by request.
+//! A bill of overage on its way to an invoice, request by request: its lines go on the draft of a subscription's, or on an
+//! invoice of its own, which Stripe then collects by itself. That the invoice is paid, void or gone comes as a webhook.
+//!
+//! A request whose outcome stays unknown for longer than Stripe remembers its key is looked for among Stripe's objects
+//! before it is sent again, so that no item is made twice.
 
 use serde_json::Value;
 
-use super::{LEASE_SECONDS, Next, OverageWorker, RETRY_SECONDS, Setback};
+use super::begin::CUSTOMER_KEY;
+use super::steps::{Sent, Which};
+use super::{After, ChargeError, Charger, Held};
 use crate::domain::command::Command;
-use crate::domain::ids::{AccountId, BillId};
+use crate::domain::ids::BillId;
 use crate::domain::money::Money;
-use crate::domain::overage_bill::{Bill, BillApart, BillInvoice, BillLine, BillOrder, BillPlaced, BillState, BillVoid};
-use crate::inbox::overage::{BILL_KEY, LINE_KEY};
-use crate::store::charge_steps::{ChargeStep, StepKey};
-use crate::store::charge_work::LeasedWork;
-use crate::stripe::client::{Fetch, StripeClient, StripeId};
-use crate::stripe::frozen::{Frozen, IdempotencyKey, Metadata, WriteError};
-use crate::stripe::outcome::{Refused, WriteOutcome};
-use crate::stripe::wire::{self, RawList};
+use crate::domain::overage_bill::{
+    BILL_KEY, Bill, BillApart, BillInvoice, BillLine, BillOrder, BillPlaced, BillState, BillVoid, LINE_KEY,
+};
+use crate::stripe::client::{Fetch, StripeId};
+use crate::stripe::frozen::{Metadata, WriteError};
+use crate::stripe::outcome::Refused;
+use crate::stripe::wire::RawList;
 use crate::stripe::write::{InvoiceItem, ItemCharge, NewInvoice, Write};
 
-/// Leads Stripe's events home.
-const CUSTOMER_KEY: &str = "creditd_customer_id";
-/// Seconds for which a request may be sent again under its key without a look: Stripe may forget a key after 24 hours.
-const KEY_SECONDS: i64 = 23 * 3_600;
-/// Longest and shortest wait for a request whose outcome is not known; it grows with the request's age.
-const RETRY_MAX: i64 = 1_800;
-const RETRY_MIN: i64 = 2;
-/// Wait where a person has to act: the key is wrong, or Stripe refuses to finalize.
+/// Wait where a person has to act: Stripe refuses to finalize.
 const PERSON_SECONDS: i64 = 3_600;
+/// Wait before a bill is taken up again that changes its way too often.
+const RETRY_SECONDS: i64 = 60;
 /// Pages of 100 in which a lost object is looked for.
 const PAGES_MAX: usize = 100;
 /// Times a bill changes its way in one turn: from a draft to an invoice of its own.
@@ -37,7 +37,7 @@ enum Stepped {
     /// Stripe refuses for certain.
     Refused(Box<Refused>),
     /// Not now: the bill is over, the lease is somebody else's, or the outcome is not known yet.
-    Stop(Next),
+    Stop(After),
 }
 
 /// Where a request is looked for that Stripe may have forgotten the key of.
@@ -52,40 +52,36 @@ enum Lost<'a> {
 
 /// One bill being worked on.
 struct Turn<'a> {
-    worker: &'a OverageWorker,
-    stripe: &'a dyn StripeClient,
-    work: &'a LeasedWork,
-    account: AccountId,
-    customer: String,
+    charger: &'a Charger,
+    held: Held<'a>,
+    customer: &'a str,
     bill: Bill,
 }
 
-impl OverageWorker {
+impl Charger {
     /// Takes a bill as far as it gets.
-    pub(super) async fn take(&self, stripe: &dyn StripeClient, work: &LeasedWork) -> Result<Next, Setback> {
-        let (account, id) = (work.key.account, BillId::from_uuid(work.key.owner));
+    pub(super) async fn bill(&self, held: Held<'_>, id: BillId) -> Result<After, ChargeError> {
+        let account = held.account();
         let customer = self.store.profile(account).await?.map(|profile| profile.customer).unwrap_or_default();
         for _ in 0..WAYS_MAX {
-            let Some(bill) = self.store.overage_bill(account, id).await? else { return Ok(Next::Done) };
-            if bill.state != BillState::Open {
-                return Ok(Next::Done);
-            }
-            let turn = Turn { worker: self, stripe, work, account, customer: customer.clone(), bill };
+            let bill = self.edge("read_bill", async { Ok(self.store.overage_bill(account, id).await?) }).await?;
+            let Some(bill) = bill.filter(|bill| bill.state == BillState::Open) else { return Ok(After::Done) };
+            let turn = Turn { charger: self, held, customer: &customer, bill };
             let gone = match turn.bill.draft_invoice.clone().filter(|_| !turn.bill.is_own) {
                 Some(draft) => turn.onto_draft(&draft).await?,
                 None => turn.onto_own().await?,
             };
-            if let Some(next) = gone {
-                return Ok(next);
+            if let Some(after) = gone {
+                return Ok(after);
             }
         }
-        Ok(Next::Later(RETRY_SECONDS))
+        Ok(After::Later(RETRY_SECONDS))
     }
 }
 
 impl Turn<'_> {
     /// Puts the lines on a subscription's draft. `None`: the draft is final, and the bill goes another way.
-    async fn onto_draft(&self, draft: &str) -> Result<Option<Next>, Setback> {
+    async fn onto_draft(&self, draft: &str) -> Result<Option<After>, ChargeError> {
         let (Ok(invoice), Ok(customer)) = (StripeId::new(draft), StripeId::new(&self.bill.stripe_customer)) else {
             return self.void(None, "Stripe's ids of its invoice and customer cannot be read").await.map(Some);
         };
@@ -111,7 +107,7 @@ impl Turn<'_> {
     }
 
     /// Makes an invoice of its own, which Stripe then collects by itself.
-    async fn onto_own(&self) -> Result<Option<Next>, Setback> {
+    async fn onto_own(&self) -> Result<Option<After>, ChargeError> {
         let Ok(customer) = StripeId::new(&self.bill.stripe_customer) else {
             return self.void(None, "Stripe's id of its customer cannot be read").await.map(Some);
         };
@@ -121,10 +117,7 @@ impl Turn<'_> {
             Stepped::Refused(refused) => return self.refused(None, &refused).await.map(Some),
             Stepped::Stop(next) => return Ok(Some(next)),
         };
-        let Some(invoice) = made["id"].as_str().and_then(|id| StripeId::new(id).ok()) else {
-            tracing::error!(bill.id = %self.bill.id, "Stripe made an invoice without an id");
-            return Ok(Some(Next::Later(PERSON_SECONDS)));
-        };
+        let invoice = StripeId::of(&made).ok_or(ChargeError::Broken("an invoice without an id"))?;
         for (number, line) in self.bill.lines.iter().enumerate() {
             let write = self.item(&customer, &invoice, number, line);
             let lost = Lost::Line { invoice: &invoice, number };
@@ -150,113 +143,82 @@ impl Turn<'_> {
         self.placed(BillInvoice { id: invoice.to_string(), url }, all).await.map(Some)
     }
 
-    async fn placed(&self, invoice: BillInvoice, lines: Vec<usize>) -> Result<Next, Setback> {
-        tracing::info!(account.id = %self.account, bill.id = %self.bill.id, invoice = %invoice.id, lines = lines.len(),
+    async fn placed(&self, invoice: BillInvoice, lines: Vec<usize>) -> Result<After, ChargeError> {
+        tracing::info!(account.id = %self.held.account(), bill.id = %self.bill.id, invoice = %invoice.id, lines = lines.len(),
             "overage is on an invoice");
         self.post(BillOrder::Placed(BillPlaced { bill: self.bill.id, invoice, lines })).await?;
-        Ok(Next::Done)
+        Ok(After::Done)
     }
 
     /// A draft that Stripe does not finalize: a person may, and then it is found; it is void when it is gone.
-    async fn not_final(&self, invoice: &StripeId, refused: &Refused) -> Result<Next, Setback> {
-        let known = self.stripe.fetch(&Fetch::Invoice { id: invoice.clone() }).await?;
-        if known.is_missing() {
+    async fn not_final(&self, invoice: &StripeId, refused: &Refused) -> Result<After, ChargeError> {
+        if self.charger.ask(&Fetch::Invoice { id: invoice.clone() }).await?.is_none() {
             return self.refused(Some(invoice), refused).await;
         }
         tracing::error!(bill.id = %self.bill.id, %invoice, code = ?refused.code, reason = %refused.message,
             "Stripe does not finalize an invoice of overage: mend it in the dashboard and finalize it there");
-        Ok(Next::Later(PERSON_SECONDS))
+        Ok(After::Later(PERSON_SECONDS))
     }
 
-    async fn refused(&self, invoice: Option<&StripeId>, refused: &Refused) -> Result<Next, Setback> {
-        tracing::error!(account.id = %self.account, bill.id = %self.bill.id, status = refused.status, code = ?refused.code,
+    async fn refused(&self, invoice: Option<&StripeId>, refused: &Refused) -> Result<After, ChargeError> {
+        tracing::error!(account.id = %self.held.account(), bill.id = %self.bill.id, status = refused.status, code = ?refused.code,
             reason = %refused.message, "Stripe refuses an invoice of overage; it waits for the next bill");
         let code = refused.code.as_deref().unwrap_or("no code");
         self.void(invoice, &format!("Stripe refuses it with {} ({code})", refused.status)).await
     }
 
-    async fn void(&self, invoice: Option<&StripeId>, reason: &str) -> Result<Next, Setback> {
+    async fn void(&self, invoice: Option<&StripeId>, reason: &str) -> Result<After, ChargeError> {
         let invoice = invoice.map(StripeId::to_string);
         self.post(BillOrder::Void(BillVoid { bill: self.bill.id, invoice, reason: reason.to_owned() })).await?;
-        Ok(Next::Done)
+        Ok(After::Done)
     }
 
-    async fn post(&self, order: BillOrder) -> Result<(), Setback> {
-        let _ = self.worker.posting.post(self.account, None, Command::Bill(order)).await?;
-        Ok(())
+    async fn post(&self, order: BillOrder) -> Result<(), ChargeError> {
+        let Self { charger, held, .. } = self;
+        let posted = async { Ok(charger.posting.post(held.account(), None, Command::Bill(order)).await.map(drop)?) };
+        charger.edge("bill_order", posted).await
     }
 
     /// One request: written down, then sent, as often as it takes; answered once, it is not sent again.
-    async fn step(&self, step: &str, write: Result<Write, WriteError>, lost: &Lost<'_>) -> Result<Stepped, Setback> {
-        let store = &self.worker.store;
-        let key = StepKey { account: self.account, owner: self.bill.id.as_uuid(), step: step.to_owned() };
-        if store.charge_step(&key).await?.is_none() {
-            let frozen = match write.and_then(|write| write.freeze()) {
-                Ok(frozen) => frozen,
-                Err(error) => return self.void(None, &format!("{step}: {error}")).await.map(Stepped::Stop),
-            };
-            store.freeze_charge_step(&key, (frozen.method().as_str(), frozen.path(), frozen.body())).await?;
-        }
-        let Some(row) = store.charge_step(&key).await? else { return Ok(Stepped::Stop(Next::Later(RETRY_SECONDS))) };
-        if let Some(answer) = row.answer {
-            return Ok(Stepped::Done(answer));
-        }
-        if row.age_seconds > KEY_SECONDS
-            && let Some(found) = self.find(lost).await?
-        {
-            store.answer_charge_step(&key, &found).await?;
-            return Ok(Stepped::Done(found));
-        }
-        // An event may have ended the bill since, or a slow look its lease.
-        let now = store.overage_bill(self.account, self.bill.id).await?;
-        if !now.is_some_and(|now| now.state == BillState::Open && now.is_own == self.bill.is_own) {
-            return Ok(Stepped::Stop(Next::Done));
-        }
-        if !store.extend_charge_lease(self.work, LEASE_SECONDS).await? {
-            return Ok(Stepped::Stop(Next::Later(RETRY_MIN)));
-        }
-        self.send(&key, &row).await
-    }
-
-    async fn send(&self, key: &StepKey, row: &ChargeStep) -> Result<Stepped, Setback> {
-        let name = format!("bill:{}:{}", self.bill.id, key.step);
-        let sent = Frozen::restore(&row.method, &row.path, &row.body)
-            .and_then(|frozen| Ok((frozen, IdempotencyKey::new(&name)?)));
-        let (frozen, idempotency_key) = match sent {
-            Ok(sent) => sent,
-            Err(error) => {
-                tracing::error!(bill.id = %self.bill.id, step = %key.step, %error, "a request's row cannot be sent");
-                return Ok(Stepped::Stop(Next::Later(PERSON_SECONDS)));
-            }
+    async fn step(
+        &self,
+        step: &str,
+        write: Result<Write, WriteError>,
+        lost: &Lost<'_>,
+    ) -> Result<Stepped, ChargeError> {
+        let Self { charger, held, bill, .. } = self;
+        let write = match write.and_then(|write| write.freeze().map(|_| write)) {
+            Ok(write) => write,
+            Err(error) => return self.void(None, &format!("{step}: {error}")).await.map(Stepped::Stop),
         };
-        match self.stripe.send(&frozen, &idempotency_key).await {
-            WriteOutcome::Answered(answered) => {
-                let Ok(body) = wire::parse(&answered.body) else {
-                    return Ok(Stepped::Stop(Next::Later(wait(row.age_seconds))));
-                };
-                let answer = kept(&body);
-                self.worker.store.answer_charge_step(key, &answer).await?;
+        // An event may have ended the bill since.
+        let now = charger.store.overage_bill(held.account(), bill.id).await?;
+        if !now.is_some_and(|now| now.state == BillState::Open && now.is_own == bill.is_own) {
+            return Ok(Stepped::Stop(After::Done));
+        }
+        let which = Which::of_bill(bill.id, step);
+        let mut sent = charger.step(*held, &which, "bill_request", || Ok(write)).await?;
+        if matches!(sent, Sent::Stale) {
+            sent = match self.find(lost).await? {
+                Some(found) => Sent::Done(found),
+                None => charger.step_not_done(*held, &which, "bill_request").await?,
+            };
+        }
+        match sent {
+            Sent::Done(answer) => {
+                let answer = kept(&answer);
+                charger.keep(*held, &which, &answer).await?;
                 Ok(Stepped::Done(answer))
             }
-            WriteOutcome::Refused(refused) if refused.is_final() => Ok(Stepped::Refused(Box::new(refused))),
-            WriteOutcome::Refused(refused) => {
-                tracing::error!(bill.id = %self.bill.id, step = %key.step, status = refused.status, code = ?refused.code,
-                    reason = %refused.message, "overage cannot be invoiced until somebody acts");
-                Ok(Stepped::Stop(Next::Later(PERSON_SECONDS)))
-            }
-            WriteOutcome::Unknown(unknown) => {
-                let asked = unknown.retry_after.map_or(0, |wait| i64::try_from(wait.as_secs()).unwrap_or(RETRY_MAX));
-                let seconds = wait(row.age_seconds).max(asked.min(RETRY_MAX));
-                tracing::info!(bill.id = %self.bill.id, step = %key.step, why = ?unknown.why, retry_in_seconds = seconds,
-                    "Stripe's answer is not known; the same is sent again");
-                Ok(Stepped::Stop(Next::Later(seconds)))
-            }
+            Sent::Refused(refused) => Ok(Stepped::Refused(refused)),
+            Sent::Unknown(seconds) => Ok(Stepped::Stop(After::Later(seconds))),
+            Sent::Stale => Err(ChargeError::Broken("a request that is not to be looked for again")),
         }
     }
 
     /// Looks for what a request did; `None`: it did nothing. What cannot be read, or does not end, is an error: the request
     /// would be sent again and done twice.
-    async fn find(&self, lost: &Lost<'_>) -> Result<Option<Value>, Setback> {
+    async fn find(&self, lost: &Lost<'_>) -> Result<Option<Value>, ChargeError> {
         let bill = self.bill.id.to_string();
         let is_of_bill = |object: &Value| object["metadata"][BILL_KEY] == bill.as_str();
         match lost {
@@ -275,14 +237,11 @@ impl Turn<'_> {
                 self.find_listed(page, is_of_bill).await
             }
             Lost::Final { invoice } => {
-                let answer = self.stripe.fetch(&Fetch::Invoice { id: (*invoice).clone() }).await?;
-                if answer.is_missing() {
-                    return Ok(None);
-                }
-                let body = wire::parse_object(&answer.body)?;
-                let status =
-                    body["status"].as_str().ok_or(Setback::Broken("an invoice whose status cannot be read"))?;
-                Ok((status != "draft").then(|| kept(&body)))
+                let found = self.charger.ask(&Fetch::Invoice { id: (*invoice).clone() }).await?;
+                let Some(found) = found else { return Ok(None) };
+                let status = found["status"].as_str();
+                let status = status.ok_or(ChargeError::Broken("an invoice whose status cannot be read"))?;
+                Ok((status != "draft").then_some(found))
             }
         }
     }
@@ -292,23 +251,23 @@ impl Turn<'_> {
         &self,
         page: impl Fn(Option<StripeId>) -> Fetch + Send + Sync,
         is_it: impl Fn(&Value) -> bool + Send + Sync,
-    ) -> Result<Option<Value>, Setback> {
+    ) -> Result<Option<Value>, ChargeError> {
         let mut after = None;
         for _ in 0..PAGES_MAX {
-            let answer = self.stripe.fetch(&page(after.take())).await?;
+            let answer = self.charger.fetch(&page(after.take())).await?;
             if answer.is_missing() {
                 return Ok(None);
             }
             let listed = RawList::from_slice(&answer.body)?;
             if let Some(found) = listed.find(&is_it) {
-                return Ok(Some(kept(found)));
+                return Ok(Some(found.clone()));
             }
             after.clone_from(&listed.next);
             if after.is_none() {
                 return Ok(None);
             }
         }
-        Err(Setback::Broken("a list of Stripe's that does not end"))
+        Err(ChargeError::Broken("a list of Stripe's that does not end"))
     }
 
     fn invoice(&self, customer: &StripeId) -> Result<Write, WriteError> {
@@ -351,7 +310,7 @@ impl Turn<'_> {
     /// What leads Stripe's events home. An id of the app's that is too long for it is left out: Stripe's customer is linked.
     fn metadata(&self) -> Result<Metadata, WriteError> {
         let metadata = Metadata::new().with(BILL_KEY, &self.bill.id.to_string())?;
-        Ok(metadata.clone().with(CUSTOMER_KEY, &self.customer).unwrap_or(metadata))
+        Ok(metadata.clone().with(CUSTOMER_KEY, self.customer).unwrap_or(metadata))
     }
 }
 
@@ -359,9 +318,4 @@ impl Turn<'_> {
 fn kept(object: &Value) -> Value {
     let fields = ["id", "status", "hosted_invoice_url"].into_iter().filter(|field| !object[*field].is_null());
     fields.map(|field| (field.to_owned(), object[field].clone())).collect::<serde_json::Map<_, _>>().into()
-}
-
-/// How long a request waits for its repeat: the longer the older it is.
-fn wait(age_seconds: i64) -> i64 {
-    (age_seconds / 4).clamp(RETRY_MIN, RETRY_MAX)
 }
