@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::begin::{ATTEMPT_KEY, description};
 use super::charge::{LOOK_SECONDS, result_of};
 use super::judge::{self, Paid, id_of};
-use super::link::{ENDS_MAX, Ended, is_over, nth};
+use super::link::{ENDS_MAX, EndAsked, Ended, is_over, nth};
 use super::settle::{Through, metadata_of};
 use super::steps::{FIRST, Sent, Which};
 use super::{After, ChargeError, Charger, Held, Move};
@@ -241,16 +241,12 @@ impl Charger {
         for number in 1..=ENDS_MAX {
             let which = Which::new(last.attempt.as_uuid(), last.attempt, nth("void", number));
             let void = id.clone();
-            let sent = self.step(held, &which, "void_invoice", || Ok(Write::VoidInvoice { invoice: void })).await?;
-            let is_stale = matches!(sent, Sent::Stale);
-            match sent {
-                Sent::Done(answer) => {
-                    self.keep(held, &which, &json!({ "id": answer["id"], "status": answer["status"] })).await?;
-                    return Ok(Ended::Yes);
-                }
-                Sent::Unknown(seconds) => return Ok(Ended::Wait(seconds)),
-                Sent::Refused(_) | Sent::Stale => {}
-            }
+            let write = Write::VoidInvoice { invoice: void };
+            let is_stale = match self.ask_for_end(held, &which, "void_invoice", write).await? {
+                EndAsked::Done => return Ok(Ended::Yes),
+                EndAsked::Unknown(seconds) => return Ok(Ended::Wait(seconds)),
+                EndAsked::Look { is_stale } => is_stale,
+            };
             let now = self.invoice(&id).await?;
             match now["status"].as_str() {
                 Some("paid") => {

@@ -36,7 +36,36 @@ pub(super) enum Ended {
     Wait(i64),
 }
 
+/// What asking for an end came to.
+pub(super) enum EndAsked {
+    /// It is done.
+    Done,
+    /// Nobody knows; it is worth asking again in so many seconds.
+    Unknown(i64),
+    /// It has to be looked at. Where Stripe may have forgotten the key, it may be asked for anew.
+    Look { is_stale: bool },
+}
+
 impl Charger {
+    /// Asks Stripe to end something that could still take money.
+    pub(super) async fn ask_for_end(
+        &self,
+        held: Held<'_>,
+        which: &Which,
+        name: &'static str,
+        write: Write,
+    ) -> Result<EndAsked, ChargeError> {
+        Ok(match self.step(held, which, name, || Ok(write)).await? {
+            Sent::Done(answer) => {
+                self.keep(held, which, &json!({ "id": answer["id"], "status": answer["status"] })).await?;
+                EndAsked::Done
+            }
+            Sent::Unknown(seconds) => EndAsked::Unknown(seconds),
+            Sent::Refused(_) => EndAsked::Look { is_stale: false },
+            Sent::Stale => EndAsked::Look { is_stale: true },
+        })
+    }
+
     pub(super) async fn link(&self, held: Held<'_>, top_up: &TopUp, now: Timestamp) -> Result<Move, ChargeError> {
         if top_up.terms.mode == ChargeMode::Invoice {
             return self.link_invoice(held, top_up, now).await;
@@ -144,17 +173,12 @@ impl Charger {
         for number in 1..=ENDS_MAX {
             let which = Which::new(last.attempt.as_uuid(), last.attempt, nth("cancel", number));
             let cancel = id.clone();
-            let write = || Ok(Write::CancelIntent { payment_intent: cancel, reason: CancelReason::Abandoned });
-            let sent = self.step(held, &which, "cancel_intent", write).await?;
-            let is_stale = matches!(sent, Sent::Stale);
-            match sent {
-                Sent::Done(answer) => {
-                    self.keep(held, &which, &json!({ "id": answer["id"], "status": answer["status"] })).await?;
-                    return Ok(Ended::Yes);
-                }
-                Sent::Unknown(seconds) => return Ok(Ended::Wait(seconds)),
-                Sent::Refused(_) | Sent::Stale => {}
-            }
+            let write = Write::CancelIntent { payment_intent: cancel, reason: CancelReason::Abandoned };
+            let is_stale = match self.ask_for_end(held, &which, "cancel_intent", write).await? {
+                EndAsked::Done => return Ok(Ended::Yes),
+                EndAsked::Unknown(seconds) => return Ok(Ended::Wait(seconds)),
+                EndAsked::Look { is_stale } => is_stale,
+            };
             let found = self.edge("look_at_intent", self.ask_known(&Fetch::PaymentIntent { id: id.clone() })).await?;
             match self.is_intent_over(held, top_up, &found, None).await? {
                 // Stripe may have forgotten the key, and the intent is as it was: it is asked anew, which ends it once.
@@ -193,13 +217,10 @@ impl Charger {
         let id = StripeId::new(session)?;
         let which = Which::new(top_up.id.as_uuid(), top_up.id, format!("expire_{}", link.number));
         let expire = id.clone();
-        match self.step(held, &which, "expire_page", || Ok(Write::ExpireSession { session: expire })).await? {
-            Sent::Done(answer) => {
-                self.keep(held, &which, &json!({ "id": answer["id"], "status": answer["status"] })).await?;
-                return Ok(Ended::Yes);
-            }
-            Sent::Unknown(seconds) => return Ok(Ended::Wait(seconds)),
-            Sent::Refused(_) | Sent::Stale => {}
+        match self.ask_for_end(held, &which, "expire_page", Write::ExpireSession { session: expire }).await? {
+            EndAsked::Done => return Ok(Ended::Yes),
+            EndAsked::Unknown(seconds) => return Ok(Ended::Wait(seconds)),
+            EndAsked::Look { .. } => {}
         }
         let found = self.edge("look_at_page", self.ask_known(&Fetch::Session { id })).await?;
         match found["status"].as_str() {

@@ -1,6 +1,6 @@
 //! Rules, top-ups and tries, as posting reads and writes them. Only `posting` may call this file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -217,17 +217,19 @@ impl TryJson {
     }
 }
 
-/// Reads top-ups that a batch names, open or not.
+/// Reads top-ups that a batch names and that are not open: open ones came with their accounts, and nothing came too much
+/// for them yet.
 pub(super) async fn read(
     connection: &mut PgConnection,
     states: &mut States,
     accounts: &[Uuid],
     asked: &[TopUpId],
 ) -> Result<(), StoreError> {
-    if asked.is_empty() {
+    let open: BTreeSet<TopUpId> = states.values().flat_map(|state| &state.top_ups).map(|top_up| top_up.id).collect();
+    let ids: Vec<Uuid> = asked.iter().filter(|id| !open.contains(id)).map(|id| id.as_uuid()).collect();
+    if ids.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = asked.iter().map(|id| id.as_uuid()).collect();
     let found: Vec<Json<TopUpJson>> =
         sqlx::query_scalar(READ_TOP_UPS).bind(accounts).bind(&ids).fetch_all(&mut *connection).await?;
     for Json(row) in found {

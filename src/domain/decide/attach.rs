@@ -27,27 +27,8 @@ impl Draft<'_> {
             return self.set_seats(&known, wish);
         }
         let now = self.context.now;
-        let new = Attachment {
-            id: AttachmentId::from_uuid(self.ids.fresh()),
-            plan: wish.plan.clone(),
-            plan_version: self.current_version(&wish.plan)?,
-            state: AttachmentState::Active,
-            origin: AttachmentOrigin::Api,
-            entity: wish.entity.clone(),
-            quantity: wish.quantity,
-            anchor: now,
-            paid_through: None,
-            started_at: now,
-            trial_ends_at: None,
-            cancel_at: None,
-            ended_at: None,
-            seen_at: None,
-            is_final: false,
-            changed_at: None,
-            past_due_since: None,
-            paid_by: None,
-            grants_ended_at: None,
-        };
+        let begun = self.begun(&wish.plan, AttachmentOrigin::Api, now)?;
+        let new = Attachment { entity: wish.entity.clone(), quantity: wish.quantity, ..begun };
         let mates = self.mates(&new);
         let paid_until = mates.iter().filter(|mate| mate.origin.subscription().is_some());
         let paid_until = paid_until.map(|mate| mate.cancel_at.or(mate.paid_through).unwrap_or(now).max(now)).max();

@@ -48,20 +48,24 @@ impl Draft<'_> {
         id
     }
 
-    /// Attaches a plan everyone gets, from `at` on, which may lie in the past: then with the period it began with and
-    /// the one that runs now.
-    fn attach_automatic(&mut self, plan: &PlanId, at: Timestamp) -> Result<AttachmentId, Rejection> {
-        let attachment = Attachment {
+    /// A plan without a price in its current version, from then on, for the customer as a whole.
+    pub(super) fn begun(
+        &mut self,
+        plan: &PlanId,
+        origin: AttachmentOrigin,
+        from: Timestamp,
+    ) -> Result<Attachment, Rejection> {
+        Ok(Attachment {
             id: AttachmentId::from_uuid(self.ids.fresh()),
             plan: plan.clone(),
             plan_version: self.current_version(plan)?,
             state: AttachmentState::Active,
-            origin: AttachmentOrigin::Auto,
+            origin,
             entity: String::new(),
             quantity: 1,
-            anchor: at,
+            anchor: from,
             paid_through: None,
-            started_at: at,
+            started_at: from,
             trial_ends_at: None,
             cancel_at: None,
             ended_at: None,
@@ -71,7 +75,13 @@ impl Draft<'_> {
             past_due_since: None,
             paid_by: None,
             grants_ended_at: None,
-        };
+        })
+    }
+
+    /// Attaches a plan everyone gets, from `at` on, which may lie in the past: then with the period it began with and
+    /// the one that runs now.
+    fn attach_automatic(&mut self, plan: &PlanId, at: Timestamp) -> Result<AttachmentId, Rejection> {
+        let attachment = self.begun(plan, AttachmentOrigin::Auto, at)?;
         let id = self.attach(attachment);
         self.give(id, at, None)?;
         self.renew(id)?;
