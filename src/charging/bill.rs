@@ -9,12 +9,13 @@ use serde_json::Value;
 use super::begin::CUSTOMER_KEY;
 use super::steps::{Sent, Which};
 use super::{After, ChargeError, Charger, Held};
-use crate::domain::command::Command;
+use crate::domain::command::{Command, Rejection};
 use crate::domain::ids::BillId;
 use crate::domain::money::Money;
 use crate::domain::overage_bill::{
     BILL_KEY, Bill, BillApart, BillInvoice, BillLine, BillOrder, BillPlaced, BillState, BillVoid, LINE_KEY,
 };
+use crate::posting::PostError;
 use crate::stripe::client::{Fetch, StripeId};
 use crate::stripe::frozen::{Metadata, WriteError};
 use crate::stripe::outcome::Refused;
@@ -175,8 +176,20 @@ impl Turn<'_> {
 
     async fn post(&self, order: BillOrder) -> Result<(), ChargeError> {
         let Self { charger, held, .. } = self;
-        let posted = async { Ok(charger.posting.post(held.account(), None, Command::Bill(order)).await.map(drop)?) };
-        charger.edge("bill_order", posted).await
+        let posted = charger.edge("bill_order", async {
+            Ok(charger.posting.post(held.account(), None, Command::Bill(order)).await.map(drop)?)
+        });
+        match posted.await {
+            // An event was faster.
+            Err(ChargeError::Post(PostError::Rejected(Rejection::BillIsOver { .. }))) => Ok(()),
+            posted => posted,
+        }
+    }
+
+    /// Did an event end the bill since, or send it another way?
+    async fn is_over(&self) -> Result<bool, ChargeError> {
+        let now = self.charger.store.overage_bill(self.held.account(), self.bill.id).await?;
+        Ok(!now.is_some_and(|now| now.state == BillState::Open && now.is_own == self.bill.is_own))
     }
 
     /// One request: written down, then sent, as often as it takes; answered once, it is not sent again.
@@ -186,21 +199,23 @@ impl Turn<'_> {
         write: Result<Write, WriteError>,
         lost: &Lost<'_>,
     ) -> Result<Stepped, ChargeError> {
-        let Self { charger, held, bill, .. } = self;
+        let Self { charger, held, .. } = self;
+        let which = Which::of_bill(self.bill.id, step);
         let write = match write.and_then(|write| write.freeze().map(|_| write)) {
-            Ok(write) => write,
+            Ok(write) => Ok(write),
+            // What was written down may have been sent, whatever can be made of it now.
+            Err(error) if charger.is_written(*held, &which).await? => Err(error),
             Err(error) => return self.void(None, &format!("{step}: {error}")).await.map(Stepped::Stop),
         };
-        // An event may have ended the bill since.
-        let now = charger.store.overage_bill(held.account(), bill.id).await?;
-        if !now.is_some_and(|now| now.state == BillState::Open && now.is_own == bill.is_own) {
+        if self.is_over().await? {
             return Ok(Stepped::Stop(After::Done));
         }
-        let which = Which::of_bill(bill.id, step);
-        let mut sent = charger.step(*held, &which, "bill_request", || Ok(write)).await?;
+        let mut sent = charger.step(*held, &which, "bill_request", || Ok(write?)).await?;
         if matches!(sent, Sent::Stale) {
             sent = match self.find(lost).await? {
                 Some(found) => Sent::Done(found),
+                // The look took its time.
+                None if self.is_over().await? => return Ok(Stepped::Stop(After::Done)),
                 None => charger.step_not_done(*held, &which, "bill_request").await?,
             };
         }

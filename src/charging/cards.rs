@@ -17,11 +17,13 @@ impl Charger {
             tracing::warn!(account.id = %account, owner = %owner, why, "a saved card does not become its customer's default");
             json!({ "gave_up": why })
         };
-        let answer = match self.known_step(held, &which, "set_default").await? {
-            Sent::Done(_) => json!({ "done": true }),
-            Sent::Refused(refused) => gave_up(refused.code.as_deref().unwrap_or("Stripe refuses it")),
-            Sent::Stale => gave_up("Stripe could not be asked for a day"),
-            Sent::Unknown(seconds) => return Ok(After::Later(seconds)),
+        let answer = match self.known_step(held, &which, "set_default").await {
+            Ok(Sent::Done(_)) => json!({ "done": true }),
+            Ok(Sent::Refused(refused)) => gave_up(refused.code.as_deref().unwrap_or("Stripe refuses it")),
+            Ok(Sent::Stale) => gave_up("Stripe could not be asked for a day"),
+            Ok(Sent::Unknown(seconds)) => return Ok(After::Later(seconds)),
+            Err(ChargeError::Write(error)) => gave_up(&error.to_string()),
+            Err(error) => return Err(error),
         };
         self.keep(held, &which, &answer).await?;
         Ok(After::Done)

@@ -33,7 +33,7 @@ impl Charger {
         self.failing.store(true, Ordering::Relaxed);
         match self.store.fail_circuit(STRIPE, reason, |failures| open_for(failures, unauthorized)).await {
             Ok(Some(seconds)) => {
-                tracing::error!(reason, seconds, "Stripe cannot be used: nothing is charged for a while");
+                tracing::error!(reason, seconds, "Stripe cannot be used: nothing is sent to it for a while");
             }
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "a failure of Stripe's could not be noted"),

@@ -239,6 +239,9 @@ impl Charger {
 
     async fn failed_to_ask(&self, error: StripeError) -> ChargeError {
         match &error {
+            StripeError::Unauthorized { status } if *status == steps::FORBIDDEN => {
+                tracing::error!("the API key may not read what the charger asks for");
+            }
             StripeError::Unauthorized { .. } => self.failed(circuit::UNAUTHORIZED, true).await,
             StripeError::Unavailable { .. } => self.failed("unavailable", false).await,
             StripeError::RateLimited { .. } | StripeError::Refused { .. } | StripeError::TooLarge { .. } => {}

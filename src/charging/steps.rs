@@ -13,12 +13,16 @@ use crate::store::charge_steps::{ChargeStep, StepKey};
 use crate::store::top_ups::DEFAULT_STEP;
 use crate::stripe::frozen::{Frozen, IdempotencyKey};
 use crate::stripe::outcome::{RefusalClass, Refused, Unknown, UnknownReason, WriteOutcome};
+use crate::stripe::wire;
 use crate::stripe::write::Write;
 
 /// Seconds for which a request may be sent again under its key: 23 hours, for Stripe may forget one after 24.
 pub(super) const KEY_SECONDS: i64 = 82_800;
 /// Shortest and longest wait before the same request is sent again.
 const AGAIN_SECONDS: (i64, i64) = (1, 3_600);
+
+/// The status of what a key may not do.
+pub(super) const FORBIDDEN: u16 = 403;
 
 /// What is known of a request.
 pub(super) enum Sent {
@@ -109,6 +113,11 @@ impl Charger {
         self.send_young(held, which, name, row).await
     }
 
+    /// Was a request written down?
+    pub(super) async fn is_written(&self, held: Held<'_>, which: &Which) -> Result<bool, ChargeError> {
+        Ok(self.store.charge_step(&step_key(held, which)).await?.is_some())
+    }
+
     /// Sends a request whose key Stripe may have forgotten: whoever asks for it has looked, and it was not done.
     pub(super) async fn step_not_done(
         &self,
@@ -157,7 +166,7 @@ impl Charger {
         match outcome {
             WriteOutcome::Answered(answered) => {
                 self.worked().await?;
-                let Ok(answer) = serde_json::from_slice(&answered.body) else {
+                let Ok(answer) = wire::parse_object(&answered.body) else {
                     return Ok(Sent::Unknown(again_after(row.age_seconds)));
                 };
                 tracing::info!(step = %which.step, key = %key, request_id, "Stripe did what the charger asked for");
@@ -178,6 +187,15 @@ impl Charger {
 
     async fn refused(&self, refused: Refused, age: i64) -> Result<Sent, ChargeError> {
         match &refused.class {
+            // Something alone that the key may not do: a person has to give it the permission.
+            RefusalClass::Unauthorized if refused.status == FORBIDDEN => {
+                tracing::error!(
+                    request_id = refused.request_id,
+                    message = refused.message,
+                    "the API key may not do this"
+                );
+                Ok(Sent::Unknown(AGAIN_SECONDS.1))
+            }
             RefusalClass::Unauthorized => {
                 // Not executed now; what was sent before under the key may have been.
                 self.failed(UNAUTHORIZED, true).await;

@@ -37,7 +37,7 @@ use crate::workers::catch_up::CatchUp;
 use crate::workers::inbox::{InboxWorker, Turns};
 use crate::workers::overage::OverageWorker;
 use crate::workers::renewal::RenewalWorker;
-use crate::workers::top_up::TopUpWorker;
+use crate::workers::top_up::{Queue, TopUpWorker};
 use crate::workers::{Beat, retention};
 
 /// Longest wait for requests and workers under way at a stop.
@@ -175,6 +175,7 @@ pub struct Daemon {
     overage: OverageWorker,
     catch_up: Option<CatchUp>,
     top_up: Option<TopUpWorker>,
+    bills: Option<TopUpWorker>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -223,13 +224,8 @@ impl Daemon {
         };
         let catch_up = catch_up(&parts, &receiver, &ages);
         let top_up = top_up(&parts, &posting, &ages);
-        let overage = OverageWorker {
-            store: parts.store.clone(),
-            posting: posting.clone(),
-            charger: top_up.as_ref().map(|worker| worker.charger.clone()),
-            wake: Arc::new(Notify::new()),
-            beat: beat(&ages, "overage", OVERAGE_LATE),
-        };
+        let overage = overage(&parts, &posting, &ages, top_up.as_ref());
+        let bills = top_up.as_ref().map(|worker| bills(worker, &ages));
         let retention_beat = beat(&ages, "retention", RETENTION_LATE);
         let woken = woken_by_time(&inbox, &renewal, &overage, &posting);
         let test_clock = MovingClock::new(parts.store.clone(), simulated, woken);
@@ -247,13 +243,13 @@ impl Daemon {
         if let Some((worker, every)) = catch_up.clone().zip(parts.catch_up_every) {
             tasks.spawn(worker.run(every, stop.clone()));
         }
-        if let Some(worker) = top_up.clone() {
-            tasks.spawn(worker.run(stop.clone()));
+        for worker in [&top_up, &bills].into_iter().flatten() {
+            tasks.spawn(worker.clone().run(stop.clone()));
         }
         tasks.spawn(retention::run(parts.store, retention_beat, stop.clone()));
         tasks.spawn(fold_metrics(stop.clone()));
         tasks.spawn(listener::serve(listener, router(app), parts.surface.limits, stop.clone(), tasks.clone()));
-        Ok(Self { address, posting, inbox, renewal, overage, catch_up, top_up, stop, tasks })
+        Ok(Self { address, posting, inbox, renewal, overage, catch_up, top_up, bills, stop, tasks })
     }
 
     /// Where it listens.
@@ -289,6 +285,11 @@ impl Daemon {
     /// The charger's worker, for a test that wants its work done now; none without an API key.
     pub const fn top_up(&self) -> Option<&TopUpWorker> {
         self.top_up.as_ref()
+    }
+
+    /// The worker that takes bills of overage to Stripe, for a test that wants its work done now.
+    pub const fn bills(&self) -> Option<&TopUpWorker> {
+        self.bills.as_ref()
     }
 
     /// Stops taking, finishes what is under way within a bound, and lets go.
@@ -340,11 +341,29 @@ fn top_up(parts: &Parts, posting: &Posting, ages: &WorkerAges) -> Option<TopUpWo
     let stripe = parts.stripe.clone()?;
     let charger = Charger::new(parts.store.clone(), posting.clone(), stripe, parts.charger.clone(), parts.livemode);
     Some(TopUpWorker {
+        queue: Queue::Charges,
         store: parts.store.clone(),
         charger,
         wake: posting.charger(),
         beat: beat(ages, "top_up", TOP_UP_LATE),
     })
+}
+
+/// What makes bills of overage by month.
+fn overage(parts: &Parts, posting: &Posting, ages: &WorkerAges, top_up: Option<&TopUpWorker>) -> OverageWorker {
+    OverageWorker {
+        store: parts.store.clone(),
+        posting: posting.clone(),
+        charger: top_up.map(|worker| worker.charger.clone()),
+        wake: Arc::new(Notify::new()),
+        beat: beat(ages, "overage", OVERAGE_LATE),
+    }
+}
+
+/// What takes bills to Stripe, beside what charges cards.
+fn bills(top_up: &TopUpWorker, ages: &WorkerAges) -> TopUpWorker {
+    let beat = beat(ages, "bills", TOP_UP_LATE);
+    TopUpWorker { queue: Queue::Bills, wake: Arc::new(Notify::new()), beat, ..top_up.clone() }
 }
 
 /// Keeps what histograms were told from piling up while nobody scrapes.

@@ -228,10 +228,10 @@ families! {
         "The most there may be: database.max_connections.", [];
     /// Workers.
     WORKER_AGE_SECONDS = "creditd_worker_last_round_age_seconds", Gauge,
-        "Time since a worker finished a round.", ["worker": &["catch_up", "inbox", "renewal", "retention", "overage", "top_up"]];
+        "Time since a worker finished a round.", ["worker": &["catch_up", "inbox", "renewal", "retention", "overage", "bills", "top_up"]];
     /// Late ones.
     WORKER_LATE = "creditd_worker_late", Gauge,
-        "1: the worker has finished no round for longer than it ever should.", ["worker": &["catch_up", "inbox", "renewal", "retention", "overage", "top_up"]];
+        "1: the worker has finished no round for longer than it ever should.", ["worker": &["catch_up", "inbox", "renewal", "retention", "overage", "bills", "top_up"]];
     /// The binary.
     BUILD_INFO = "creditd_build_info", Gauge, "1; the label tells the version.", ["version": &[]];
     /// Memory.

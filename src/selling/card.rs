@@ -183,10 +183,7 @@ impl Selling {
                 self.end(sale, SaleState::Dropped).await?;
                 return Ok(Next::Again);
             }
-            _ => {
-                let reason = "an invoice's status cannot be read".to_owned();
-                return Err(SellError::Unavailable { reason, retry_after: None, may_be_done: true });
-            }
+            _ => return Err(SellError::unreadable("an invoice's status")),
         };
         let answer = Attached::of(What::Charge, bill);
         if paid {

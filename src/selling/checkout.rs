@@ -1,6 +1,6 @@
 //! A page to pay on: Stripe's Checkout, one open page for one thing.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Selling;
 use super::answers::{Payer, text_at};
@@ -111,7 +111,7 @@ impl Selling {
         if !was_there && asked.costs_as(sale) {
             return page(&opened["url"]);
         }
-        let now = self.ask(&Fetch::Session { id: id.clone() }).await?.unwrap_or_else(|| json!({}));
+        let now = self.ask_known(&Fetch::Session { id: id.clone() }).await?;
         match text_at(&now, "status") {
             "open" if asked.costs_as(sale) => page(&now["url"]),
             "open" => {
@@ -122,10 +122,11 @@ impl Selling {
                 Ok(Next::Again)
             }
             "complete" => self.completed(asked, sale, &terms, &now, bill).await,
-            _ => {
+            "expired" => {
                 self.end(sale, SaleState::Dropped).await?;
                 Ok(Next::Again)
             }
+            _ => Err(SellError::unreadable("a session's status")),
         }
     }
 

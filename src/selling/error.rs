@@ -127,12 +127,15 @@ impl From<StripeIdError> for SellError {
     }
 }
 
+impl SellError {
+    /// Something of an answer of Stripe's cannot be read, and nothing is taken for granted.
+    pub(super) fn unreadable(what: &str) -> Self {
+        Self::Unavailable { reason: format!("{what} cannot be read"), retry_after: None, may_be_done: true }
+    }
+}
+
 impl From<WireError> for SellError {
     fn from(error: WireError) -> Self {
-        Self::Unavailable {
-            reason: format!("its answer cannot be read: {error}"),
-            retry_after: None,
-            may_be_done: true,
-        }
+        Self::unreadable(&format!("its answer ({error})"))
     }
 }

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::answers::text_at;
 use super::error::SellError;
@@ -110,7 +109,7 @@ impl Selling {
         if !was_there && asked.is(sale) {
             return page(&opened["url"]);
         }
-        let now = self.ask(&Fetch::Session { id: id.clone() }).await?.unwrap_or_else(|| json!({}));
+        let now = self.ask_known(&Fetch::Session { id: id.clone() }).await?;
         match text_at(&now, "status") {
             "open" if asked.is(sale) => return page(&now["url"]),
             "open" => {
@@ -120,7 +119,8 @@ impl Selling {
                 }
             }
             "complete" => self.end(sale, SaleState::Done).await?,
-            _ => self.end(sale, SaleState::Dropped).await?,
+            "expired" => self.end(sale, SaleState::Dropped).await?,
+            _ => return Err(SellError::unreadable("a session's status")),
         }
         Ok(None)
     }

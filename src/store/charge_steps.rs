@@ -31,7 +31,7 @@ pub const STATEMENTS: [&str; 3] = [FREEZE, READ, ANSWER];
 pub struct StepKey {
     /// Who pays.
     pub account: AccountId,
-    /// The try, top-up, excess payment or bill.
+    /// The try, top-up, excess payment, bill or card.
     pub owner: Uuid,
     /// Which of its requests: at most 64 bytes.
     pub step: String,

@@ -14,7 +14,7 @@ use crate::domain::ids::AccountId;
 
 const DUE: &str = "-- due_charge_work
 SELECT w.bucket, w.account_id, w.kind, w.owner_id FROM instance i CROSS JOIN generate_series(0, 15) AS b (bucket)
-CROSS JOIN LATERAL (SELECT * FROM charge_work c WHERE c.bucket = b.bucket
+CROSS JOIN LATERAL (SELECT * FROM charge_work c WHERE c.bucket = b.bucket AND c.kind = ANY($2)
         AND c.due_at <= clock_timestamp() + make_interval(secs => i.test_offset_seconds)
         AND (c.leased_until IS NULL OR c.leased_until <= clock_timestamp())
     ORDER BY c.due_at LIMIT $1) AS w
@@ -131,9 +131,11 @@ fn columns(keys: &[WorkKey]) -> Columns {
 }
 
 impl Store {
-    /// What is due and nobody's, the longest due first.
-    pub async fn due_charge_work(&self, most: i64) -> Result<Vec<WorkKey>, StoreError> {
-        let rows: Vec<(i16, Uuid, String, Uuid)> = sqlx::query_as(DUE).bind(most).fetch_all(self.pool()).await?;
+    /// What of these kinds is due and nobody's, the longest due first.
+    pub async fn due_charge_work(&self, kinds: &[WorkKind], most: i64) -> Result<Vec<WorkKey>, StoreError> {
+        let kinds: Vec<&str> = kinds.iter().map(|kind| kind.word()).collect();
+        let rows: Vec<(i16, Uuid, String, Uuid)> =
+            sqlx::query_as(DUE).bind(most).bind(kinds).fetch_all(self.pool()).await?;
         rows.into_iter().map(|(_, account, kind, owner)| work_key(account, &kind, owner)).collect()
     }
 

@@ -39,6 +39,7 @@ WHERE t.account_id = $1 AND t.topup_id < $2 AND ($3::text IS NULL OR t.terms->>'
     AND ($4::text IS NULL OR t.rule = $4)
 ORDER BY t.topup_id DESC LIMIT $5"
 );
+
 /// Every statement of this file, for the test that prepares each.
 pub const STATEMENTS: [&str; 2] = [ONE, LIST];
 

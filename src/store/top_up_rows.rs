@@ -82,6 +82,7 @@ INSERT INTO top_up_excess (account_id, topup_id, payment_id, payment_intent, cur
 SELECT account_id, topup_id, payment_id, payment_intent, currency, amount_minor, 'due', $7
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[])
     AS n (account_id, topup_id, payment_id, payment_intent, currency, amount_minor)";
+
 /// Every statement of this file, for the test that prepares each.
 pub const STATEMENTS: [&str; 9] = [
     READ_TOP_UPS,

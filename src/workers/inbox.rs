@@ -19,8 +19,8 @@ use crate::posting::Posting;
 use crate::store::event_intake::EventIntake;
 use crate::store::events::{Closed, Ended, Ending, LeasedEvent, StoredInput, Why as StoredWhy};
 use crate::store::{Store, StoreError};
-use crate::stripe::client::{Fetch, StripeClient, StripeError};
-use crate::stripe::wire::{Event, Wire};
+use crate::stripe::client::{Fetch, Fetched, StripeClient, StripeError};
+use crate::stripe::wire::{self, Event, Wire};
 
 /// Events taken together: each may be of a megabyte, and all are in memory.
 const ROUND: i64 = 32;
@@ -316,7 +316,16 @@ impl InboxWorker {
         let request = question.path();
         let asked = stripe.fetch(question).await;
         crate::meters::STRIPE_QUESTIONS.add(&[how_asked(&asked)]);
+        let unread = |answer: &Fetched| wire::check_answer(&answer.body).err();
         let input = match asked {
+            // What is kept is read again by every later try.
+            Ok(answer)
+                if !answer.is_missing()
+                    && let Some(error) = unread(&answer) =>
+            {
+                let detail = format!("Stripe's answer cannot be read: {error}");
+                return Ok(Err(Why::new("stripe_unavailable", detail)));
+            }
             Ok(answer) => {
                 let body = answer.body.to_vec();
                 StoredInput { request, status: answer.status, body, asked_at: event.leased_at }

@@ -71,6 +71,9 @@ impl OverageWorker {
         let Some(lease) = self.store.take_lease(LEASE, LEASE_SECONDS).await? else { return Ok(()) };
         let mut last: Option<DueOwnBill> = None;
         for _ in 0..PAGES {
+            if charger.allows(1).await? == 0 {
+                break;
+            }
             let due = self.store.due_own_bills(last.as_ref(), PAGE).await?;
             let is_last = i64::try_from(due.len()).unwrap_or(PAGE) < PAGE;
             last = due.last().cloned();

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Beat;
 use crate::charging::{After, ChargeError, Charger, LEASE_SECONDS};
 use crate::posting::PostError;
-use crate::store::charge_work::LeasedWork;
+use crate::store::charge_work::{LeasedWork, WorkKind};
 use crate::store::{Store, StoreError};
 use crate::stripe::client::StripeError;
 
@@ -20,16 +20,42 @@ use crate::stripe::client::StripeError;
 const IDLE: Duration = Duration::from_secs(1);
 /// Things taken together.
 const ROUND: i64 = 32;
-/// Things worked on at once: calls to Stripe are waited for, and its limit is 100 a second.
-const CONCURRENCY: usize = 16;
 /// Seconds before something is tried again whose fault goes by itself, and one that needs a person.
 const AGAIN_SECONDS: i64 = 2;
 const STUCK_SECONDS: i64 = 600;
 /// Longest that Stripe may ask us to wait before a question.
 const ASKED_SECONDS_MAX: i64 = 3_600;
+/// What waits for the charger, in queues that do not wait for one another: a bill takes a hundred requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Top-ups, looks at rules, refunds and cards.
+    Charges,
+    /// Bills of overage.
+    Bills,
+}
+
+impl Queue {
+    const fn kinds(self) -> &'static [WorkKind] {
+        match self {
+            Self::Charges => &[WorkKind::TopUp, WorkKind::Look, WorkKind::Refund, WorkKind::Card],
+            Self::Bills => &[WorkKind::Bill],
+        }
+    }
+
+    /// Things worked on at once: calls to Stripe are waited for, and its limit is 100 a second.
+    const fn at_once(self) -> usize {
+        match self {
+            Self::Charges => 16,
+            Self::Bills => 4,
+        }
+    }
+}
+
 /// What the worker needs.
 #[derive(Clone)]
 pub struct TopUpWorker {
+    /// What it works on.
+    pub queue: Queue,
     /// The database.
     pub store: Store,
     /// Who charges.
@@ -69,12 +95,15 @@ impl TopUpWorker {
             (self.beat)();
             return Ok(0);
         }
-        let due = self.store.due_charge_work(most).await?;
+        let due = self.store.due_charge_work(self.queue.kinds(), most).await?;
         let since = crate::clock::instant();
         let leased = self.store.lease_charge_work(&due, LEASE_SECONDS).await?;
         let taken = leased.len();
         futures_util::stream::iter(leased)
-            .for_each_concurrent(CONCURRENCY, |work| async move { self.one(work, since).await })
+            .for_each_concurrent(self.queue.at_once(), |work| async move {
+                self.one(work, since).await;
+                (self.beat)();
+            })
             .await;
         (self.beat)();
         Ok(taken)

@@ -473,3 +473,19 @@ async fn an_invoice_that_cannot_be_read_is_paid_once() {
     assert_eq!(shop.credits().await, "38");
     shop.close().await;
 }
+
+/// A page whose status cannot be read may still be paid on: no second one is opened beside it.
+#[tokio::test]
+async fn a_page_that_cannot_be_read_stays_the_only_one() {
+    let shop = Shop::open().await;
+    let seven = json!({ "quantities": { "credits": "7" } });
+    let opened = shop.attach("top_up", seven.clone()).await;
+    let unread = FaultRule::new("GET", "/v1/checkout/sessions/", Fault::Empty);
+    shop.app.simulator.set_fault_rules(vec![unread]).unwrap();
+    let (status, answer) = shop.try_attach("top_up", seven.clone()).await;
+    assert_eq!((status, &answer["code"]), (503, &json!("stripe_unavailable")), "{answer}");
+    shop.app.simulator.set_fault_rules(Vec::new()).unwrap();
+    assert_eq!(shop.attach("top_up", seven).await["checkout_url"], opened["checkout_url"]);
+    assert_eq!(shop.writes("/v1/checkout/sessions"), 1);
+    shop.close().await;
+}

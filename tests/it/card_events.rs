@@ -72,7 +72,7 @@ impl TestApp {
     }
 
     async fn leased_card(&self) -> Option<LeasedWork> {
-        let due = self.store.due_charge_work(100).await.unwrap();
+        let due = self.store.due_charge_work(&[WorkKind::Card], 100).await.unwrap();
         let cards: Vec<_> = due.into_iter().filter(|work| work.kind == WorkKind::Card).collect();
         self.store.lease_charge_work(&cards, 60).await.unwrap().pop()
     }

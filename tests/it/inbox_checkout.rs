@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use creditd::commands::daemon::Daemon;
-use creditd::simulator::{Outcome, SeedPrice};
+use creditd::simulator::{Fault, FaultRule, Outcome, SeedPrice};
 use creditd::store::events::WAITING_FOR_CATALOG;
 use creditd::stripe::transport::{Transport, TransportSettings};
 use jiff::Timestamp;
@@ -420,6 +420,22 @@ async fn while_stripe_cannot_be_asked_an_event_stays_due_and_is_done_later() {
     assert!(app.call("GET", "/api/v1/customers/ada", None).await.0 == 404, "nothing is guessed meanwhile");
     let healed = Daemon::start(parts(&app.store, &app.simulator)).await.unwrap();
     std::mem::replace(&mut app.daemon, healed).stop().await;
+    app.until(&event, "processed", "").await;
+    assert_eq!(app.available("ada", "usd_credits").await, "25");
+    app.finish().await;
+}
+
+/// What is kept beside an event is read again by each later try: an answer that cannot be read is not kept.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_asked_for_again_and_the_event_is_done_later() {
+    let app = TestApp::start().await;
+    app.buy(&[PACKS[0], PACKS[1], PACKS[2], ADA], Outcome::Paid).await;
+    let unread = FaultRule::new("GET", "/v1/checkout/sessions/", Fault::Empty);
+    app.simulator.set_fault_rules(vec![unread]).unwrap();
+    let event = app.deliver_newest(COMPLETED).await;
+    app.until(&event, "received", "stripe_unavailable").await;
+    assert!(app.call("GET", "/api/v1/customers/ada", None).await.0 == 404, "nothing is guessed meanwhile");
+    app.simulator.set_fault_rules(Vec::new()).unwrap();
     app.until(&event, "processed", "").await;
     assert_eq!(app.available("ada", "usd_credits").await, "25");
     app.finish().await;

@@ -161,7 +161,7 @@ impl Both {
     async fn billed(&self, count: usize) -> Value {
         for _ in 0..500 {
             self.daemon.overage().round().await.unwrap();
-            self.daemon.top_up().unwrap().round().await.unwrap();
+            self.daemon.bills().unwrap().round().await.unwrap();
             // In this order: what is not due any more is as it will stay.
             let due = self.store.count_due_bills().await.unwrap();
             let mut bills = self.bills().await;

@@ -8,7 +8,7 @@ use creditd::charging::Charger;
 use creditd::clock::Clock;
 use creditd::domain::command::{Command, Decision, Outcome, Track, WhenShort};
 use creditd::domain::ids::{AccountId, BillId};
-use creditd::domain::overage_bill::{Bill, BillOrder, BillOverage, BillState};
+use creditd::domain::overage_bill::{Bill, BillOrder, BillOverage, BillState, BillVoid};
 use creditd::domain::top_up::settings::ChargerSettings;
 use creditd::posting::Posting;
 use creditd::simulator::{Fault, FaultRule, Options, Simulator};
@@ -16,7 +16,7 @@ use creditd::store::Store;
 use creditd::stripe::client::{Answer, Fetch, Sent, StripeClient};
 use creditd::stripe::frozen::{Frozen, IdempotencyKey};
 use creditd::stripe::transport::{Transport, TransportSettings};
-use creditd::workers::top_up::TopUpWorker;
+use creditd::workers::top_up::{Queue, TopUpWorker};
 use jiff::SignedDuration;
 use rstest::rstest;
 use secrecy::SecretString;
@@ -49,7 +49,13 @@ overage = { limit = "100000", amount = "0.25", currency = "usd" }
 
 fn worker(store: &Store, posting: &Posting, stripe: Arc<dyn StripeClient>) -> TopUpWorker {
     let charger = Charger::new(store.clone(), posting.clone(), stripe, ChargerSettings::default(), false);
-    TopUpWorker { store: store.clone(), charger, wake: Arc::new(Notify::new()), beat: Arc::new(|| {}) }
+    TopUpWorker {
+        queue: Queue::Bills,
+        store: store.clone(),
+        charger,
+        wake: Arc::new(Notify::new()),
+        beat: Arc::new(|| {}),
+    }
 }
 
 async fn work(worker: &TopUpWorker) {
@@ -404,6 +410,45 @@ async fn what_cannot_be_looked_for_is_not_made_again(#[case] on_draft: bool, #[c
             rig.close().await;
         }
     }
+}
+
+/// Ends a bill while something of it is looked for.
+struct EndsMeanwhile {
+    inner: Arc<Transport>,
+    posting: Posting,
+    account: AccountId,
+    bill: BillId,
+}
+
+impl StripeClient for EndsMeanwhile {
+    fn fetch<'a>(&'a self, what: &'a Fetch) -> Answer<'a> {
+        Box::pin(async move {
+            let void = BillVoid { bill: self.bill, invoice: None, reason: "an event was faster".to_owned() };
+            let voided = self.posting.post(self.account, None, Command::Bill(BillOrder::Void(void))).await;
+            assert!(matches!(voided, Ok(Decision::Applied(_) | Decision::AlreadyApplied(_))), "{voided:?}");
+            self.inner.fetch(what).await
+        })
+    }
+
+    fn send<'a>(&'a self, write: &'a Frozen, key: &'a IdempotencyKey) -> Sent<'a> {
+        self.inner.send(write, key)
+    }
+}
+
+#[tokio::test]
+async fn a_bill_that_ends_while_it_is_looked_for_sends_nothing_more() {
+    let rig = Rig::start().await;
+    let bill = rig.two_lines(None).await;
+    assert!(killed_at(&rig, 0, false).await);
+    rig.let_leases_run_out().await;
+    rig.advance(26 * HOUR).await;
+    let (inner, posting) = (rig.transport.clone(), rig.posting.clone());
+    let ends = EndsMeanwhile { inner, posting, account: rig.account, bill };
+    work(&rig.worker(Arc::new(ends))).await;
+    assert!(matches!(rig.known(bill).await.state, BillState::Void { .. }));
+    let sent = rig.simulator.log().requests().into_iter().filter(|one| one.method == "POST");
+    assert_eq!(sent.map(|one| one.path).collect::<Vec<_>>(), ["/v1/customers"], "its lines are on the next bill");
+    rig.close().await;
 }
 
 #[tokio::test]

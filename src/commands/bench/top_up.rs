@@ -29,7 +29,7 @@ use crate::stripe::frozen::{IdempotencyKey as StripeKey, Metadata};
 use crate::stripe::outcome::WriteOutcome;
 use crate::stripe::transport::{Transport, TransportSettings};
 use crate::stripe::write::{Charge, NewCustomer, Write};
-use crate::workers::top_up::TopUpWorker;
+use crate::workers::top_up::{Queue, TopUpWorker};
 
 /// Connections of the door and the worker.
 const CONNECTIONS: u32 = 12;
@@ -92,7 +92,13 @@ impl TopUps {
             }
             false
         }));
-        let worker = TopUpWorker { store: store.clone(), charger, wake: posting.charger(), beat: Arc::new(|| {}) };
+        let worker = TopUpWorker {
+            queue: Queue::Charges,
+            store: store.clone(),
+            charger,
+            wake: posting.charger(),
+            beat: Arc::new(|| {}),
+        };
         let worker = tokio::spawn(worker.run(stop.clone()));
         let top_ups = Self { store, posting, simulator, stripe, payer, account, granted, stop, worker };
         top_ups.posting.post(account, None, Command::Open).await.map(drop)?;

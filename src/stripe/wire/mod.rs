@@ -89,7 +89,11 @@ pub trait Wire: Sized {
 
     /// Reads a page of such objects from the bytes of a list answer.
     fn list_from_slice(bytes: &[u8]) -> Result<WireList<Self>, WireError> {
-        page(&Node::root(&parse(bytes)?)?)
+        let body = parse(bytes)?;
+        let node = Node::root(&body)?;
+        // Without it nobody knows whether this is all.
+        let _goes_on = node.boolean(&["has_more"])?.ok_or_else(|| node.missing("has_more", "true or false"))?;
+        page(&node)
     }
 }
 
@@ -104,6 +108,15 @@ pub fn parse_object(bytes: &[u8]) -> Result<Value, WireError> {
     let node = Node::root(&value)?;
     let _id = node.text(&["id"])?.ok_or_else(|| node.missing("id", "a text"))?;
     Ok(value)
+}
+
+/// Whether bytes are an answer of Stripe's at all: an object with an id, or a page of a list.
+pub fn check_answer(bytes: &[u8]) -> Result<(), WireError> {
+    let value = parse(bytes)?;
+    if value["object"] == "list" || value.get("data").is_some() {
+        return RawList::from_slice(bytes).map(drop);
+    }
+    parse_object(bytes).map(drop)
 }
 
 /// Reads the page of a list answer. One without `data` is no list: reading it as empty would lose its lines.

@@ -1,11 +1,14 @@
 //! Charges by a payment intent: succeeded, declined, asked for, unknown.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use creditd::domain::command::{Charging, SetRule};
 use creditd::domain::top_up::{Ceiling, TopUpState};
 use creditd::simulator::{CardOrder, Fault, FaultRule};
+use creditd::stripe::fake::RecordingFake;
 
+use super::ground::Ground;
 use super::{Shop, rule};
 
 #[tokio::test]
@@ -248,4 +251,25 @@ async fn a_card_that_was_there_before_the_pause_resumes_nothing() {
     shop.settled().await;
     assert_eq!((shop.charged(), shop.paused().await), (vec![2_000], None));
     shop.close().await;
+}
+
+/// A restricted key that may not do one thing: what needs it waits, and all else goes on.
+#[tokio::test]
+async fn a_permission_that_lacks_holds_back_what_needs_it_alone() {
+    let ground = Ground::open(Duration::from_secs(5)).await;
+    let payer = ground.payer(Some("pm_card_visa")).await;
+    let stripe = Arc::new(RecordingFake::new());
+    let body = r#"{"error":{"type":"invalid_request_error","code":"more_permissions_required","message":"no"}}"#;
+    stripe.answer_write("/v1/payment_intents", 403, body);
+    ground.set(payer.account, rule(Some(&payer.card))).await;
+    let forbidden = ground.worker_asking(stripe.clone());
+    while forbidden.round().await.unwrap() > 0 {}
+    assert_eq!(stripe.writes().len(), 1);
+    let circuit = ground.store.circuit("stripe").await.unwrap();
+    assert_eq!((circuit.failures, circuit.open_until), (0, None), "others are charged");
+    let due = ground.next_due().await.unwrap();
+    assert!((3_500..=3_600).contains(&due), "in {due} s");
+    ground.work_for(&ground.worker(None), 2 * 3_600).await;
+    assert_eq!(ground.money_is_right().await, (1, 0));
+    ground.close().await;
 }

@@ -32,7 +32,7 @@ use creditd::simulator::{Options, Simulator};
 use creditd::store::Store;
 use creditd::stripe::client::StripeClient;
 use creditd::stripe::transport::{Transport, TransportSettings};
-use creditd::workers::top_up::TopUpWorker;
+use creditd::workers::top_up::{Queue, TopUpWorker};
 use jiff::SignedDuration;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -47,7 +47,7 @@ use crate::support::database::{fresh_url, raw};
 /// Connections of one ground's store: the door's lanes and readers, and the worker.
 const CONNECTIONS: u32 = 12;
 /// Everything the charger has in its queue.
-const OURS: &str = "kind IN ('top_up', 'look', 'refund', 'bill', 'card')";
+const OURS: &str = "kind IN ('top_up', 'look', 'refund', 'card')";
 
 /// One database and one Stripe.
 pub struct Ground {
@@ -122,6 +122,7 @@ impl Ground {
         let settings =
             ChargerSettings { return_url: Some("https://example.com/paid".to_owned()), ..ChargerSettings::default() };
         TopUpWorker {
+            queue: Queue::Charges,
             store: self.store.clone(),
             charger: Charger::new(self.store.clone(), self.posting.clone(), stripe, settings, false),
             wake: Arc::new(Notify::new()),

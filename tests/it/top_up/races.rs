@@ -7,6 +7,7 @@ use creditd::charging::ChargeError;
 use creditd::domain::command::{Command, SetRule, Track};
 use creditd::domain::ids::AccountId;
 use creditd::domain::top_up::Ceiling;
+use creditd::store::charge_work::WorkKind;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::json;
@@ -147,7 +148,7 @@ async fn who_lost_the_lease_sends_nothing() {
     let ground = Ground::open(Duration::from_secs(5)).await;
     let payer = ground.payer(Some("pm_card_visa")).await;
     ground.set(payer.account, rule(Some(&payer.card))).await;
-    let due = ground.store.due_charge_work(10).await.unwrap();
+    let due = ground.store.due_charge_work(&[WorkKind::TopUp], 10).await.unwrap();
     let lease = async || ground.store.lease_charge_work(&due, 180).await.unwrap().pop();
     let mut dead = lease().await.expect("it is nobody's");
     assert!(lease().await.is_none(), "it is somebody's");
