@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use creditd::domain::account::{AccountState, Changes, IdSource};
+use creditd::domain::account::{AccountState, Changes};
 use creditd::domain::burn::{Holdings, balance, burn};
 use creditd::domain::catalog::{
     Catalog, CatalogVersion, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, Pool,
@@ -15,24 +15,17 @@ use creditd::domain::credits::{Credits, Quantity};
 use creditd::domain::decide::{Context, decide};
 use creditd::domain::entry::{ChainHead, EntryKind, Source};
 use creditd::domain::grant::{Category, Debt, DebtCause, Grant, GrantMoney};
-use creditd::domain::ids::{AccountId, DebtId, GrantId, PaymentId, WalletId};
+use creditd::domain::ids::{DebtId, GrantId, PaymentId, WalletId};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use rstest::rstest;
 use uuid::Uuid;
 
 use crate::burn_order::lot;
+use crate::support::world;
+pub(crate) use crate::support::world::Counting;
 
 const START: &str = "2026-01-31T10:00:00Z";
-
-pub(crate) struct Counting(pub(crate) u128);
-
-impl IdSource for Counting {
-    fn fresh(&mut self) -> Uuid {
-        self.0 += 1;
-        Uuid::from_u128(self.0)
-    }
-}
 
 pub(crate) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -106,8 +99,7 @@ fn catalogue(items: Vec<Item>) -> CatalogVersion {
 }
 
 pub(crate) fn new_account() -> AccountState {
-    let id = AccountId::from_uuid(Uuid::from_u128(0xacc));
-    AccountState { last_entry_at: time(START), complete: true, ..AccountState::empty(id) }
+    world::new_account(time(START))
 }
 
 /// One account with a clock of its own.

@@ -6,3 +6,4 @@ pub mod database;
 pub mod events;
 pub mod fixtures;
 pub mod garbled;
+pub mod world;
