@@ -1,6 +1,6 @@
 //! The life of a subscription, without a database: views of it and paid periods, in any order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use creditd::domain::account::{AccountState, Changes};
 use creditd::domain::attachment::AttachmentState;
@@ -10,7 +10,6 @@ use creditd::domain::command::{Command, Decision, PlanPaid, Track, WhenShort};
 use creditd::domain::credits::Credits;
 use creditd::domain::decide::{Context, at_time, decide};
 use creditd::domain::entry::EntryKind;
-use creditd::domain::grant::GrantMoney;
 use creditd::domain::ids::PaymentId;
 use creditd::domain::reversal::{BackView, MoneyBack, Says};
 use creditd::domain::subscription::{RenewalLost, SubscribedPlan, SubscriptionLife, SubscriptionSeen};
@@ -19,6 +18,7 @@ use rstest::rstest;
 use uuid::Uuid;
 
 use crate::domain_laws::{credits, feature, quantity, time};
+use crate::support::plans::paid_period;
 use crate::support::world::{Counting, first_version, new_account};
 
 const CATALOG: &str = r#"
@@ -169,20 +169,7 @@ fn over(start: &str, end: &str) -> Command {
 }
 
 pub(crate) fn paid_for(subscription: &str, plan: &str, start: &str, end: &str) -> PlanPaid {
-    PlanPaid {
-        payment: None,
-        subscription: subscription.to_owned(),
-        plan: PlanId::new(plan).unwrap(),
-        quantity: 1,
-        period_start: day(start),
-        period_end: day(end),
-        is_trial: false,
-        credited: Vec::new(),
-        money: GrantMoney::default(),
-        stripe_price: None,
-        stripe_line: None,
-        metadata: BTreeMap::new(),
-    }
+    paid_period(subscription, plan, day(start), day(end))
 }
 
 fn paid(start: &str, end: &str) -> Command {

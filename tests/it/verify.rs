@@ -25,6 +25,7 @@ use rstest::rstest;
 use sqlx::{Executor, PgPool};
 
 use crate::support::database::fresh_both;
+use crate::support::plans::{days_after, paid_period};
 
 fn feature(name: &str) -> FeatureId {
     FeatureId::new(name).unwrap()
@@ -129,20 +130,9 @@ async fn live(store: &Store, posting: &Posting, account: AccountId, name: &str) 
     };
     let paid_at = store.instance().await.unwrap().unwrap().now;
     post(posting, account, Command::Purchase(purchase(payment, paid_at, money(1_000)))).await;
-    let plan = PlanPaid {
-        payment: None,
-        subscription: format!("sub_{name}"),
-        plan: PlanId::new("pro").unwrap(),
-        quantity: 2,
-        period_start: paid_at - jiff::SignedDuration::from_hours(24),
-        period_end: paid_at + jiff::SignedDuration::from_hours(24 * 27),
-        is_trial: false,
-        credited: Vec::new(),
-        money: money(2_000),
-        stripe_price: None,
-        stripe_line: None,
-        metadata: BTreeMap::new(),
-    };
+    let (start, end) = (days_after(paid_at, -1), days_after(paid_at, 27));
+    let period = paid_period(&format!("sub_{name}"), "pro", start, end);
+    let plan = PlanPaid { quantity: 2, money: money(2_000), ..period };
     post(posting, account, Command::PlanPaid(plan)).await;
     for units in ["100", "700", "9000"] {
         use_messages(posting, account, units).await;
