@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod binary;
+pub mod catalog;
 pub mod customer;
 pub mod database;
 pub mod events;
