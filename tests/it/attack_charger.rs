@@ -431,7 +431,7 @@ fn one_card_is_tried_once_a_day_whatever_is_told_of_cards() {
     world.set(rule());
     world.tries("pm_1", declined("insufficient_funds"));
     let tomorrow = world.only().due_at;
-    world.later(1 * HOUR);
+    world.later(HOUR);
     world.charging(Charging::CardSeen(None));
     world.begin("pm_1");
     let open = world.only();

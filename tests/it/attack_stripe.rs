@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::app::{STRIPE_KEY, TestApp};
+use crate::support::app::{PACKS_OF_ADA, STRIPE_KEY, TestApp};
 use crate::support::customer::Customer;
 use crate::support::plans::{days_after as after, paid_period, plan};
 use crate::test_clock::Both;
@@ -197,14 +197,7 @@ async fn a_trial_ended_early_gives_nothing_unpaid() {
 async fn money_that_goes_back_through_the_simulated_stripe_takes_credits() {
     let app = TestApp::start().await;
     app.customer("ada").await;
-    let session = app
-        .checkout(&[
-            ("mode", "payment"),
-            ("line_items[0][price]", "price_usd_credit"),
-            ("line_items[0][quantity]", "20"),
-            ("metadata[creditd_customer_id]", "ada"),
-        ])
-        .await;
+    let session = app.checkout(&PACKS_OF_ADA).await;
     let session = app.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap();
     let _: String = app.deliver_newest("checkout.session.completed").await;
     app.settle().await;

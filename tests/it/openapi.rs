@@ -10,7 +10,7 @@ use creditd::http::openapi::document;
 use creditd::http::routes;
 use serde_json::{Map, Value, json};
 
-use crate::support::app::TestApp;
+use crate::support::app::{PACKS_OF_ADA, TestApp};
 use crate::support::binary::{Ended, bare};
 use crate::support::events::{event, signed};
 
@@ -377,15 +377,7 @@ impl Checked<'_> {
 
     async fn stripe(&mut self) {
         let api = "/api/v1";
-        let bought = self
-            .app
-            .checkout(&[
-                ("mode", "payment"),
-                ("line_items[0][price]", "price_usd_credit"),
-                ("line_items[0][quantity]", "20"),
-                ("metadata[creditd_customer_id]", "ada"),
-            ])
-            .await;
+        let bought = self.app.checkout(&PACKS_OF_ADA).await;
         self.app.simulator.pay_checkout(bought["id"].as_str().unwrap(), creditd::simulator::Outcome::Paid).unwrap();
         let paid = self.app.deliver_newest("checkout.session.completed").await;
         self.app.send(&event("evt_doc_1", "some.type", &json!({ "id": "x_1", "object": "x" }))).await;
