@@ -1,18 +1,12 @@
 //! The charger under attack: rules set anew, switched off or replaced while something of theirs is open, wallets that take
 //! nothing, events out of order, and requests that were lost for a day.
 
-use std::collections::BTreeMap;
-
-use creditd::domain::account::{AccountState, Changes, IdSource};
 use creditd::domain::attachment::CarryOver;
-use creditd::domain::catalog::{CatalogVersion, PlanId, file};
-use creditd::domain::command::{
-    Attach, BeginTry, Charging, Command, Decision, OrderTopUp, Rejection, Request, SetRule, TopUpPaid, Track, TryResult,
-};
+use creditd::domain::catalog::PlanId;
+use creditd::domain::command::{Attach, Charging, Command, Decision, OrderTopUp, Rejection, SetRule, Track, TryResult};
 use creditd::domain::credits::{Credits, Quantity};
-use creditd::domain::decide::{Context, decide};
 use creditd::domain::entry::Source;
-use creditd::domain::ids::{AccountId, AttemptId, PaymentId, WalletId};
+use creditd::domain::ids::{AttemptId, WalletId};
 use creditd::domain::top_up::decline::Why;
 use creditd::domain::top_up::{
     Buy, Ceiling, ChargeMode, Consent, Link, PauseReason, Rule, RuleOrigin, TopUp, TopUpState,
@@ -21,9 +15,9 @@ use creditd::domain::wallet::{Terminate, WalletChange, WalletOrder};
 use creditd::simulator::{CardOrder, Fault, FaultRule};
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
-use uuid::Uuid;
 
 use crate::domain_laws::{feature, given};
+use crate::support::world::World;
 use crate::top_up::{Shop, rule as rule_of_shop};
 
 /// Ten credits cost a dollar, ten of gold two; whoever has `pro` is topped up by the plan.
@@ -58,50 +52,23 @@ max_per_month = { money = "12.00" }
 consent = "v1"
 "#;
 
-struct Counting(u128);
+const HOUR: i64 = 3_600;
 
-impl IdSource for Counting {
-    fn fresh(&mut self) -> Uuid {
-        self.0 += 1;
-        Uuid::from_u128(self.0)
-    }
+/// A customer without any credits.
+fn without_credits() -> World {
+    World::on(CATALOG, "2026-01-20T12:00:00Z")
 }
 
-struct World {
-    state: AccountState,
-    changes: Changes,
-    catalog: CatalogVersion,
-    ids: Counting,
-    now: Timestamp,
-    made: u128,
+/// A customer with so many credits.
+fn with_credits(credits: &str) -> World {
+    let mut world = without_credits();
+    world.must(&Command::Grant(given("credits", credits)));
+    world
 }
 
 impl World {
-    fn new() -> Self {
-        let catalog = file::read(CATALOG).unwrap();
-        let terms = catalog.plans.iter().map(|(id, plan)| ((id.clone(), 1), plan.clone())).collect();
-        let plan_versions = catalog.plans.keys().map(|id| (id.clone(), 1)).collect();
-        let catalog = CatalogVersion { version: 1, applied_at: None, plan_versions, terms, catalog };
-        let now: Timestamp = "2026-01-20T12:00:00Z".parse().unwrap();
-        let id = AccountId::from_uuid(Uuid::from_u128(0xacc));
-        let state = AccountState { last_entry_at: now, complete: true, ..AccountState::empty(id) };
-        Self { state, changes: Changes::default(), catalog, ids: Counting(0), now, made: 1 << 64 }
-    }
-
-    /// A customer with so many credits.
-    fn with(credits: &str) -> Self {
-        let mut world = Self::new();
-        world.must(&Command::Grant(given("credits", credits)));
-        world
-    }
-
-    fn post(&mut self, command: &Command) -> Result<Decision, Rejection> {
-        let context = Context { catalog: &self.catalog, now: self.now };
-        decide(&mut self.state, &mut self.changes, command, context, &mut self.ids)
-    }
-
     fn must(&mut self, command: &Command) {
-        let _: Decision = self.post(command).unwrap();
+        let _: Decision = self.decide(command).unwrap();
     }
 
     fn charging(&mut self, charging: Charging) {
@@ -126,19 +93,6 @@ impl World {
         self.must(&Command::Track(Track::of(feature("messages"), Quantity::whole(units))));
     }
 
-    fn later(&mut self, hours: i64) {
-        self.now = self.now.checked_add(SignedDuration::from_hours(hours)).unwrap();
-    }
-
-    fn fresh(&mut self) -> Uuid {
-        self.made += 1;
-        Uuid::from_u128(self.made)
-    }
-
-    fn open(&self) -> Vec<TopUp> {
-        self.state.top_ups.iter().filter(|top_up| !top_up.state.is_over()).cloned().collect()
-    }
-
     fn only(&self) -> TopUp {
         let open = self.open();
         assert_eq!(open.len(), 1, "{open:#?}");
@@ -152,16 +106,9 @@ impl World {
     /// Begins a try of the one that is open.
     fn begin(&mut self, card: &str) -> AttemptId {
         let top_up = self.only();
-        let attempt = AttemptId::from_uuid(self.fresh());
-        self.charging(Charging::BeginTry(Box::new(BeginTry {
-            top_up: top_up.id,
-            number: top_up.tries + 1,
-            attempt,
-            customer: "cus_1".to_owned(),
-            payment_method: card.to_owned(),
-            step: "charge",
-            request: Request { method: "POST".to_owned(), path: "/v1/payment_intents".to_owned(), body: String::new() },
-        })));
+        let begin = self.next_try(&top_up, card, "charge");
+        let attempt = begin.attempt;
+        self.charging(Charging::BeginTry(Box::new(begin)));
         attempt
     }
 
@@ -185,17 +132,8 @@ impl World {
 
     fn pay(&mut self) {
         let top_up = self.only();
-        let payment = PaymentId::from_uuid(self.fresh());
-        self.charging(Charging::Paid(Box::new(TopUpPaid {
-            top_up: top_up.id,
-            payment,
-            payment_intent: Some(format!("pi_{payment}")),
-            paid_at: self.now,
-            net: top_up.amount,
-            gross: top_up.amount,
-            stripe_line: None,
-            metadata: BTreeMap::new(),
-        })));
+        let paid = self.payment_of(&top_up);
+        self.charging(Charging::Paid(Box::new(paid)));
     }
 
     fn default_wallet(&self) -> WalletId {
@@ -283,7 +221,7 @@ fn page(world: &World) -> Link {
 /// the next, up to the month's most.
 #[test]
 fn a_frozen_wallet_is_not_filled_again_and_again() {
-    let mut world = World::with("30");
+    let mut world = with_credits("30");
     world.set(rule());
     let wallet = world.default_wallet();
     world.freeze(wallet, true);
@@ -299,7 +237,7 @@ fn a_frozen_wallet_is_not_filled_again_and_again() {
 /// What is bought for a wallet that was ended goes to the default one, so the watched balance would stay at nothing.
 #[test]
 fn an_ended_wallet_is_not_filled_for_ever() {
-    let mut world = World::with("30");
+    let mut world = with_credits("30");
     let wallet = world.default_wallet();
     world.set(SetRule { wallet: Some(wallet), ..rule() });
     world.terminate(wallet);
@@ -310,7 +248,7 @@ fn an_ended_wallet_is_not_filled_for_ever() {
         world.pay_if_open();
     }
     assert_eq!(world.state.top_ups, [], "the wallet is over");
-    let refused = world.post(&Command::Charging(Charging::SetRule(Box::new(SetRule {
+    let refused = world.decide(&Command::Charging(Charging::SetRule(Box::new(SetRule {
         wallet: Some(wallet),
         name: "other".to_owned(),
         ..rule()
@@ -318,7 +256,7 @@ fn an_ended_wallet_is_not_filled_for_ever() {
     assert!(matches!(refused, Err(Rejection::WalletClosed(_))), "{refused:?}");
     let Command::Charging(Charging::Order(order)) = order() else { unreachable!() };
     let order = OrderTopUp { wallet: Some(wallet), ..*order };
-    let refused = world.post(&Command::Charging(Charging::Order(Box::new(order))));
+    let refused = world.decide(&Command::Charging(Charging::Order(Box::new(order))));
     assert!(matches!(refused, Err(Rejection::WalletClosed(_))), "{refused:?}");
 }
 
@@ -333,7 +271,7 @@ impl World {
 /// A card that the app has taken out of the rule is not charged a day later by what was decided with it.
 #[test]
 fn a_card_taken_out_of_a_rule_is_not_charged_any_more() {
-    let mut world = World::with("3");
+    let mut world = with_credits("3");
     world.set(SetRule { payment_method: Some("pm_old".to_owned()), ..rule() });
     world.tries("pm_old", declined("insufficient_funds"));
     assert_eq!(world.only().state, TopUpState::Open, "it waits for tomorrow");
@@ -346,7 +284,7 @@ fn a_card_taken_out_of_a_rule_is_not_charged_any_more() {
 /// A rule that is about something else now does not buy what it was about before.
 #[test]
 fn a_rule_about_another_feature_buys_nothing_of_the_first() {
-    let mut world = World::with("3");
+    let mut world = with_credits("3");
     world.set(rule());
     world.tries("pm_1", declined("insufficient_funds"));
     world.set(SetRule { feature: feature("gold"), ..rule() });
@@ -357,7 +295,7 @@ fn a_rule_about_another_feature_buys_nothing_of_the_first() {
 /// A most that was lowered below what waits for tomorrow holds that back too.
 #[test]
 fn a_lowered_most_is_kept_by_what_waits() {
-    let mut world = World::with("3");
+    let mut world = with_credits("3");
     world.set(rule());
     world.tries("pm_1", declined("insufficient_funds"));
     world.set(SetRule { per_month: Ceiling { count: None, minor: Some(50) }, ..rule() });
@@ -368,7 +306,7 @@ fn a_lowered_most_is_kept_by_what_waits() {
 /// Setting a rule anew with the same words drops nothing: it is no way to more than one try a day.
 #[test]
 fn a_rule_set_anew_with_the_same_words_leaves_what_is_open() {
-    let mut world = World::with("3");
+    let mut world = with_credits("3");
     world.set(rule());
     world.tries("pm_1", declined("insufficient_funds"));
     let before = world.only();
@@ -382,7 +320,7 @@ fn a_rule_set_anew_with_the_same_words_leaves_what_is_open() {
 #[case(true)]
 #[case(false)]
 fn a_plans_rule_that_was_replaced_charges_nothing_more(#[case] enabled: bool) {
-    let mut world = World::new();
+    let mut world = without_credits();
     world.attach("pro");
     world.tries("pm_1", declined("insufficient_funds"));
     let of_plan = world.only().id;
@@ -396,12 +334,12 @@ fn a_plans_rule_that_was_replaced_charges_nothing_more(#[case] enabled: bool) {
 /// The same while it was under way: it ends, and is not tried again.
 #[test]
 fn what_was_under_way_when_a_plans_rule_was_replaced_is_not_tried_again() {
-    let mut world = World::new();
+    let mut world = without_credits();
     world.attach("pro");
     let attempt = world.begin("pm_1");
     world.set(SetRule { enabled: false, threshold: Credits::ZERO, ..rule() });
     world.ended(attempt, declined("insufficient_funds"));
-    world.later(25);
+    world.later(25 * HOUR);
     if !world.open().is_empty() {
         world.begin("pm_1");
     }
@@ -416,7 +354,7 @@ fn what_was_under_way_when_a_plans_rule_was_replaced_is_not_tried_again() {
 #[case(TryResult::Processing { payment_intent: "pi_1".to_owned() })]
 #[case(TryResult::NotDone)]
 fn what_is_told_late_of_a_try_touches_no_open_page(#[case] late: TryResult) {
-    let mut world = World::with("3");
+    let mut world = with_credits("3");
     world.set(rule());
     let attempt = world.tries("pm_1", asks_owner());
     let (top_up, link) = (world.only().id, page(&world));
@@ -430,7 +368,7 @@ fn what_is_told_late_of_a_try_touches_no_open_page(#[case] late: TryResult) {
 /// The same before the page is open: it does not become a decline to be repeated tomorrow beside the page.
 #[test]
 fn a_card_whose_owner_is_asked_for_is_not_tried_again_beside_the_page() {
-    let mut world = World::with("3");
+    let mut world = with_credits("3");
     world.set(rule());
     let attempt = world.tries("pm_1", asks_owner());
     world.ended(attempt, why("authentication_required", Some("try_again_later")));
@@ -440,7 +378,7 @@ fn a_card_whose_owner_is_asked_for_is_not_tried_again_beside_the_page() {
 /// Setting a paused rule anew resumes it, and what waits for the card's owner goes on waiting; a new card ends that.
 #[test]
 fn a_new_card_is_charged_also_after_the_rule_was_set_anew() {
-    let mut world = World::with("3");
+    let mut world = with_credits("3");
     world.set(rule());
     world.tries("pm_1", declined("stolen_card"));
     assert_eq!(world.rule("main").paused.map(|paused| paused.because), Some(PauseReason::CardDeclined));
@@ -455,10 +393,10 @@ fn a_new_card_is_charged_also_after_the_rule_was_set_anew() {
 /// An order by hand that waits for the owner of a dead card lets no other be ordered; a new card makes room.
 #[test]
 fn a_new_card_makes_room_for_another_order() {
-    let mut world = World::with("30");
+    let mut world = with_credits("30");
     world.must(&order());
     world.tries("pm_1", declined("stolen_card"));
-    assert!(world.post(&order()).is_err());
+    assert!(world.decide(&order()).is_err());
     world.charging(Charging::CardSeen(None));
     let closing = world.only().id;
     world.charging(Charging::Closed(closing));
@@ -470,7 +408,7 @@ fn a_new_card_makes_room_for_another_order() {
 #[case(false)]
 #[case(true)]
 fn nobody_is_asked_to_pay_after_switching_off(#[case] dropped: bool) {
-    let mut world = World::with("3");
+    let mut world = with_credits("3");
     world.set(rule());
     let attempt = world.begin("pm_1");
     if dropped {
@@ -489,11 +427,11 @@ fn nobody_is_asked_to_pay_after_switching_off(#[case] dropped: bool) {
 /// News of any card has what waits for tomorrow tried at once, but not the card that was declined today.
 #[test]
 fn one_card_is_tried_once_a_day_whatever_is_told_of_cards() {
-    let mut world = World::with("3");
+    let mut world = with_credits("3");
     world.set(rule());
     world.tries("pm_1", declined("insufficient_funds"));
     let tomorrow = world.only().due_at;
-    world.later(1);
+    world.later(HOUR);
     world.charging(Charging::CardSeen(None));
     world.begin("pm_1");
     let open = world.only();
@@ -507,18 +445,18 @@ fn one_card_is_tried_once_a_day_whatever_is_told_of_cards() {
 /// Rules that are made and taken away again while low leave no end of rows, each of which would be read with every use.
 #[test]
 fn making_and_dropping_rules_does_not_pile_them_up() {
-    let mut world = World::with("3");
+    let mut world = with_credits("3");
     for number in 0..400 {
         let name = format!("rule-{number}");
         let set = SetRule { name: name.clone(), ..rule() };
-        if world.post(&Command::Charging(Charging::SetRule(Box::new(set)))).is_ok() {
+        if world.decide(&Command::Charging(Charging::SetRule(Box::new(set)))).is_ok() {
             world.charging(Charging::DropRule(name));
         }
     }
     let kept = world.state.rules.len();
     assert!(kept <= 120, "{kept} rules are kept");
     assert!(world.state.rules.iter().all(|rule| rule.origin == RuleOrigin::Dropped));
-    world.later(24 * 40);
+    world.later(24 * 40 * HOUR);
     world.set(rule());
     assert_eq!(world.state.rules.len(), 1, "next month they are forgotten");
 }
@@ -527,7 +465,7 @@ fn making_and_dropping_rules_does_not_pile_them_up() {
 /// using something may.
 #[test]
 fn looking_at_a_balance_charges_nobody_in_the_renewal_gap() {
-    let mut world = World::new();
+    let mut world = without_credits();
     world.attach("pro");
     world.set(SetRule { enabled: false, ..rule() });
     world.set(rule());

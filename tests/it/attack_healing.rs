@@ -10,7 +10,7 @@ use creditd::store::Store;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor, PgPool, Row};
 
-use crate::support::app::TestApp;
+use crate::support::app::{PACKS_OF_ADA, TestApp};
 use crate::support::database::fresh_both;
 use crate::support::events::{event, moment};
 
@@ -88,13 +88,7 @@ async fn an_event_that_was_parked_before_may_come_to_wait_too() {
 
 /// Ada has bought 20 credits, and has the 5 of Free; the charge that paid them.
 async fn bought(app: &TestApp) -> String {
-    let fields = [
-        ("mode", "payment"),
-        ("line_items[0][price]", "price_usd_credit"),
-        ("line_items[0][quantity]", "20"),
-        ("metadata[creditd_customer_id]", "ada"),
-    ];
-    let session = app.buy(&fields, Outcome::Paid).await;
+    let session = app.buy(&PACKS_OF_ADA, Outcome::Paid).await;
     told(app, "checkout.session.completed").await;
     assert_eq!(app.available("ada", POOL).await, "25");
     let session = app.stripe("GET", &format!("/v1/checkout/sessions/{session}"), &[]).await;

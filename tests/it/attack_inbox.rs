@@ -8,18 +8,12 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use sqlx::Executor;
 
-use crate::support::app::{CATALOG, TestApp, parts, simulator};
+use crate::support::app::{CATALOG, PACKS_OF_ADA, PRO_OF_ADA, TestApp, parts, simulator};
 use crate::support::database::raw;
 use crate::support::events::event;
 
 const COMPLETED: &str = "checkout.session.completed";
 const PAID: &str = "invoice.paid";
-const PACKS: [(&str, &str); 4] = [
-    ("mode", "payment"),
-    ("line_items[0][price]", "price_usd_credit"),
-    ("line_items[0][quantity]", "20"),
-    ("metadata[creditd_customer_id]", "ada"),
-];
 
 impl TestApp {
     /// The same database behind a daemon that asks another Stripe.
@@ -81,7 +75,7 @@ async fn what_stripe_did_not_know_once_is_asked_again() {
     let mut app = TestApp::start().await;
     let (right, wrong) = (app.simulator.clone(), simulator().await);
     app.ask_at(&wrong).await;
-    app.buy(&PACKS, Outcome::Paid).await;
+    app.buy(&PACKS_OF_ADA, Outcome::Paid).await;
     let told = app.deliver_newest(COMPLETED).await;
     app.until(&told, "parked", "line_items_unavailable").await;
     app.ask_at(&right).await;
@@ -99,7 +93,7 @@ async fn what_stripe_did_not_know_once_is_asked_again() {
 #[tokio::test]
 async fn a_pack_renamed_between_two_events_of_one_payment_is_granted_once() {
     let app = TestApp::start().await;
-    app.buy(&PACKS, Outcome::Paid).await;
+    app.buy(&PACKS_OF_ADA, Outcome::Paid).await;
     let told = app.deliver_newest(COMPLETED).await;
     app.until(&told, "processed", "").await;
     app.apply(&CATALOG.replace("plans.top_up", "plans.packs")).await;
@@ -117,13 +111,7 @@ async fn a_pack_renamed_between_two_events_of_one_payment_is_granted_once() {
 #[tokio::test]
 async fn a_plan_line_of_no_seats_gives_nothing() {
     let app = TestApp::start().await;
-    let fields = [
-        ("mode", "subscription"),
-        ("line_items[0][price]", "price_pro"),
-        ("line_items[0][quantity]", "1"),
-        ("subscription_data[metadata][creditd_customer_id]", "ada"),
-    ];
-    let session = app.checkout(&fields).await;
+    let session = app.checkout(&PRO_OF_ADA).await;
     app.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap();
     let mut invoice = app.simulator.event(&app.simulator.event_ids(PAID)[0]).unwrap();
     let object = &mut invoice["data"]["object"];
@@ -175,7 +163,7 @@ async fn a_wake_is_not_lost_to_a_worker_that_looked_before_it() {
 #[tokio::test]
 async fn a_pack_of_billions_can_be_bought() {
     let app = TestApp::with_catalog(&CATALOG.replace("credits = \"1\"", "credits = \"5000000000\"")).await;
-    app.bought_with(&PACKS, "processed", "").await;
+    app.bought_with(&PACKS_OF_ADA, "processed", "").await;
     assert_eq!(app.available("ada", "usd_credits").await, "100000000005");
     app.finish().await;
 }

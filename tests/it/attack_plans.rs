@@ -1,18 +1,10 @@
 //! Plans under attack: late and reordered invoices, seats that change, plans the catalogue no longer has.
 
-use std::collections::BTreeMap;
-
-use creditd::domain::burn::{Holdings, balance};
-use creditd::domain::catalog::{FeatureId, PlanId};
 use creditd::domain::command::{Command, Decision, Outcome, PlanPaid};
-use creditd::domain::grant::GrantMoney;
-use creditd::domain::ids::AccountId;
-use creditd::posting::Posting;
-use creditd::store::Store;
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Span, Timestamp};
+use jiff::Timestamp;
 
-use crate::support::database::fresh_store;
+use crate::support::customer::Customer;
+use crate::support::plans::{months_after as after, paid_period};
 
 const CATALOG: &str = r#"
 [features.calls]
@@ -42,39 +34,7 @@ included = "9"
 reset = "month"
 "#;
 
-/// One customer, and invoices told of in any order.
-struct Story {
-    store: Store,
-    posting: Posting,
-    account: AccountId,
-    now: Timestamp,
-}
-
-impl Story {
-    async fn begin() -> Self {
-        let store = fresh_store().await;
-        let instance = store.ensure_instance(false, None).await.unwrap();
-        let account = store.claim_customer("ada").await.unwrap().account();
-        let story = Self {
-            posting: Posting::start(&store),
-            account,
-            now: Timestamp::from_second(instance.now.as_second()).unwrap(),
-            store,
-        };
-        story.apply(CATALOG, 1).await;
-        story
-    }
-
-    async fn apply(&self, text: &str, digest: u8) {
-        let catalog = creditd::domain::catalog::file::read(text).unwrap();
-        let _: creditd::store::catalog::Applied =
-            self.store.apply_catalog(&catalog, [digest; 32], false).await.unwrap();
-    }
-
-    fn ago(&self, days: i64) -> Timestamp {
-        self.now.checked_sub(SignedDuration::from_hours(24 * days)).unwrap()
-    }
-
+impl Customer {
     /// An invoice of a plan's period of some months is paid.
     async fn paid(&self, subscription: &str, plan: &str, seats: i64, start: Timestamp, months: i64) -> Decision {
         self.paid_until(subscription, plan, seats, start, after(start, months)).await
@@ -88,49 +48,20 @@ impl Story {
         period_start: Timestamp,
         period_end: Timestamp,
     ) -> Decision {
-        let command = Command::PlanPaid(PlanPaid {
-            payment: None,
-            subscription: subscription.to_owned(),
-            plan: PlanId::new(plan).unwrap(),
-            quantity: seats,
-            period_start,
-            period_end,
-            is_trial: false,
-            credited: Vec::new(),
-            money: GrantMoney::default(),
-            stripe_price: None,
-            stripe_line: None,
-            metadata: BTreeMap::new(),
-        });
-        self.posting.post(self.account, None, command).await.unwrap()
-    }
-
-    /// The plans in force and the calls that can be made.
-    async fn stands(&self) -> (Vec<String>, String) {
-        let reading = self.posting.read_complete(self.account).await.unwrap();
-        let (state, now) = (reading.state, reading.now);
-        let mut live: Vec<String> =
-            state.attachments.iter().filter(|a| a.is_live()).map(|a| a.plan.as_str().to_owned()).collect();
-        live.sort();
-        let holdings = Holdings { grants: &state.grants, debts: &state.debts, entity: "", now };
-        (live, balance(holdings, &FeatureId::new("calls").unwrap()).available.to_string())
+        let period = paid_period(subscription, plan, period_start, period_end);
+        self.post(Command::PlanPaid(PlanPaid { quantity: seats, ..period })).await
     }
 
     async fn ends_with(self, plans: &[&str], calls: &str) {
         let stands = self.stands().await;
-        self.posting.shut_down().await;
-        assert!(!self.store.verify().await.unwrap().differs());
+        self.finish().await;
         assert_eq!(stands, (plans.iter().map(|plan| (*plan).to_owned()).collect(), calls.to_owned()));
     }
 }
 
-fn after(start: Timestamp, months: i64) -> Timestamp {
-    start.to_zoned(TimeZone::UTC).checked_add(Span::new().months(months)).unwrap().timestamp()
-}
-
 #[tokio::test]
 async fn seats_paid_for_at_a_renewal_are_seats_granted() {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     let start = story.ago(40);
     let _: Decision = story.paid("sub_1", "small", 1, start, 1).await;
     let _: Decision = story.paid("sub_1", "small", 3, after(start, 1), 1).await;
@@ -140,7 +71,7 @@ async fn seats_paid_for_at_a_renewal_are_seats_granted() {
 /// The invoice of the period before, told late, takes no seats away.
 #[tokio::test]
 async fn seats_of_an_older_invoice_change_nothing() {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     let start = story.ago(40);
     let _: Decision = story.paid("sub_1", "small", 3, after(start, 1), 1).await;
     let _: Decision = story.paid("sub_1", "small", 1, start, 1).await;
@@ -151,7 +82,7 @@ async fn seats_of_an_older_invoice_change_nothing() {
 /// after it (rule 13: a reset anchor).
 #[tokio::test]
 async fn a_period_paid_off_the_grid_moves_the_grid() {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     let (trial, first) = (story.ago(40), story.ago(33));
     let _: Decision = story.paid_until("sub_1", "small", 1, trial, first).await;
     let _: Decision = story.paid("sub_1", "small", 1, first, 1).await;
@@ -166,7 +97,7 @@ async fn a_period_paid_off_the_grid_moves_the_grid() {
 /// Day 31 stays day 31: periods on the grid do not move it.
 #[tokio::test]
 async fn a_period_on_the_grid_does_not_move_it() {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     let january: Timestamp = "2026-01-31T10:00:00Z".parse().unwrap();
     for months in 0..3 {
         let (start, end) = (after(january, months), after(january, months + 1));
@@ -182,7 +113,7 @@ async fn a_period_on_the_grid_does_not_move_it() {
 #[tokio::test]
 async fn a_late_invoice_of_the_replaced_subscription_does_not_end_the_newer_plan() {
     for late in [false, true] {
-        let story = Story::begin().await;
+        let story = Customer::under(CATALOG).await;
         let mut told = [("sub_1", "small", 20, 1), ("sub_2", "large", 10, 12)];
         if late {
             told.reverse();
@@ -198,7 +129,7 @@ async fn a_late_invoice_of_the_replaced_subscription_does_not_end_the_newer_plan
 #[tokio::test]
 async fn a_late_invoice_of_the_plan_before_does_not_end_the_one_after() {
     for late in [false, true] {
-        let story = Story::begin().await;
+        let story = Customer::under(CATALOG).await;
         let mut told = [("small", 20, 1), ("large", 10, 12)];
         if late {
             told.reverse();
@@ -215,7 +146,7 @@ async fn a_late_invoice_of_the_plan_before_does_not_end_the_one_after() {
 #[tokio::test]
 async fn a_late_renewal_of_a_plan_that_was_left_does_not_bring_it_back() {
     for (next, calls) in [("sub_2", "9"), ("sub_1", "14")] {
-        let story = Story::begin().await;
+        let story = Customer::under(CATALOG).await;
         let first = story.ago(45);
         let _: Decision = story.paid("sub_1", "small", 1, first, 1).await;
         let _: Decision = story.paid(next, "large", 1, story.ago(5), 12).await;
@@ -230,7 +161,7 @@ async fn a_late_renewal_of_a_plan_that_was_left_does_not_bring_it_back() {
 /// Leaving a plan and coming back to it does not bring what it gives once a second time.
 #[tokio::test]
 async fn what_a_plan_gives_once_does_not_come_again_with_its_anchor() {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     story.apply(&CATALOG.replace("included = \"5\"\nreset = \"month\"", "included = \"5\""), 2).await;
     for (plan, days) in [("small", 20), ("large", 10), ("small", 1)] {
         let _: Decision = story.paid("sub_1", plan, 1, story.ago(days), 1).await;
@@ -241,8 +172,8 @@ async fn what_a_plan_gives_once_does_not_come_again_with_its_anchor() {
 /// A plan that the catalogue dropped still belongs to its group: it makes room like any other.
 #[tokio::test]
 async fn a_retired_plan_still_makes_room_for_its_successor() {
-    let story = Story::begin().await;
-    let _: Decision = story.posting.post(story.account, None, Command::Open).await.unwrap();
+    let story = Customer::under(CATALOG).await;
+    let _: Decision = story.post(Command::Open).await;
     assert_eq!(story.stands().await.0, ["free"]);
     story.apply(&CATALOG.replace("plans.free", "plans.starter"), 2).await;
     let _: Decision = story.paid("sub_1", "small", 1, story.ago(1), 1).await;

@@ -8,8 +8,9 @@ use creditd::domain::ids::HoldId;
 use serde_json::json;
 
 use crate::attach::{Shop, pairs};
-use crate::domain_laws::{Counting, credits, feature, quantity};
+use crate::domain_laws::{credits, feature, quantity};
 use crate::subscription_laws::World;
+use crate::support::world::Counting;
 
 /// Three plans of ours in one group; one is everyone's, and welcomes by a gift.
 const OURS: &str = r#"

@@ -1,26 +1,20 @@
 //! Stripe's events under attack: periods counted anew, subscriptions cancelled as they begin, money back through the whole.
 
-use std::collections::BTreeMap;
-
-use creditd::domain::burn::{Holdings, balance};
-use creditd::domain::catalog::{FeatureId, PlanId};
 use creditd::domain::command::{Command, Decision, PlanPaid};
 use creditd::domain::credits::Credits;
-use creditd::domain::grant::GrantMoney;
-use creditd::domain::ids::{AccountId, PaymentId};
+use creditd::domain::ids::PaymentId;
 use creditd::domain::payment::{PaymentFacts, PaymentStatus};
 use creditd::domain::reversal::{BackView, MoneyBack, Says};
 use creditd::domain::subscription::{SubscribedPlan, SubscriptionLife, SubscriptionSeen};
-use creditd::posting::Posting;
 use creditd::simulator::Outcome;
-use creditd::store::Store;
 use creditd::store::payments::PaymentClaim;
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::app::{STRIPE_KEY, TestApp};
-use crate::support::database::fresh_store;
+use crate::support::app::{PACKS_OF_ADA, STRIPE_KEY, TestApp};
+use crate::support::customer::Customer;
+use crate::support::plans::{days_after as after, paid_period, plan};
 use crate::test_clock::Both;
 
 const CATALOG: &str = r#"
@@ -43,30 +37,9 @@ reset = "month"
 const MONTH: &str = "price_month";
 const YEAR: &str = "price_year";
 
-/// One customer, and what Stripe tells of one subscription.
-struct Story {
-    store: Store,
-    posting: Posting,
-    account: AccountId,
-    now: Timestamp,
-}
-
-impl Story {
-    async fn begin() -> Self {
-        let store = fresh_store().await;
-        let instance = store.ensure_instance(false, None).await.unwrap();
-        let account = store.claim_customer("ada").await.unwrap().account();
-        let catalog = creditd::domain::catalog::file::read(CATALOG).unwrap();
-        let _: creditd::store::catalog::Applied = store.apply_catalog(&catalog, [1; 32], false).await.unwrap();
-        let now = Timestamp::from_second(instance.now.as_second()).unwrap();
-        Self { posting: Posting::start(&store), account, now, store }
-    }
-
-    fn ago(&self, days: i64) -> Timestamp {
-        after(self.now, -days)
-    }
-
-    async fn paid(&self, price: &str, start: Timestamp, days: i64) {
+/// What Stripe tells of one subscription.
+impl Customer {
+    async fn paid_price(&self, price: &str, start: Timestamp, days: i64) {
         self.paid_less(price, start, days, &[]).await;
     }
 
@@ -76,21 +49,9 @@ impl Story {
     }
 
     async fn paid_by(&self, payment: Option<PaymentId>, price: &str, start: Timestamp, days: i64, credited: &[&str]) {
-        let command = Command::PlanPaid(PlanPaid {
-            payment,
-            subscription: "sub_1".to_owned(),
-            plan: PlanId::new("pro").unwrap(),
-            quantity: 1,
-            period_start: start,
-            period_end: after(start, days),
-            is_trial: false,
-            credited: credited.iter().map(|plan| PlanId::new(plan).unwrap()).collect(),
-            money: GrantMoney::default(),
-            stripe_price: Some(price.to_owned()),
-            stripe_line: None,
-            metadata: BTreeMap::new(),
-        });
-        let _: Decision = self.posting.post(self.account, None, command).await.unwrap();
+        let credited = credited.iter().map(|name| plan(name)).collect();
+        let (stripe_price, period) = (Some(price.to_owned()), paid_period("sub_1", "pro", start, after(start, days)));
+        let _: Decision = self.post(Command::PlanPaid(PlanPaid { payment, credited, stripe_price, ..period })).await;
     }
 
     /// Stripe is asked so many seconds after `anchor`, which the periods are counted from.
@@ -99,30 +60,18 @@ impl Story {
             subscription: "sub_1".to_owned(),
             seen_at: anchor.min(self.now).checked_add(SignedDuration::from_secs(seconds)).unwrap(),
             life,
-            plans: vec![SubscribedPlan { plan: PlanId::new("pro").unwrap(), quantity: 1 }],
+            plans: vec![SubscribedPlan { plan: plan("pro"), quantity: 1 }],
             anchor,
             started_at,
             trial_ends_at: None,
             cancel_at: None,
         });
-        let _: Decision = self.posting.post(self.account, None, command).await.unwrap();
+        let _: Decision = self.post(command).await;
     }
 
     async fn calls(&self) -> String {
-        let reading = self.posting.read_complete(self.account).await.unwrap();
-        let (state, now) = (reading.state, reading.now);
-        let holdings = Holdings { grants: &state.grants, debts: &state.debts, entity: "", now };
-        balance(holdings, &FeatureId::new("calls").unwrap()).available.to_string()
+        self.stands().await.1
     }
-
-    async fn finish(self) {
-        self.posting.shut_down().await;
-        assert!(!self.store.verify().await.unwrap().differs());
-    }
-}
-
-fn after(at: Timestamp, days: i64) -> Timestamp {
-    at.checked_add(SignedDuration::from_hours(24 * days)).unwrap()
 }
 
 /// Rule 16: cancelling now ends the period's grants, in whichever order the two are told, also when the subscription
@@ -130,14 +79,14 @@ fn after(at: Timestamp, days: i64) -> Timestamp {
 #[rstest]
 #[tokio::test]
 async fn a_subscription_over_in_the_second_it_began_leaves_nothing(#[values(true, false)] paid_first: bool) {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     let start = story.ago(3);
     if paid_first {
-        story.paid(MONTH, start, 30).await;
+        story.paid_price(MONTH, start, 30).await;
     }
     story.seen(SubscriptionLife::Ended(start), start, start, 1).await;
     if !paid_first {
-        story.paid(MONTH, start, 30).await;
+        story.paid_price(MONTH, start, 30).await;
     }
     assert_eq!(story.calls().await, "0");
     story.finish().await;
@@ -150,14 +99,14 @@ async fn a_subscription_over_in_the_second_it_began_leaves_nothing(#[values(true
 #[case::declined(SubscriptionLife::PastDue)]
 #[tokio::test]
 async fn a_period_begun_anew_gives_nothing_before_it_is_paid(#[case] life: SubscriptionLife) {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     let start = story.ago(8);
-    story.paid(MONTH, start, 30).await;
+    story.paid_price(MONTH, start, 30).await;
     story.seen(SubscriptionLife::Active, start, start, 1).await;
     story.seen(life, start, story.ago(5), 1).await;
     story.seen(life, start, story.ago(3), 1).await;
     assert_eq!(story.calls().await, "10", "only the first period was ever paid");
-    story.paid(MONTH, story.ago(3), 30).await;
+    story.paid_price(MONTH, story.ago(3), 30).await;
     assert_eq!(story.calls().await, "20", "its own payment gives it, once");
     story.seen(SubscriptionLife::Active, start, story.ago(3), 2).await;
     assert_eq!(story.calls().await, "20");
@@ -167,11 +116,11 @@ async fn a_period_begun_anew_gives_nothing_before_it_is_paid(#[case] life: Subsc
 /// The same when the payment is told before the view.
 #[tokio::test]
 async fn a_period_begun_anew_is_given_once_when_its_payment_comes_first() {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     let start = story.ago(8);
-    story.paid(MONTH, start, 30).await;
+    story.paid_price(MONTH, start, 30).await;
     story.seen(SubscriptionLife::Active, start, start, 1).await;
-    story.paid(MONTH, story.ago(3), 30).await;
+    story.paid_price(MONTH, story.ago(3), 30).await;
     story.seen(SubscriptionLife::Active, start, story.ago(3), 1).await;
     assert_eq!(story.calls().await, "20");
     story.finish().await;
@@ -181,10 +130,10 @@ async fn a_period_begun_anew_is_given_once_when_its_payment_comes_first() {
 /// a thirtieth of the fee, and gives a thirtieth of the credits.
 #[tokio::test]
 async fn loops_of_new_periods_give_what_they_cost() {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     let start = story.ago(12);
     story.seen(SubscriptionLife::Active, start, start, 1).await;
-    story.paid(MONTH, start, 30).await;
+    story.paid_price(MONTH, start, 30).await;
     assert_eq!(story.calls().await, "10");
     for (days, calls) in [(11, "10.333333333"), (10, "10.666666666"), (9, "10.999999999")] {
         let anew = story.ago(days);
@@ -210,14 +159,14 @@ async fn loops_of_new_periods_give_what_they_cost() {
 #[rstest]
 #[tokio::test]
 async fn a_year_left_for_a_month_is_paid_for_a_month(#[values(true, false)] view_first: bool) {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     let (start, left) = (story.ago(8), story.ago(5));
-    story.paid(YEAR, start, 365).await;
+    story.paid_price(YEAR, start, 365).await;
     story.seen(SubscriptionLife::Active, start, start, 1).await;
     if view_first {
         story.seen(SubscriptionLife::Active, start, left, 1).await;
     }
-    story.paid(MONTH, left, 28).await;
+    story.paid_price(MONTH, left, 28).await;
     story.seen(SubscriptionLife::PastDue, start, left, 2).await;
     let reading = story.posting.read_complete(story.account).await.unwrap();
     let paid: Vec<Option<Timestamp>> = reading.state.attachments.iter().map(|known| known.paid_through).collect();
@@ -229,28 +178,16 @@ async fn a_year_left_for_a_month_is_paid_for_a_month(#[values(true, false)] view
 /// A trial that is ended early begins the first paid period, which is not paid yet.
 #[tokio::test]
 async fn a_trial_ended_early_gives_nothing_unpaid() {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     let start = story.ago(5);
     let trial_end = after(start, 14);
-    let command = Command::PlanPaid(PlanPaid {
-        payment: None,
-        subscription: "sub_1".to_owned(),
-        plan: PlanId::new("pro").unwrap(),
-        quantity: 1,
-        period_start: start,
-        period_end: trial_end,
-        is_trial: true,
-        credited: Vec::new(),
-        money: GrantMoney::default(),
-        stripe_price: Some(MONTH.to_owned()),
-        stripe_line: None,
-        metadata: BTreeMap::new(),
-    });
-    let _: Decision = story.posting.post(story.account, None, command).await.unwrap();
+    let trial = paid_period("sub_1", "pro", start, trial_end);
+    let command = Command::PlanPaid(PlanPaid { is_trial: true, stripe_price: Some(MONTH.to_owned()), ..trial });
+    let _: Decision = story.post(command).await;
     story.seen(SubscriptionLife::Trialing, start, trial_end, -60 * 60 * 24 * 4).await;
     story.seen(SubscriptionLife::PastDue, start, story.ago(1), 1).await;
     assert_eq!(story.calls().await, "1", "the trial's own");
-    story.paid(MONTH, story.ago(1), 30).await;
+    story.paid_price(MONTH, story.ago(1), 30).await;
     assert_eq!(story.calls().await, "11");
     story.finish().await;
 }
@@ -260,14 +197,7 @@ async fn a_trial_ended_early_gives_nothing_unpaid() {
 async fn money_that_goes_back_through_the_simulated_stripe_takes_credits() {
     let app = TestApp::start().await;
     app.customer("ada").await;
-    let session = app
-        .checkout(&[
-            ("mode", "payment"),
-            ("line_items[0][price]", "price_usd_credit"),
-            ("line_items[0][quantity]", "20"),
-            ("metadata[creditd_customer_id]", "ada"),
-        ])
-        .await;
+    let session = app.checkout(&PACKS_OF_ADA).await;
     let session = app.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap();
     let _: String = app.deliver_newest("checkout.session.completed").await;
     app.settle().await;
@@ -291,7 +221,7 @@ async fn money_that_goes_back_through_the_simulated_stripe_takes_credits() {
 /// who only looks and by who books.
 #[tokio::test]
 async fn months_after_a_year_went_back_give_nothing() {
-    let story = Story::begin().await;
+    let story = Customer::under(CATALOG).await;
     let start = story.ago(1);
     let facts = PaymentFacts {
         status: PaymentStatus::Paid,

@@ -363,12 +363,10 @@ async fn seats_of_many_entities_never_exceed_what_is_granted() {
 fn a_hold_does_not_save_the_old_allowance_from_a_full_reset() {
     use crate::domain_laws::{credits, feature, quantity, time};
     use crate::subscription_laws::{World, day, paid_for};
-    use creditd::domain::command::{ChangedPlan, Command, Decision, Outcome, PlaceHold, PlanChanged, Track};
-    use creditd::domain::grant::GrantMoney;
+    use crate::support::plans::changed_plan;
+    use creditd::domain::command::{Command, Decision, Outcome, PlaceHold, Track};
     use creditd::domain::hold::WhenMore;
-    use creditd::domain::subscription::SubscribedPlan;
 
-    let plan = |name: &str| creditd::domain::catalog::PlanId::new(name).unwrap();
     for way in ["release", "settle", "expire", "return"] {
         let mut world = World::with(RESET);
         let _: Decision = world.at("01-10").post(&Command::PlanPaid(paid_for("sub_1", "pro", "01-10", "02-10")));
@@ -391,22 +389,8 @@ fn a_hold_does_not_save_the_old_allowance_from_a_full_reset() {
                 other => panic!("{other:?}"),
             }
         };
-        let _: Decision = world.post(&Command::PlanChanged(PlanChanged {
-            payment: None,
-            subscription: "sub_1".to_owned(),
-            changed_at: half,
-            period_end: day("02-10"),
-            paid_at: half,
-            from: vec![SubscribedPlan { plan: plan("pro"), quantity: 1 }],
-            to: vec![ChangedPlan {
-                plan: plan("max"),
-                quantity: 1,
-                money: GrantMoney::default(),
-                stripe_price: None,
-                stripe_line: None,
-            }],
-            metadata: std::collections::BTreeMap::new(),
-        }));
+        let change = changed_plan(("pro", 1), ("max", 1), half, day("02-10"));
+        let _: Decision = world.post(&Command::PlanChanged(change));
         assert_eq!(world.available(), credits("20"), "{way}");
         match (way, hold) {
             ("release", Some(hold)) => drop(world.post(&Command::ReleaseHold(hold))),

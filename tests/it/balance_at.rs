@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::http_api::Api;
-use crate::support::app::TestApp;
+use crate::support::app::{PACKS_BY_PLAIN_KEY, TestApp};
 
 /// What was shown of each pool, by name.
 type Shown = BTreeMap<String, Vec<Value>>;
@@ -197,13 +197,7 @@ async fn what_was_owed_is_told_again() {
     let app = TestApp::start().await;
     app.customer("ada").await;
     let buy = async || {
-        let form = [
-            ("mode", "payment"),
-            ("line_items[0][price]", "price_usd_credit"),
-            ("line_items[0][quantity]", "20"),
-            ("metadata[customer_id]", "ada"),
-        ];
-        let session = app.checkout(&form).await;
+        let session = app.checkout(&PACKS_BY_PLAIN_KEY).await;
         let paid = app.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap();
         let path = format!("/v1/payment_intents/{}", paid["payment_intent"].as_str().unwrap());
         app.deliver_newest("checkout.session.completed").await;

@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use creditd::domain::account::{AccountState, Changes, IdSource};
+use creditd::domain::account::{AccountState, Changes};
 use creditd::domain::burn::{Holdings, balance, burn};
-use creditd::domain::catalog::{
-    Catalog, CatalogVersion, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, Pool,
-    ResetAnchor, RevenuePolicy,
-};
+use creditd::domain::catalog::{Catalog, CatalogVersion, Cost, Feature, FeatureId, Item, PlanId, Pool};
 use creditd::domain::command::{
     Basis, Command, Decision, NewGrant, Outcome, Purchase, PurchasedGrant, Rejection, Track, WalletRef, WhenShort,
 };
@@ -15,24 +12,18 @@ use creditd::domain::credits::{Credits, Quantity};
 use creditd::domain::decide::{Context, decide};
 use creditd::domain::entry::{ChainHead, EntryKind, Source};
 use creditd::domain::grant::{Category, Debt, DebtCause, Grant, GrantMoney};
-use creditd::domain::ids::{AccountId, DebtId, GrantId, PaymentId, WalletId};
+use creditd::domain::ids::{DebtId, GrantId, PaymentId, WalletId};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use rstest::rstest;
 use uuid::Uuid;
 
 use crate::burn_order::lot;
+use crate::support::catalog::{free_plan, monthly_item};
+use crate::support::world;
+pub(crate) use crate::support::world::Counting;
 
 const START: &str = "2026-01-31T10:00:00Z";
-
-pub(crate) struct Counting(pub(crate) u128);
-
-impl IdSource for Counting {
-    fn fresh(&mut self) -> Uuid {
-        self.0 += 1;
-        Uuid::from_u128(self.0)
-    }
-}
 
 pub(crate) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -51,37 +42,7 @@ pub(crate) fn quantity(text: &str) -> Quantity {
 }
 
 pub(crate) fn item(id: &str, of: &str, included: Option<&str>, unlimited: bool) -> Item {
-    Item {
-        id: id.to_owned(),
-        feature: feature(of),
-        included: included.map(credits),
-        trial_included: None,
-        unlimited,
-        reset: Some(Interval { unit: IntervalUnit::Month, count: 1 }),
-        anchor: ResetAnchor::Anniversary,
-        rollover: None,
-        packs: Vec::new(),
-        expires_after: Expiry::Never,
-        priority: None,
-        overage: None,
-    }
-}
-
-fn plan(items: Vec<Item>) -> Plan {
-    Plan {
-        name: None,
-        auto_enable: true,
-        add_on: false,
-        group: None,
-        trial_days: 0,
-        upgrade: creditd::domain::catalog::Upgrade::Prorate,
-        past_due_grace_hours: creditd::domain::catalog::PAST_DUE_GRACE_HOURS,
-        revenue: RevenuePolicy::OverTime,
-        access_price: None,
-        prices: Vec::new(),
-        items,
-        top_ups: Vec::new(),
-    }
+    Item { unlimited, ..monthly_item(id, feature(of), included.map(credits)) }
 }
 
 /// Messages are metered and cost a third of a credit nearly; calls are metered and free of charge to the system.
@@ -95,7 +56,7 @@ fn catalogue(items: Vec<Item>) -> CatalogVersion {
         (feature("export"), Feature::Boolean),
     ]);
     let id = PlanId::new("free").unwrap();
-    let plans = BTreeMap::from([(id.clone(), plan(items))]);
+    let plans = BTreeMap::from([(id.clone(), free_plan(items))]);
     CatalogVersion {
         version: 1,
         applied_at: None,
@@ -106,8 +67,7 @@ fn catalogue(items: Vec<Item>) -> CatalogVersion {
 }
 
 pub(crate) fn new_account() -> AccountState {
-    let id = AccountId::from_uuid(Uuid::from_u128(0xacc));
-    AccountState { last_entry_at: time(START), complete: true, ..AccountState::empty(id) }
+    world::new_account(time(START))
 }
 
 /// One account with a clock of its own.
@@ -135,6 +95,19 @@ impl World {
             Decision::Applied(outcome) => outcome,
             Decision::AlreadyApplied(outcome) => panic!("already applied: {outcome:?}"),
         }
+    }
+
+    /// A wallet owes credits that were taken back.
+    pub(crate) fn owes(&mut self, wallet: WalletId, amount: &str) {
+        let number = self.state.debts.len() as u128;
+        self.state.debts.push(Debt {
+            id: DebtId::from_uuid(Uuid::from_u128(99 + number)),
+            wallet,
+            feature: feature("credits"),
+            outstanding: credits(amount),
+            billed: Credits::ZERO,
+            cause: DebtCause::ClawBack,
+        });
     }
 
     /// What can be spent of a feature now.
@@ -472,16 +445,7 @@ fn a_grant_repays_its_wallets_debt_first() {
     let mut world = World::new(Vec::new());
     world.applied(&Command::Grant(given("credits", "0")));
     let wallet = world.state.wallets[0].id;
-    let debt = DebtId::from_uuid(Uuid::from_u128(99));
-    let outstanding = credits("4");
-    world.state.debts.push(Debt {
-        id: debt,
-        wallet,
-        feature: feature("credits"),
-        outstanding,
-        billed: Credits::ZERO,
-        cause: DebtCause::ClawBack,
-    });
+    world.owes(wallet, "4");
     world.applied(&Command::Grant(given("credits", "3")));
     assert_eq!((world.state.debts[0].outstanding, world.available("credits")), (credits("1"), Credits::ZERO));
     world.applied(&Command::Grant(given("credits", "3")));

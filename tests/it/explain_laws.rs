@@ -18,7 +18,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::burn_order::lot;
-use crate::domain_laws::{Counting, feature, time};
+use crate::domain_laws::{feature, time};
+use crate::support::world::Counting;
 
 const NOW: &str = "2026-03-01T12:00:00Z";
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::app::TestApp;
+use crate::support::app::{PACKS_OF_ADA, TestApp};
 
 #[tokio::test]
 async fn a_signed_checkout_becomes_credits_that_can_be_checked_and_tracked() {
@@ -10,14 +10,7 @@ async fn a_signed_checkout_becomes_credits_that_can_be_checked_and_tracked() {
     let customer = app.customer("ada").await;
     assert_eq!(customer["plans"][0]["plan"], "free");
     assert_eq!(app.available("ada", "usd_credits").await, "5");
-    let session = app
-        .checkout(&[
-            ("mode", "payment"),
-            ("line_items[0][price]", "price_usd_credit"),
-            ("line_items[0][quantity]", "20"),
-            ("metadata[creditd_customer_id]", "ada"),
-        ])
-        .await;
+    let session = app.checkout(&PACKS_OF_ADA).await;
     let id = session["id"].as_str().unwrap();
     app.simulator.pay_checkout(id, creditd::simulator::Outcome::Paid).unwrap();
     let event = app.deliver_newest("checkout.session.completed").await;

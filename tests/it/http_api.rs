@@ -8,9 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use creditd::clock::Clock;
 use creditd::domain::api_key::{KeyText, Scope};
-use creditd::domain::catalog::{
-    Catalog, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, ResetAnchor, RevenuePolicy,
-};
+use creditd::domain::catalog::{Catalog, Cost, Feature, FeatureId, Item, Plan, PlanId, RevenuePolicy};
 use creditd::domain::credits::Credits;
 use creditd::http::health::WorkerAges;
 use creditd::http::webhook::{Receive, ReceiveError, Received};
@@ -23,6 +21,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::support::catalog::{free_plan, monthly_item};
 use crate::support::database::fresh_store;
 
 /// Takes the signature `good` only.
@@ -81,23 +80,6 @@ fn name(text: &str) -> FeatureId {
     FeatureId::new(text).unwrap()
 }
 
-fn item(feature: &str, included: Option<Credits>) -> Item {
-    Item {
-        id: feature.to_owned(),
-        feature: name(feature),
-        included,
-        trial_included: None,
-        unlimited: false,
-        reset: included.map(|_| Interval { unit: IntervalUnit::Month, count: 1 }),
-        anchor: ResetAnchor::Anniversary,
-        rollover: None,
-        packs: Vec::new(),
-        expires_after: Expiry::Never,
-        priority: None,
-        overage: None,
-    }
-}
-
 /// Requests cost 3 credits each and Free gives 100 a month; a minute of audio costs 3 of another pool; Free turns `sso`
 /// on and nothing turns `audit` on.
 pub fn catalog() -> Catalog {
@@ -111,20 +93,11 @@ pub fn catalog() -> Catalog {
         (name("sso"), Feature::Boolean),
         (name("audit"), Feature::Boolean),
     ]);
-    let free = Plan {
-        name: None,
-        auto_enable: true,
-        add_on: false,
-        group: None,
-        trial_days: 0,
-        upgrade: creditd::domain::catalog::Upgrade::Prorate,
-        past_due_grace_hours: creditd::domain::catalog::PAST_DUE_GRACE_HOURS,
-        revenue: RevenuePolicy::External,
-        access_price: None,
-        prices: Vec::new(),
-        items: vec![item("credits", Some(Credits::whole(100))), item("sso", None)],
-        top_ups: Vec::new(),
-    };
+    let items = vec![
+        monthly_item("credits", name("credits"), Some(Credits::whole(100))),
+        Item { reset: None, ..monthly_item("sso", name("sso"), None) },
+    ];
+    let free = Plan { revenue: RevenuePolicy::External, ..free_plan(items) };
     Catalog { features, plans: BTreeMap::from([(PlanId::new("free").unwrap(), free)]), ..Catalog::default() }
 }
 

@@ -12,12 +12,10 @@ use rstest::rstest;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use crate::support::app::{CATALOG, STRIPE_KEY, TestApp, parts};
+use crate::support::app::{CATALOG, PACKS, STRIPE_KEY, TestApp, parts};
 use crate::support::events;
 
 const COMPLETED: &str = "checkout.session.completed";
-const PACKS: [(&str, &str); 3] =
-    [("mode", "payment"), ("line_items[0][price]", "price_usd_credit"), ("line_items[0][quantity]", "20")];
 const ADA: (&str, &str) = ("metadata[creditd_customer_id]", "ada");
 
 /// A second pack of the sample catalogue, and a product of the app's that is not sold here.

@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use rstest::rstest;
 use serde_json::{Value, json};
 
+use crate::support::fixtures::context;
+
 const VERSIONS: [&str; 2] = ["2024-09-30.acacia", "2026-09-30.endive"];
 const SESSION: &str = "checkout.session.completed";
 const INVOICE: &str = "invoice.paid";
@@ -401,14 +403,7 @@ fn lines_come_in_pages_and_all_of_them_count() {
     let mut answers = Answers::new(true);
     let mut pages = 0;
     let payment = loop {
-        let context = Context {
-            catalog: &world.catalog,
-            answers: &answers,
-            cutover_at: None,
-            grant_free_checkouts: true,
-            park_unknown_prices: false,
-            money_back: creditd::inbox::reversal::MoneyBackPolicy::default(),
-        };
+        let context = context(&world.catalog, &answers);
         let questions = match interpret(&event, context) {
             Interpretation::Ask(questions) => questions,
             Interpretation::Act(mut intents) => break intents.pop().unwrap(),

@@ -2,23 +2,18 @@
 //! metadata, paid in parts; each is given once, whichever other event tells of it too.
 
 use creditd::inbox::intent::Interpretation;
-use creditd::inbox::interpret::{Answers, Context, interpret};
+use creditd::inbox::interpret::{Answers, interpret};
 use creditd::simulator::Outcome;
 use creditd::stripe::wire::{Event, Wire};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::app::{CATALOG, STRIPE_KEY, TestApp};
+use crate::support::app::{CATALOG, PACKS_BY_PLAIN_KEY, PRO_OF_ADA, STRIPE_KEY, TestApp};
 use crate::support::events::event;
+use crate::support::fixtures::context;
 
 const COMPLETED: &str = "checkout.session.completed";
 const ARRIVED: &str = "checkout.session.async_payment_succeeded";
-const PACKS: [(&str, &str); 4] = [
-    ("mode", "payment"),
-    ("line_items[0][price]", "price_usd_credit"),
-    ("line_items[0][quantity]", "20"),
-    ("metadata[customer_id]", "ada"),
-];
 
 fn intent(id: &Value, capture_method: &str, received: i64, metadata: &Value) -> Value {
     json!({ "id": id, "object": "payment_intent", "status": "succeeded", "capture_method": capture_method,
@@ -33,7 +28,7 @@ impl TestApp {
 
     /// A session that completed unpaid: its id and its intent's.
     async fn unpaid(&self) -> (String, Value) {
-        let id = self.buy(&PACKS, Outcome::Async).await;
+        let id = self.buy(&PACKS_BY_PLAIN_KEY, Outcome::Async).await;
         let completed = self.deliver_newest(COMPLETED).await;
         self.until(&completed, "ignored", "not_paid_yet").await;
         let session = self.of_stripe(&format!("/v1/checkout/sessions/{id}")).await;
@@ -74,7 +69,7 @@ async fn a_session_captured_by_hand_is_given_when_its_intent_succeeds_and_once()
 #[tokio::test]
 async fn the_intent_of_an_ordinary_session_gives_nothing_of_its_own() {
     let app = TestApp::start().await;
-    let session = app.buy(&PACKS, Outcome::Paid).await;
+    let session = app.buy(&PACKS_BY_PLAIN_KEY, Outcome::Paid).await;
     let paid_by = app.of_stripe(&format!("/v1/checkout/sessions/{session}")).await["payment_intent"].clone();
     let credits = json!({ "creditd_customer_id": "eve", "creditd_credits": "900", "feature_id": "usd_credits" });
     for (id, metadata) in [("evt_plain", json!({})), ("evt_named", credits)] {
@@ -140,13 +135,7 @@ async fn an_intent_whose_own_metadata_names_credits_is_a_payment_of_its_own() {
 #[tokio::test]
 async fn the_payment_of_an_invoice_is_as_good_as_the_invoice_and_both_are_one(#[case] order: &[&str]) {
     let app = TestApp::start().await;
-    let fields = [
-        ("mode", "subscription"),
-        ("line_items[0][price]", "price_pro"),
-        ("line_items[0][quantity]", "1"),
-        ("subscription_data[metadata][creditd_customer_id]", "ada"),
-    ];
-    app.buy(&fields, Outcome::Paid).await;
+    app.buy(&PRO_OF_ADA, Outcome::Paid).await;
     let paid = app.simulator.event(&app.simulator.event_ids("invoice.paid")[0]).unwrap();
     let invoice = paid["data"]["object"]["id"].clone();
     let part = json!({ "id": "inpay_1", "object": "invoice_payment", "invoice": invoice, "status": "paid",
@@ -185,14 +174,7 @@ fn without_an_api_key_each_of_them_still_has_an_end() {
     let catalog = creditd::domain::catalog::file::read(CATALOG).unwrap();
     let answers = Answers::new(false);
     let outcome = |kind: &str, object: &Value| {
-        let context = Context {
-            catalog: &catalog,
-            answers: &answers,
-            cutover_at: None,
-            grant_free_checkouts: true,
-            park_unknown_prices: false,
-            money_back: creditd::inbox::reversal::MoneyBackPolicy::default(),
-        };
+        let context = context(&catalog, &answers);
         match interpret(&Event::from_value(&event("evt_1", kind, object)).unwrap(), context) {
             Interpretation::Act(intents) => format!("acts {}", intents.len()),
             Interpretation::Ignore(why) => format!("ignored {}", why.code),

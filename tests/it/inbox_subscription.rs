@@ -10,6 +10,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::app::{CATALOG, TestApp};
+use crate::support::fixtures::context;
 
 const CREATED: &str = "customer.subscription.created";
 const UPDATED: &str = "customer.subscription.updated";
@@ -52,14 +53,7 @@ fn act(kind: &str, payload: &Value, now: Option<(u16, &Value)>, park_unknown: bo
     let catalog: Catalog = creditd::domain::catalog::file::read(CATALOG).unwrap();
     let mut answers = Answers::new(now.is_some());
     for _ in 0..3 {
-        let context = Context {
-            catalog: &catalog,
-            answers: &answers,
-            cutover_at: None,
-            grant_free_checkouts: true,
-            park_unknown_prices: park_unknown,
-            money_back: creditd::inbox::reversal::MoneyBackPolicy::default(),
-        };
+        let context = Context { park_unknown_prices: park_unknown, ..context(&catalog, &answers) };
         match interpret(&event, context) {
             Interpretation::Ask(questions) => {
                 let (status, body) = now.unwrap();

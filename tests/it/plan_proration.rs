@@ -1,14 +1,11 @@
 //! Changes of plan and seats inside a period (rule 15): what each gives, whatever order it is told in.
 
-use std::collections::BTreeMap;
-
 use creditd::domain::check::{Question, Reason, check};
-use creditd::domain::command::{ChangedPlan, Command, Decision, PlanChanged, PlanPaid};
+use creditd::domain::command::{Command, Decision, PlanChanged, PlanPaid};
 use creditd::domain::credits::Credits;
-use creditd::domain::grant::GrantMoney;
 use creditd::domain::ids::PaymentId;
 use creditd::domain::reversal::{BackView, MoneyBack, Says};
-use creditd::domain::subscription::{SubscribedPlan, SubscriptionLife, SubscriptionSeen};
+use creditd::domain::subscription::{SubscriptionLife, SubscriptionSeen};
 use creditd::domain::usage::Usage;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -17,6 +14,7 @@ use uuid::Uuid;
 
 use crate::domain_laws::{credits, feature, quantity, time};
 use crate::subscription_laws::{World, day, only, orders, paid_for, seen_of};
+use crate::support::plans::changed_plan;
 
 const CATALOG: &str = r#"
 [features.calls]
@@ -78,23 +76,7 @@ fn at(seconds: i64) -> Timestamp {
 
 /// A change of the month from the tenth of January, told by its two lines and paid at once.
 fn change(from: (&str, i64), to: (&str, i64), when: Timestamp) -> PlanChanged {
-    let plan = |name: &str| creditd::domain::catalog::PlanId::new(name).unwrap();
-    PlanChanged {
-        payment: None,
-        subscription: "sub_1".to_owned(),
-        changed_at: when,
-        period_end: day("02-10"),
-        paid_at: when,
-        from: vec![SubscribedPlan { plan: plan(from.0), quantity: from.1 }],
-        to: vec![ChangedPlan {
-            plan: plan(to.0),
-            quantity: to.1,
-            money: GrantMoney::default(),
-            stripe_price: None,
-            stripe_line: None,
-        }],
-        metadata: BTreeMap::new(),
-    }
+    changed_plan(from, to, when, day("02-10"))
 }
 
 fn changed(from: (&str, i64), to: (&str, i64), when: &str) -> Command {

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use rstest::rstest;
 use serde_json::{Value, json};
 
+use crate::support::fixtures::context;
+
 const CATALOG: &str = r#"
 [features.calls]
 type = "metered"
@@ -105,14 +107,7 @@ fn told(event: &Value, subscription: Option<&Value>) -> Interpretation {
     let event = Event::from_value(event).unwrap();
     let mut answers = Answers::new(subscription.is_some());
     for _ in 0..10 {
-        let context = Context {
-            catalog: &catalog,
-            answers: &answers,
-            cutover_at: None,
-            grant_free_checkouts: true,
-            park_unknown_prices: true,
-            money_back: creditd::inbox::reversal::MoneyBackPolicy::default(),
-        };
+        let context = Context { park_unknown_prices: true, ..context(&catalog, &answers) };
         let Interpretation::Ask(questions) = interpret(&event, context) else { return interpret(&event, context) };
         for question in questions {
             let path = question.path();

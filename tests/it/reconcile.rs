@@ -12,7 +12,7 @@ use creditd::workers::inbox::InboxWorker;
 use creditd::workers::reconcile::{Reconciler, Tally};
 use jiff::SignedDuration;
 
-use crate::support::app::{STRIPE_KEY, TestApp};
+use crate::support::app::{PACKS, STRIPE_KEY, TestApp};
 use crate::support::binary::{Ended, Site};
 
 const ADA: (&str, &str) = ("metadata[creditd_customer_id]", "ada");
@@ -60,8 +60,7 @@ impl TestApp {
     }
 
     async fn bought_unheard(&self, more: &[(&'static str, &'static str)], outcome: Outcome) -> String {
-        let mut fields =
-            vec![("mode", "payment"), ("line_items[0][price]", "price_usd_credit"), ("line_items[0][quantity]", "20")];
+        let mut fields = PACKS.to_vec();
         fields.extend_from_slice(more);
         self.buy(&fields, outcome).await
     }

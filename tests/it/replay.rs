@@ -3,13 +3,9 @@
 use creditd::simulator::{Fault, FaultRule, Outcome};
 use serde_json::{Value, json};
 
-use crate::support::app::{STRIPE_KEY, TestApp};
+use crate::support::app::{PACKS, PACKS_OF_ADA, STRIPE_KEY, TestApp};
 use crate::support::binary::{Ended, Site};
 use crate::support::events::event;
-
-const PACK: [(&str, &str); 3] =
-    [("mode", "payment"), ("line_items[0][price]", "price_usd_credit"), ("line_items[0][quantity]", "20")];
-const ADA: (&str, &str) = ("metadata[creditd_customer_id]", "ada");
 
 impl TestApp {
     async fn replayed(&self, event: &str, apply: bool) -> Value {
@@ -25,14 +21,10 @@ impl TestApp {
     }
 }
 
-fn pack_of_ada() -> Vec<(&'static str, &'static str)> {
-    PACK.into_iter().chain([ADA]).collect()
-}
-
 #[tokio::test]
 async fn a_processed_event_is_shown_with_its_commands_and_what_is_booked_and_books_nothing_again() {
     let app = TestApp::start().await;
-    let event = app.bought_with(&pack_of_ada(), "processed", "").await;
+    let event = app.bought_with(&PACKS_OF_ADA, "processed", "").await;
     let asked = app.simulator.log().requests().len();
     let shown = app.replayed(&event, false).await;
     assert_eq!(app.simulator.log().requests().len(), asked, "looking asks nobody");
@@ -59,7 +51,7 @@ async fn a_processed_event_is_shown_with_its_commands_and_what_is_booked_and_boo
 async fn a_parked_event_is_worked_on_when_its_cause_is_gone() {
     let app = TestApp::start().await;
     let customer = app.stripe_customer().await;
-    let fields: Vec<_> = PACK.into_iter().chain([("customer", customer.as_str())]).collect();
+    let fields: Vec<_> = PACKS.into_iter().chain([("customer", customer.as_str())]).collect();
     let event = app.bought_with(&fields, "parked", "unknown_customer").await;
     let still = app.replayed(&event, true).await;
     assert_eq!((&still["state"], &still["reason"]), (&json!("parked"), &json!("unknown_customer")), "{still}");
@@ -77,7 +69,7 @@ async fn a_parked_event_is_worked_on_when_its_cause_is_gone() {
 #[tokio::test]
 async fn an_ignored_event_counts_once_the_catalogue_sells_it() {
     let app = TestApp::with_catalog("[features.usd_credits]\ntype = \"metered\"\n").await;
-    let event = app.bought_with(&pack_of_ada(), "ignored", "unknown_price").await;
+    let event = app.bought_with(&PACKS_OF_ADA, "ignored", "unknown_price").await;
     let shown = app.replayed(&event, false).await;
     assert_eq!(shown["meaning"]["reason"], "unknown_price", "{shown}");
     app.apply(crate::support::app::CATALOG).await;
@@ -94,7 +86,7 @@ async fn an_ignored_event_counts_once_the_catalogue_sells_it() {
 async fn a_dead_event_comes_back_to_life_by_replay() {
     let app = TestApp::start().await;
     app.simulator.set_fault_rules(vec![FaultRule::new("GET", "/v1/checkout", Fault::ServerError)]).unwrap();
-    app.buy(&pack_of_ada(), Outcome::Paid).await;
+    app.buy(&PACKS_OF_ADA, Outcome::Paid).await;
     let event = app.deliver_newest("checkout.session.completed").await;
     app.until(&event, "received", "stripe_unavailable").await;
     let pool = crate::support::database::raw(&app.url).await;
@@ -112,7 +104,7 @@ async fn a_dead_event_comes_back_to_life_by_replay() {
 #[tokio::test]
 async fn what_has_no_business_here_is_never_worked_on() {
     let app = TestApp::start().await;
-    app.buy(&pack_of_ada(), Outcome::Paid).await;
+    app.buy(&PACKS_OF_ADA, Outcome::Paid).await;
     let paid = app.simulator.event(&app.simulator.event_ids("checkout.session.completed")[0]).unwrap();
     let mut connected = paid.clone();
     connected["id"] = json!("evt_connected");
@@ -160,8 +152,8 @@ async fn an_unknown_event_and_a_wrong_body_are_refused() {
 #[tokio::test]
 async fn the_command_shows_one_event_or_all_since_a_time() {
     let app = TestApp::start().await;
-    let first = app.bought_with(&pack_of_ada(), "processed", "").await;
-    let second = app.bought_with(&pack_of_ada(), "processed", "").await;
+    let first = app.bought_with(&PACKS_OF_ADA, "processed", "").await;
+    let second = app.bought_with(&PACKS_OF_ADA, "processed", "").await;
     let site = Site::on(app.url.clone());
     let run = async |arguments: &[&str]| {
         let mut command = site.command(arguments);

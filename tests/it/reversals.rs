@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::json;
 use sqlx::Executor;
 
-use crate::support::app::TestApp;
+use crate::support::app::{PACKS_BY_PLAIN_KEY, TestApp};
 use crate::verify::lived_in;
 
 const POOL: &str = "usd_credits";
@@ -29,14 +29,7 @@ async fn topped_up(app: &TestApp) -> String {
 
 /// A paid session of 20 credits whose events are not delivered yet; its charge.
 async fn bought(app: &TestApp) -> String {
-    let session = app
-        .checkout(&[
-            ("mode", "payment"),
-            ("line_items[0][price]", "price_usd_credit"),
-            ("line_items[0][quantity]", "20"),
-            ("metadata[customer_id]", "ada"),
-        ])
-        .await;
+    let session = app.checkout(&PACKS_BY_PLAIN_KEY).await;
     let paid = app.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap();
     let path = format!("/v1/payment_intents/{}", paid["payment_intent"].as_str().unwrap());
     app.stripe("GET", &path, &[]).await["latest_charge"].as_str().unwrap().to_owned()

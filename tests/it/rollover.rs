@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use creditd::domain::account::AccountState;
-use creditd::domain::catalog::{PlanId, Rollover};
+use creditd::domain::catalog::Rollover;
 use creditd::domain::command::{Command, Decision, PlanPaid, Track, WhenShort};
 use creditd::domain::credits::Credits;
 use creditd::domain::entry::{ChainHead, EntryKind};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::domain_laws::{credits, track};
-use crate::subscription_laws::{World, day};
+use crate::subscription_laws::{World, day, paid_for};
 use crate::support::app::TestApp;
 
 /// A free plan of 5 calls a month, of which some roll over, and a gift of 3 that never resets.
@@ -108,17 +108,8 @@ fn sum(world: &World, kind: EntryKind) -> Credits {
 fn paid(number: u128, from: &str, to: &str, price: &str) -> PlanPaid {
     PlanPaid {
         payment: Some(PaymentId::from_uuid(Uuid::from_u128(number))),
-        subscription: "sub_1".to_owned(),
-        plan: PlanId::new("pro").unwrap(),
-        quantity: 1,
-        period_start: day(from),
-        period_end: day(to),
-        is_trial: false,
-        credited: Vec::new(),
-        money: GrantMoney::default(),
         stripe_price: Some(price.to_owned()),
-        stripe_line: None,
-        metadata: BTreeMap::new(),
+        ..paid_for("sub_1", "pro", from, to)
     }
 }
 

@@ -5,7 +5,7 @@
 use creditd::simulator::Outcome;
 use serde_json::{Value, json};
 
-use crate::support::app::{CATALOG, TestApp};
+use crate::support::app::{CATALOG, PACKS_OF_ADA, TestApp};
 
 /// One pool, drawn by requests at 3 credits each; images are outside it.
 const REQUESTS: &str = r#"
@@ -25,15 +25,20 @@ async fn check(app: &TestApp, feature: &str, quantity: &str) -> Value {
     answer
 }
 
-async fn used(app: &TestApp, key: &str, feature: &str, quantity: &str) -> (String, String) {
-    let (status, answer) = app.track(key, "ada", feature, quantity).await;
-    assert_eq!((status, &answer["status"]), (200, &json!("applied")), "{answer}");
-    assert_eq!(answer["shortfall"], "0");
+/// What a track drew, and what is available after it.
+pub(crate) fn spent(answer: &Value) -> (String, String) {
     let text = |name: &str| answer[name].as_str().unwrap().to_owned();
     (text("drawn"), text("available"))
 }
 
-fn pair(drawn: &str, left: &str) -> (String, String) {
+async fn used(app: &TestApp, key: &str, feature: &str, quantity: &str) -> (String, String) {
+    let (status, answer) = app.track(key, "ada", feature, quantity).await;
+    assert_eq!((status, &answer["status"]), (200, &json!("applied")), "{answer}");
+    assert_eq!(answer["shortfall"], "0");
+    spent(&answer)
+}
+
+pub(crate) fn pair(drawn: &str, left: &str) -> (String, String) {
     (drawn.to_owned(), left.to_owned())
 }
 
@@ -145,14 +150,7 @@ async fn two_basic_messages_cost_two_cents_of_the_free_five_dollars() {
 async fn a_top_up_of_twenty_joins_the_monthly_credits_and_never_expires() {
     let app = TestApp::start().await;
     app.customer("ada").await;
-    let session = app
-        .checkout(&[
-            ("mode", "payment"),
-            ("line_items[0][price]", "price_usd_credit"),
-            ("line_items[0][quantity]", "20"),
-            ("metadata[creditd_customer_id]", "ada"),
-        ])
-        .await;
+    let session = app.checkout(&PACKS_OF_ADA).await;
     assert_eq!(session["amount_total"], 2_000);
     app.simulator.pay_checkout(session["id"].as_str().unwrap(), Outcome::Paid).unwrap();
     app.deliver_newest("checkout.session.completed").await;

@@ -4,6 +4,7 @@
 use creditd::simulator::Outcome;
 use serde_json::{Value, json};
 
+use crate::seeds::{pair, spent};
 use crate::support::app::TestApp;
 
 async fn post(app: &TestApp, path: &str, body: Value) -> Value {
@@ -19,12 +20,7 @@ async fn pass(app: &TestApp, days: i64) {
 /// What a track drew, and what is available after it.
 async fn used(app: &TestApp, body: Value) -> (String, String) {
     let answer = post(app, "track", body).await;
-    let text = |name: &str| answer[name].as_str().unwrap().to_owned();
-    (text("drawn"), text("available"))
-}
-
-fn pair(drawn: &str, left: &str) -> (String, String) {
-    (drawn.to_owned(), left.to_owned())
+    spent(&answer)
 }
 
 /// Somebody pays on the page that an attach led to, and all that Stripe has to tell arrives, whatever came before.

@@ -33,6 +33,13 @@ fn clock() -> Clock {
     Clock::manual("2026-01-31T00:00:00Z".parse().unwrap())
 }
 
+/// Options of a simulator whose state is kept in a folder.
+fn kept_in(folder: &tempfile::TempDir) -> Options {
+    let mut options = Options::new(clock());
+    options.state_file = Some(folder.path().join("stripe.json"));
+    options
+}
+
 fn client() -> reqwest::Client {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -505,11 +512,7 @@ async fn request_and_endpoint_versions_are_chosen_apart() {
 #[tokio::test]
 async fn the_state_file_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let options = || {
-        let mut options = Options::new(clock());
-        options.state_file = Some(folder.path().join("stripe.json"));
-        options
-    };
+    let options = || kept_in(&folder);
     let account = Account::start(options()).await;
     let key = [("idempotency-key", "k")];
     let first = account.send(Method::POST, "/v1/customers", "name=A", &key).await;

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use creditd::inbox::families::{FAMILIES, Treatment, treatment};
 use creditd::inbox::intent::Interpretation;
 use creditd::inbox::interpret::{Answers, Context, interpret};
+use creditd::inbox::reversal::MoneyBackPolicy;
 use creditd::stripe::wire::{Event, Wire};
 use serde_json::{Value, json};
 
-use crate::support::fixtures::{Fixture, World, fixtures, folder, summary};
+use crate::support::fixtures::{Fixture, World, context, fixtures, folder, summary};
 
 /// The versions that every family has to be shown in, oldest and newest first.
 const VERSIONS: [&str; 6] = [
@@ -147,12 +148,8 @@ fn the_list_of_families_is_what_is_done() {
     let catalog = creditd::domain::catalog::file::read("").unwrap();
     let answers = Answers::new(false);
     let context = Context {
-        catalog: &catalog,
-        answers: &answers,
-        cutover_at: None,
-        grant_free_checkouts: true,
-        park_unknown_prices: false,
-        money_back: creditd::inbox::reversal::MoneyBackPolicy { freeze_on_warning: true, ..Default::default() },
+        money_back: MoneyBackPolicy { freeze_on_warning: true, ..MoneyBackPolicy::default() },
+        ..context(&catalog, &answers)
     };
     let code = |kind: &str, object: Value| {
         let event = json!({ "id": "evt_1", "object": "event", "type": kind, "data": { "object": object } });

@@ -1,17 +1,16 @@
 //! The life of a subscription, without a database: views of it and paid periods, in any order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use creditd::domain::account::{AccountState, Changes, IdSource};
+use creditd::domain::account::{AccountState, Changes};
 use creditd::domain::attachment::AttachmentState;
 use creditd::domain::burn::{Holdings, balance};
-use creditd::domain::catalog::{CatalogVersion, FeatureId, PlanId, file};
+use creditd::domain::catalog::{CatalogVersion, FeatureId, PlanId};
 use creditd::domain::command::{Command, Decision, PlanPaid, Track, WhenShort};
 use creditd::domain::credits::Credits;
 use creditd::domain::decide::{Context, at_time, decide};
 use creditd::domain::entry::EntryKind;
-use creditd::domain::grant::GrantMoney;
-use creditd::domain::ids::{AccountId, PaymentId};
+use creditd::domain::ids::PaymentId;
 use creditd::domain::reversal::{BackView, MoneyBack, Says};
 use creditd::domain::subscription::{RenewalLost, SubscribedPlan, SubscriptionLife, SubscriptionSeen};
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +18,8 @@ use rstest::rstest;
 use uuid::Uuid;
 
 use crate::domain_laws::{credits, feature, quantity, time};
+use crate::support::plans::paid_period;
+use crate::support::world::{Counting, first_version, new_account};
 
 const CATALOG: &str = r#"
 [features.calls]
@@ -56,15 +57,6 @@ included = "20"
 reset = "month"
 "#;
 
-pub(crate) struct Counting(u128);
-
-impl IdSource for Counting {
-    fn fresh(&mut self) -> Uuid {
-        self.0 += 1;
-        Uuid::from_u128(self.0)
-    }
-}
-
 /// One account that opened on the first of January with Free.
 pub(crate) struct World {
     pub(crate) state: AccountState,
@@ -92,19 +84,7 @@ impl World {
 
     /// The same before it opens.
     pub(crate) fn unopened(catalog: &str) -> Self {
-        let catalog = file::read(catalog).unwrap();
-        let catalog = CatalogVersion {
-            version: 1,
-            applied_at: None,
-            plan_versions: catalog.plans.keys().map(|id| (id.clone(), 1)).collect(),
-            terms: catalog.plans.iter().map(|(id, plan)| ((id.clone(), 1), plan.clone())).collect(),
-            catalog,
-        };
-        let state = AccountState {
-            last_entry_at: day("01-01"),
-            complete: true,
-            ..AccountState::empty(AccountId::from_uuid(Uuid::from_u128(0xacc)))
-        };
+        let (state, catalog) = (new_account(day("01-01")), first_version(catalog));
         Self { state, changes: Changes::default(), catalog, ids: Counting(0), now: day("01-01") }
     }
 
@@ -189,20 +169,7 @@ fn over(start: &str, end: &str) -> Command {
 }
 
 pub(crate) fn paid_for(subscription: &str, plan: &str, start: &str, end: &str) -> PlanPaid {
-    PlanPaid {
-        payment: None,
-        subscription: subscription.to_owned(),
-        plan: PlanId::new(plan).unwrap(),
-        quantity: 1,
-        period_start: day(start),
-        period_end: day(end),
-        is_trial: false,
-        credited: Vec::new(),
-        money: GrantMoney::default(),
-        stripe_price: None,
-        stripe_line: None,
-        metadata: BTreeMap::new(),
-    }
+    paid_period(subscription, plan, day(start), day(end))
 }
 
 fn paid(start: &str, end: &str) -> Command {

@@ -3,24 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use creditd::domain::account::{AccountState, Changes, IdSource};
 use creditd::domain::attachment::CarryOver;
-use creditd::domain::catalog::{CatalogVersion, PlanId, file};
+use creditd::domain::catalog::PlanId;
 use creditd::domain::command::{
-    Attach, BeginTry, Cancel, CancelWhen, Charging, Command, OrderTopUp, Request, SetRule, TopUpPaid, Track, TryResult,
+    Attach, Cancel, CancelWhen, Charging, Command, OrderTopUp, SetRule, TopUpPaid, Track, TryResult,
 };
 use creditd::domain::credits::{Credits, Quantity};
-use creditd::domain::decide::{Context, decide};
-use creditd::domain::ids::{AccountId, AttemptId, PaymentId};
 use creditd::domain::limit::Window;
 use creditd::domain::money::Currency;
 use creditd::domain::top_up::decline::Why;
 use creditd::domain::top_up::{Buy, Ceiling, ChargeMode, Consent, RuleOrigin, TopUp, TopUpState, TryState};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use proptest::prelude::*;
-use uuid::Uuid;
 
 use crate::domain_laws::{feature, given};
+use crate::support::world::World;
 
 /// Ten credits cost a dollar or 90 euro cents; whoever has `pro` is topped up by the plan.
 const CATALOG: &str = r#"
@@ -126,45 +123,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-struct Counting(u128);
-
-impl IdSource for Counting {
-    fn fresh(&mut self) -> Uuid {
-        self.0 += 1;
-        Uuid::from_u128(self.0)
-    }
-}
-
-struct World {
-    state: AccountState,
-    changes: Changes,
-    catalog: CatalogVersion,
-    ids: Counting,
-    now: Timestamp,
-    made: u128,
-}
-
 impl World {
-    fn new() -> Self {
-        let catalog = file::read(CATALOG).unwrap();
-        let terms = catalog.plans.iter().map(|(id, plan)| ((id.clone(), 1), plan.clone())).collect();
-        let plan_versions = catalog.plans.keys().map(|id| (id.clone(), 1)).collect();
-        let catalog = CatalogVersion { version: 1, applied_at: None, plan_versions, terms, catalog };
-        let now: Timestamp = "2026-01-25T12:00:00Z".parse().unwrap();
-        let id = AccountId::from_uuid(Uuid::from_u128(0xacc));
-        let state = AccountState { last_entry_at: now, complete: true, ..AccountState::empty(id) };
-        Self { state, changes: Changes::default(), catalog, ids: Counting(0), now, made: 1 << 64 }
-    }
-
     /// Refusals are as good as anything: they change nothing.
     fn post(&mut self, command: &Command) {
-        let context = Context { catalog: &self.catalog, now: self.now };
-        drop(decide(&mut self.state, &mut self.changes, command, context, &mut self.ids));
-    }
-
-    fn fresh(&mut self) -> Uuid {
-        self.made += 1;
-        Uuid::from_u128(self.made)
+        drop(self.decide(command));
     }
 
     fn take(&mut self, step: &Step) {
@@ -205,22 +167,15 @@ impl World {
                 let plan = PlanId::new("pro").unwrap();
                 self.post(&Command::Cancel(Cancel { plan, entity: String::new(), when: CancelWhen::Now }));
             }
-            Step::Wait(seconds) => {
-                self.now = self.now.checked_add(SignedDuration::from_secs(i64::from(*seconds))).unwrap();
-            }
+            Step::Wait(seconds) => self.later(i64::from(*seconds)),
             Step::Look => self.post(&Command::Charging(Charging::Look)),
             Step::Card => self.post(&Command::Charging(Charging::CardSeen(None))),
             Step::Try { which, ends } => {
-                let open: Vec<TopUp> = self.open().cloned().collect();
-                if let Some(top_up) = open.get(*which) {
+                if let Some(top_up) = self.open().get(*which) {
                     self.end(top_up, *ends);
                 }
             }
         }
-    }
-
-    fn open(&self) -> impl Iterator<Item = &TopUp> {
-        self.state.top_ups.iter().filter(|top_up| !top_up.state.is_over())
     }
 
     fn end(&mut self, top_up: &TopUp, ends: Ends) {
@@ -233,19 +188,7 @@ impl World {
             return self.post(&Command::Charging(Charging::Closed(id)));
         }
         if top_up.state == TopUpState::Open {
-            let begin = BeginTry {
-                top_up: id,
-                number: top_up.tries + 1,
-                attempt: AttemptId::from_uuid(self.fresh()),
-                customer: "cus_1".to_owned(),
-                payment_method: "pm_1".to_owned(),
-                step: "intent",
-                request: Request {
-                    method: "POST".to_owned(),
-                    path: "/v1/payment_intents".to_owned(),
-                    body: String::new(),
-                },
-            };
+            let begin = self.next_try(top_up, "pm_1", "intent");
             self.post(&Command::Charging(Charging::BeginTry(Box::new(begin))));
         }
         let known = self.state.top_ups.iter().find(|known| known.id == id && !known.state.is_over());
@@ -255,7 +198,7 @@ impl World {
             why: Why { code: Some("card_declined".to_owned()), decline_code: Some(code.to_owned()), advice_code: None },
         };
         let result = match ends {
-            Ends::Paid => return self.pay(top_up),
+            Ends::Paid => return self.pay_for(top_up),
             Ends::SoftDecline => declined("insufficient_funds"),
             Ends::HardDecline => declined("stolen_card"),
             Ends::NotDone => TryResult::NotDone,
@@ -264,17 +207,8 @@ impl World {
         self.post(&Command::Charging(Charging::TryEnded { top_up: id, attempt: last.attempt, result }));
     }
 
-    fn pay(&mut self, top_up: &TopUp) {
-        let paid = TopUpPaid {
-            top_up: top_up.id,
-            payment: PaymentId::from_uuid(self.fresh()),
-            payment_intent: Some("pi_1".to_owned()),
-            paid_at: self.now,
-            net: top_up.amount,
-            gross: top_up.amount,
-            stripe_line: None,
-            metadata: BTreeMap::new(),
-        };
+    fn pay_for(&mut self, top_up: &TopUp) {
+        let paid = TopUpPaid { payment_intent: Some("pi_1".to_owned()), ..self.payment_of(top_up) };
         self.post(&Command::Charging(Charging::Paid(Box::new(paid))));
     }
 
@@ -291,8 +225,9 @@ impl World {
     }
 
     fn must_keep_the_laws(&self) {
-        for top_up in self.open() {
-            let of_rule = self.open().filter(|other| other.rule == top_up.rule).count();
+        let open = self.open();
+        for top_up in &open {
+            let of_rule = open.iter().filter(|other| other.rule == top_up.rule).count();
             assert_eq!(of_rule, 1, "one of a rule is open: {top_up:?}");
             assert!(self.state.rules.iter().any(|rule| rule.name == top_up.rule), "its rule is there");
         }
@@ -355,17 +290,16 @@ proptest! {
 
     #[test]
     fn whatever_happens_ceilings_hold_and_counters_tell_what_was_decided(steps in steps()) {
-        let mut world = World::new();
+        let mut world = World::on(CATALOG, "2026-01-25T12:00:00Z");
         for step in &steps {
             world.take(step);
             world.must_keep_the_laws();
         }
         // What was taken away is forgotten once its month is over and nothing of it is open.
         for _ in 0..10 {
-            let open: Vec<TopUp> = world.open().cloned().collect();
-            for top_up in &open {
+            for top_up in &world.open() {
                 world.end(top_up, Ends::Unknown);
-                world.pay(top_up);
+                world.pay_for(top_up);
             }
             world.take(&Step::Wait(3_000_000));
         }
@@ -376,7 +310,7 @@ proptest! {
         world.take(&Step::Wait(3_000_000));
         world.take(&Step::Look);
         world.must_keep_the_laws();
-        let kept = world.state.rules.iter().filter(|rule| rule.origin == RuleOrigin::Dropped && world.open().all(|one| one.rule != rule.name));
+        let kept = world.state.rules.iter().filter(|rule| rule.origin == RuleOrigin::Dropped && world.open().iter().all(|one| one.rule != rule.name));
         prop_assert_eq!(kept.count(), 0);
     }
 }

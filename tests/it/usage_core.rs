@@ -1,23 +1,22 @@
 //! Usage without a database: what holds, returns, limits, levels and debts do, each told by a small story with numbers.
 
-use creditd::domain::account::{AccountState, Changes};
-use creditd::domain::catalog::{CatalogVersion, file};
+use creditd::domain::catalog::file;
 use creditd::domain::check::{CheckAnswer, Question, Reason, check};
 use creditd::domain::command::{
     Command, Decision, ExtendHold, HeldOutcome, NewGrant, Outcome, PlaceHold, Rejection, SetLimit, Track, WhenShort,
 };
 use creditd::domain::credits::Credits;
-use creditd::domain::decide::{Context, at_time, decide};
+use creditd::domain::decide::{Context, at_time};
 use creditd::domain::entry::EntryKind;
 use creditd::domain::grant::Blocked;
 use creditd::domain::hold::{HoldState, WhenMore};
-use creditd::domain::ids::{AccountId, GrantId, HoldId};
+use creditd::domain::ids::{GrantId, HoldId};
 use creditd::domain::limit::Window;
 use creditd::domain::usage::{Property, Usage};
-use jiff::{SignedDuration, Timestamp};
-use uuid::Uuid;
+use jiff::SignedDuration;
 
-use crate::domain_laws::{Counting, credits, feature, given, quantity, time};
+use crate::domain_laws::{credits, feature, given, quantity};
+use crate::support::world::World;
 
 const CATALOG: &str = r#"
 [features.calls]
@@ -51,37 +50,14 @@ feature = "chat"
 overage = { limit = "5", amount = "0.002", currency = "usd" }
 "#;
 
-struct World {
-    state: AccountState,
-    changes: Changes,
-    catalog: CatalogVersion,
-    ids: Counting,
-    now: Timestamp,
+/// An account that opened under the catalogue.
+fn opened() -> World {
+    let mut world = World::on(CATALOG, "2026-01-05T10:00:00Z");
+    world.apply(&Command::Open);
+    world
 }
 
 impl World {
-    fn new() -> Self {
-        let catalog = file::read(CATALOG).unwrap();
-        let catalog = CatalogVersion {
-            version: 1,
-            applied_at: None,
-            plan_versions: catalog.plans.keys().map(|id| (id.clone(), 1)).collect(),
-            terms: catalog.plans.iter().map(|(id, plan)| ((id.clone(), 1), plan.clone())).collect(),
-            catalog,
-        };
-        let id = AccountId::from_uuid(Uuid::from_u128(0xacc));
-        let now = time("2026-01-05T10:00:00Z");
-        let state = AccountState { last_entry_at: now, complete: true, ..AccountState::empty(id) };
-        let mut world = Self { state, changes: Changes::default(), catalog, ids: Counting(0), now };
-        world.apply(&Command::Open);
-        world
-    }
-
-    fn decide(&mut self, command: &Command) -> Result<Decision, Rejection> {
-        let context = Context { catalog: &self.catalog, now: self.now };
-        decide(&mut self.state, &mut self.changes, command, context, &mut self.ids)
-    }
-
     fn apply(&mut self, command: &Command) -> Outcome {
         match self.decide(command).unwrap() {
             Decision::Applied(outcome) | Decision::AlreadyApplied(outcome) => outcome,
@@ -120,10 +96,6 @@ impl World {
     fn settle(&mut self, hold: HoldId, of: &str, units: &str, is_final: bool) -> Result<Decision, Rejection> {
         let track = Track { hold: Some(hold), is_final, ..Track::of(feature(of), quantity(units)) };
         self.decide(&Command::Track(track))
-    }
-
-    fn later(&mut self, seconds: i64) {
-        self.now += SignedDuration::from_secs(seconds);
     }
 
     fn check(&mut self, of: &str, units: &str) -> CheckAnswer {
@@ -212,7 +184,7 @@ fn limit(name: &str, of: &str, most: &str) -> Command {
 
 #[test]
 fn a_hold_takes_credits_out_of_everybody_elses_reach() {
-    let mut world = World::new();
+    let mut world = opened();
     let grant = world.give("images", "10");
     let hold = world.hold("images", "6", WhenMore::Reject);
     assert_eq!((hold.held, world.lot(grant)), (credits("6"), ("10".to_owned(), "6".to_owned())));
@@ -226,7 +198,7 @@ fn a_hold_takes_credits_out_of_everybody_elses_reach() {
 
 #[test]
 fn parts_of_a_stream_settle_and_the_last_lets_go() {
-    let mut world = World::new();
+    let mut world = opened();
     let grant = world.give("images", "10");
     let hold = world.hold("images", "6", WhenMore::Reject).hold;
     let _: Decision = world.settle(hold, "images", "2", false).unwrap();
@@ -246,7 +218,7 @@ fn what_a_job_costs_more_is_refused_taken_or_owed_as_the_hold_says() {
         (WhenMore::TakeAvailable, "images", Some(words(["7", "4", "3", "0", "0"]))),
         (WhenMore::Debt, "images", Some(words(["7", "4", "0", "3", "0"]))),
     ] {
-        let mut world = World::new();
+        let mut world = opened();
         world.give(of, "4");
         let hold = world.hold(of, "3", when_more).hold;
         let track = Track { hold: Some(hold), is_final: true, ..Track::of(feature(of), quantity("7")) };
@@ -266,7 +238,7 @@ fn what_a_job_costs_more_is_refused_taken_or_owed_as_the_hold_says() {
 
 #[test]
 fn a_pinned_slice_outlives_its_grant_and_settles_without_breakage() {
-    let mut world = World::new();
+    let mut world = opened();
     let until = Some(world.now + SignedDuration::from_secs(30));
     let grant = world.give_as(NewGrant { expires_at: until, ..given("images", "10") });
     let hold = world.hold("images", "6", WhenMore::Reject).hold;
@@ -287,7 +259,7 @@ fn a_pinned_slice_outlives_its_grant_and_settles_without_breakage() {
 
 #[test]
 fn a_hold_ends_by_itself_unless_heartbeats_extend_it() {
-    let mut world = World::new();
+    let mut world = opened();
     let grant = world.give("images", "10");
     let hold = world.hold("images", "6", WhenMore::Reject).hold;
     world.later(59);
@@ -309,7 +281,7 @@ fn a_hold_ends_by_itself_unless_heartbeats_extend_it() {
 
 #[test]
 fn a_hold_is_for_one_feature_and_one_seat() {
-    let mut world = World::new();
+    let mut world = opened();
     world.give("images", "10");
     world.give("kept", "10");
     let hold = world.hold("images", "6", WhenMore::Reject).hold;
@@ -324,7 +296,7 @@ fn a_hold_is_for_one_feature_and_one_seat() {
 
 #[test]
 fn returns_walk_back_shortfall_first_then_the_newest_draw() {
-    let mut world = World::new();
+    let mut world = opened();
     let first = world.give("images", "4");
     let second = world.give("images", "4");
     assert_eq!(world.uses("images", "5"), words(["5", "5", "0", "0", "3"]));
@@ -343,7 +315,7 @@ fn returns_walk_back_shortfall_first_then_the_newest_draw() {
 
 #[test]
 fn a_return_through_a_credit_system_gives_back_what_was_paid_not_what_it_would_cost_now() {
-    let mut world = World::new();
+    let mut world = opened();
     world.give("credits", "30");
     assert_eq!(world.uses("calls", "6"), words(["18", "18", "0", "0", "12"]));
     world.catalog.catalog = file::read(&CATALOG.replace("calls = \"3\"", "calls = \"5\"")).unwrap();
@@ -353,7 +325,7 @@ fn a_return_through_a_credit_system_gives_back_what_was_paid_not_what_it_would_c
 
 #[test]
 fn a_return_over_two_pools_goes_back_the_way_it_came() {
-    let mut world = World::new();
+    let mut world = opened();
     world.give("calls", "2");
     world.give("credits", "6");
     assert_eq!(world.uses("calls", "5"), words(["11", "8", "3", "0", "0"]), "2 own, 2 for 6 credits, 1 short");
@@ -367,7 +339,7 @@ fn a_return_over_two_pools_goes_back_the_way_it_came() {
 #[test]
 fn what_comes_back_to_an_expired_grant_expires_or_lives_again_as_its_feature_says() {
     for (of, left) in [("images", "0"), ("kept", "3")] {
-        let mut world = World::new();
+        let mut world = opened();
         let until = Some(world.now + SignedDuration::from_secs(30));
         let grant = world.give_as(NewGrant { expires_at: until, ..given(of, "5") });
         world.uses(of, "5");
@@ -382,7 +354,7 @@ fn what_comes_back_to_an_expired_grant_expires_or_lives_again_as_its_feature_say
 
 #[test]
 fn debt_is_allowed_where_the_plan_says_and_up_to_its_limit() {
-    let mut world = World::new();
+    let mut world = opened();
     world.give("images", "4");
     let owing =
         |of: &str, units: &str| Track { when_short: WhenShort::Debt, ..Track::of(feature(of), quantity(units)) };
@@ -401,7 +373,7 @@ fn debt_is_allowed_where_the_plan_says_and_up_to_its_limit() {
 
 #[test]
 fn priced_debt_waits_for_its_invoice_and_returns_lower_it() {
-    let mut world = World::new();
+    let mut world = opened();
     let owing = |units: &str| Track { when_short: WhenShort::Debt, ..Track::of(feature("chat"), quantity(units)) };
     let tokens = |input: &str| {
         let model = Property::Text("gpt-4".to_owned());
@@ -421,7 +393,7 @@ fn priced_debt_waits_for_its_invoice_and_returns_lower_it() {
 
 #[test]
 fn a_return_of_owed_usage_gives_repayments_back_to_the_grants_that_made_them() {
-    let mut world = World::new();
+    let mut world = opened();
     let track = Track { when_short: WhenShort::Debt, ..Track::of(feature("images"), quantity("6")) };
     world.track(track);
     let first = world.give("images", "4");
@@ -434,7 +406,7 @@ fn a_return_of_owed_usage_gives_repayments_back_to_the_grants_that_made_them() {
 
 #[test]
 fn a_card_of_costs_says_what_a_call_costs() {
-    let mut world = World::new();
+    let mut world = opened();
     world.give("credits", "1");
     let number = |text: &str| Property::Number(quantity(text));
     let model = |name: &str| Property::Text(name.to_owned());
@@ -455,7 +427,7 @@ fn a_card_of_costs_says_what_a_call_costs() {
 
 #[test]
 fn a_spend_limit_counts_tracks_and_holds_of_its_window() {
-    let mut world = World::new();
+    let mut world = opened();
     world.give("images", "100");
     world.uses("images", "1");
     world.apply(&limit("daily", "images", "10"));
@@ -479,7 +451,7 @@ fn a_spend_limit_counts_tracks_and_holds_of_its_window() {
 
 #[test]
 fn a_limit_of_a_credit_system_counts_its_credits_whatever_was_used() {
-    let mut world = World::new();
+    let mut world = opened();
     world.give("credits", "100");
     world.give("calls", "2");
     world.apply(&limit("daily", "credits", "10"));
@@ -495,7 +467,7 @@ fn a_limit_of_a_credit_system_counts_its_credits_whatever_was_used() {
 
 #[test]
 fn seats_are_set_and_freed_and_a_plan_changes_what_is_left_of_them() {
-    let mut world = World::new();
+    let mut world = opened();
     let set = |to: &str| Track { set: Some(quantity(to)), ..Track::of(feature("seats"), quantity("0")) };
     assert_eq!(world.track(set("2")), words(["2", "2", "0", "0", "1"]));
     assert_eq!(world.track(set("2"))[0], "0", "the same again changes nothing");
@@ -516,7 +488,7 @@ fn seats_are_set_and_freed_and_a_plan_changes_what_is_left_of_them() {
 
 #[test]
 fn explain_adds_up_with_debt_holds_expiry_and_future_grants() {
-    let mut world = World::new();
+    let mut world = opened();
     let soon = world.now + SignedDuration::from_secs(3_600);
     world.give("images", "7");
     world.give_as(NewGrant { expires_at: Some(soon), ..given("images", "5") });

@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 
 use creditd::commands::verify::{Verdict, VerifyArgs, run};
-use creditd::domain::catalog::{
-    Catalog, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Plan, PlanId, ResetAnchor, RevenuePolicy,
-};
+use creditd::domain::catalog::{Catalog, Cost, Feature, FeatureId, Plan, PlanId, RevenuePolicy};
 use creditd::domain::command::{
     Basis, Command, Decision, NewGrant, Outcome, PlaceHold, PlanPaid, Purchase, PurchasedGrant, Track, WalletRef,
     WhenShort,
 };
 use creditd::domain::credits::{Credits, Quantity};
-use creditd::domain::entry::Source;
 use creditd::domain::grant::{Category, GrantMoney};
 use creditd::domain::ids::{AccountId, PaymentId};
 use creditd::domain::money::Money;
@@ -24,7 +21,10 @@ use jiff::Timestamp;
 use rstest::rstest;
 use sqlx::{Executor, PgPool};
 
+use crate::domain_laws::given;
+use crate::support::catalog::{free_plan, monthly_item};
 use crate::support::database::fresh_both;
+use crate::support::plans::{days_after, paid_period};
 
 fn feature(name: &str) -> FeatureId {
     FeatureId::new(name).unwrap()
@@ -32,31 +32,9 @@ fn feature(name: &str) -> FeatureId {
 
 pub(crate) fn catalogue() -> Catalog {
     let plan = |auto_enable| Plan {
-        name: None,
         auto_enable,
-        add_on: false,
-        group: None,
-        trial_days: 0,
-        upgrade: creditd::domain::catalog::Upgrade::Prorate,
-        past_due_grace_hours: creditd::domain::catalog::PAST_DUE_GRACE_HOURS,
         revenue: RevenuePolicy::Credits,
-        access_price: None,
-        prices: Vec::new(),
-        items: vec![Item {
-            id: "credits".to_owned(),
-            feature: feature("credits"),
-            included: Some(Credits::whole(5)),
-            trial_included: None,
-            unlimited: false,
-            reset: Some(Interval { unit: IntervalUnit::Month, count: 1 }),
-            anchor: ResetAnchor::Anniversary,
-            rollover: None,
-            packs: Vec::new(),
-            expires_after: Expiry::Never,
-            priority: None,
-            overage: None,
-        }],
-        top_ups: Vec::new(),
+        ..free_plan(vec![monthly_item("credits", feature("credits"), Some(Credits::whole(5)))])
     };
     let returned = creditd::domain::catalog::Returned::Expire;
     let seats = Feature::Metered { consumable: false, events: Vec::new(), sum: None, returned };
@@ -96,23 +74,8 @@ async fn live(store: &Store, posting: &Posting, account: AccountId, name: &str) 
         discount_minor: Some(0),
         basis_minor: Some(minor - minor / 5),
     };
-    let given = NewGrant {
-        wallet: WalletRef::Default,
-        feature: feature("messages"),
-        entity: String::new(),
-        quantity: Credits::whole(40),
-        category: Category::Promotional,
-        priority: None,
-        starts_at: None,
-        expires_at: None,
-        reason: "=HYPERLINK(\"x\"),\r\n\"goodwill\"".to_owned(),
-        money: GrantMoney::default(),
-        contract: None,
-        terms: None,
-        metadata: BTreeMap::new(),
-        source: Source::Api,
-        actor: None,
-    };
+    let reason = "=HYPERLINK(\"x\"),\r\n\"goodwill\"".to_owned();
+    let given = NewGrant { reason, ..given("messages", "40") };
     // More than the free plan's 5 credits pay for.
     use_messages(posting, account, "600").await;
     post(posting, account, Command::Grant(given)).await;
@@ -129,20 +92,9 @@ async fn live(store: &Store, posting: &Posting, account: AccountId, name: &str) 
     };
     let paid_at = store.instance().await.unwrap().unwrap().now;
     post(posting, account, Command::Purchase(purchase(payment, paid_at, money(1_000)))).await;
-    let plan = PlanPaid {
-        payment: None,
-        subscription: format!("sub_{name}"),
-        plan: PlanId::new("pro").unwrap(),
-        quantity: 2,
-        period_start: paid_at - jiff::SignedDuration::from_hours(24),
-        period_end: paid_at + jiff::SignedDuration::from_hours(24 * 27),
-        is_trial: false,
-        credited: Vec::new(),
-        money: money(2_000),
-        stripe_price: None,
-        stripe_line: None,
-        metadata: BTreeMap::new(),
-    };
+    let (start, end) = (days_after(paid_at, -1), days_after(paid_at, 27));
+    let period = paid_period(&format!("sub_{name}"), "pro", start, end);
+    let plan = PlanPaid { quantity: 2, money: money(2_000), ..period };
     post(posting, account, Command::PlanPaid(plan)).await;
     for units in ["100", "700", "9000"] {
         use_messages(posting, account, units).await;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use creditd::domain::command::{Command, Decision, NewGrant, Outcome, Rejection, Track, WalletRef, WhenShort};
 use creditd::domain::credits::{Credits, Quantity};
 use creditd::domain::entry::{ChainHead, EntryKind, Source};
-use creditd::domain::grant::{Debt, WalletState};
-use creditd::domain::ids::{DebtId, GrantId, WalletId};
+use creditd::domain::grant::WalletState;
+use creditd::domain::ids::{GrantId, WalletId};
 use creditd::domain::reversal::DisputeState;
 use creditd::domain::wallet::{Adjustment, NewWallet, Terminate, Void, WALLETS_MAX, WalletChange, WalletOrder};
 use jiff::{SignedDuration, Timestamp};
@@ -172,16 +172,7 @@ fn an_ended_wallet_pays_what_it_owes_first() {
     let mut world = World::new(Vec::new());
     let wallet = make(&mut world, 900, 0);
     let lot = grant(&mut world, into(wallet, "5"));
-    let debt = DebtId::from_uuid(Uuid::from_u128(9));
-    let outstanding = credits("3");
-    world.state.debts.push(Debt {
-        id: debt,
-        wallet,
-        feature: feature("credits"),
-        outstanding,
-        billed: Credits::ZERO,
-        cause: creditd::domain::grant::DebtCause::ClawBack,
-    });
+    world.owes(wallet, "3");
     let outcome = world.applied(&end(wallet));
     let (voided, repaid) = (credits("2"), credits("3"));
     assert_eq!(outcome, Outcome::Terminated { wallet, voided, repaid, grants: 1 });

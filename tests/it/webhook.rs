@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::app::{TestApp, WEBHOOK_SECRET};
+use crate::support::app::{PACKS_OF_ADA, TestApp, WEBHOOK_SECRET};
 use crate::support::events::{event, header, signed, v1};
 
 fn body() -> Vec<u8> {
@@ -211,13 +211,7 @@ async fn texts_that_no_column_can_hold_never_make_stripe_send_for_days(#[case] p
 
 /// The event of a paid session: 20 credits for ada.
 async fn paid_session(app: &TestApp) -> String {
-    let fields = [
-        ("mode", "payment"),
-        ("line_items[0][price]", "price_usd_credit"),
-        ("line_items[0][quantity]", "20"),
-        ("metadata[creditd_customer_id]", "ada"),
-    ];
-    let session = app.checkout(&fields).await;
+    let session = app.checkout(&PACKS_OF_ADA).await;
     app.simulator.pay_checkout(session["id"].as_str().unwrap(), creditd::simulator::Outcome::Paid).unwrap();
     app.simulator.event_ids("checkout.session.completed").pop().unwrap()
 }

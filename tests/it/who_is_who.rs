@@ -5,12 +5,10 @@ use creditd::simulator::Outcome;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::app::{CATALOG, TestApp};
+use crate::support::app::{CATALOG, PACKS, TestApp};
 use crate::support::events::event;
 
 const COMPLETED: &str = "checkout.session.completed";
-const PACKS: [(&str, &str); 3] =
-    [("mode", "payment"), ("line_items[0][price]", "price_usd_credit"), ("line_items[0][quantity]", "20")];
 
 impl TestApp {
     /// A payment for 20 credits by a Stripe customer, which names nobody of the app.

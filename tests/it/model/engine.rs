@@ -6,8 +6,8 @@ use std::sync::Arc;
 use creditd::domain::account::Changes;
 use creditd::domain::burn::{Holdings, balance};
 use creditd::domain::catalog::{
-    Catalog, CatalogVersion, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Overage,
-    PAST_DUE_GRACE_HOURS, Plan, PlanId, ResetAnchor, Returned, RevenuePolicy, UnitPrice, Upgrade,
+    Catalog, CatalogVersion, Cost, Expiry, Feature, FeatureId, Interval, IntervalUnit, Item, Overage, Plan, PlanId,
+    ResetAnchor, Returned, UnitPrice,
 };
 use creditd::domain::check::{Lot, Question, Reason, check};
 use creditd::domain::command::{
@@ -31,6 +31,7 @@ use super::words::{
     Act, Answer, Checked, Dispute, ENTITIES, Every, Name, PRICE, Picture, Refusal, SEATS, SPENT, Shop, Short, Span,
     Step, asked,
 };
+use crate::support::catalog::free_plan;
 
 /// Ids of wallets, payments and of a hold that is not there; those of the engine count up from far above.
 const WALLETS: u128 = 1_000;
@@ -451,20 +452,7 @@ fn plan(shop: &Shop) -> Plan {
             price: invoiced.then(|| UnitPrice { amount: "0.1".to_owned(), currency: "usd".to_owned() }),
         }),
     };
-    Plan {
-        name: None,
-        auto_enable: true,
-        add_on: false,
-        group: None,
-        trial_days: 0,
-        upgrade: Upgrade::Prorate,
-        past_due_grace_hours: PAST_DUE_GRACE_HOURS,
-        revenue: RevenuePolicy::OverTime,
-        access_price: None,
-        prices: Vec::new(),
-        items: shop.items.iter().enumerate().map(item).collect(),
-        top_ups: Vec::new(),
-    }
+    free_plan(shop.items.iter().enumerate().map(item).collect())
 }
 
 fn feature(name: &str) -> FeatureId {

@@ -5,7 +5,7 @@ use creditd::simulator::{Entry, InvoiceOrder, Options, Outcome, SimulatorError};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Account, clock, id, seconds};
+use super::{Account, clock, id, kept_in, seconds};
 
 pub fn at(time: &str) -> Timestamp {
     time.parse().unwrap()
@@ -137,11 +137,7 @@ async fn a_session_that_nobody_pays_expires_after_a_day() {
 #[tokio::test]
 async fn timers_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let options = || {
-        let mut options = Options::new(clock());
-        options.state_file = Some(folder.path().join("stripe.json"));
-        options
-    };
+    let options = || kept_in(&folder);
     let account = Account::start(options()).await;
     account.subscription("").await;
     account.advance("2026-02-28T00:30:00Z").await;

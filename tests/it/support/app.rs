@@ -26,6 +26,20 @@ pub const WEBHOOK_SECRET: &str = "whsec_test_0123456789abcdef";
 pub const STRIPE_KEY: &str = "sk_test_it";
 /// The sample catalogue.
 pub const CATALOG: &str = include_str!("../../../deploy/catalog.toml");
+/// What a Checkout session says that sells 20 of the sample catalogue's credits.
+pub const PACKS: [(&str, &str); 3] =
+    [("mode", "payment"), ("line_items[0][price]", "price_usd_credit"), ("line_items[0][quantity]", "20")];
+/// The same, bought by the customer `ada`.
+pub const PACKS_OF_ADA: [(&str, &str); 4] = [PACKS[0], PACKS[1], PACKS[2], ("metadata[creditd_customer_id]", "ada")];
+/// The same, the customer named by the plain key.
+pub const PACKS_BY_PLAIN_KEY: [(&str, &str); 4] = [PACKS[0], PACKS[1], PACKS[2], ("metadata[customer_id]", "ada")];
+/// What a Checkout session says that sells the plan `pro` to the customer `ada`.
+pub const PRO_OF_ADA: [(&str, &str); 4] = [
+    ("mode", "subscription"),
+    ("line_items[0][price]", "price_pro"),
+    ("line_items[0][quantity]", "1"),
+    ("subscription_data[metadata][creditd_customer_id]", "ada"),
+];
 /// Longest wait for the inbox to be empty.
 const PATIENCE: Duration = Duration::from_secs(90);
 

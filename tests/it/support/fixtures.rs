@@ -104,12 +104,8 @@ impl World {
         let mut answers = Answers::new(true);
         for _ in 0..QUESTIONS_MAX {
             let context = Context {
-                catalog: &self.catalog,
-                answers: &answers,
-                cutover_at: None,
-                grant_free_checkouts: true,
-                park_unknown_prices: false,
                 money_back: MoneyBackPolicy { freeze_on_warning: true, ..MoneyBackPolicy::default() },
+                ..context(&self.catalog, &answers)
             };
             let questions = match interpret(event, context) {
                 Interpretation::Ask(questions) => questions,
@@ -125,6 +121,18 @@ impl World {
             }
         }
         panic!("it keeps asking")
+    }
+}
+
+/// What an event is interpreted with where nothing is configured.
+pub fn context<'a>(catalog: &'a Catalog, answers: &'a Answers) -> Context<'a> {
+    Context {
+        catalog,
+        answers,
+        cutover_at: None,
+        grant_free_checkouts: true,
+        park_unknown_prices: false,
+        money_back: MoneyBackPolicy::default(),
     }
 }
 
