@@ -47,13 +47,13 @@ impl ChargeError {
         match self {
             Self::Write(_)
             | Self::Id(_)
-            | Self::Unreadable(_)
             | Self::Broken(_)
             | Self::Conflict(_)
             | Self::Post(PostError::Rejected(_) | PostError::UnknownAccount(_)) => true,
             Self::Stripe(error) => !error.retry_helps(),
             Self::Store(_)
             | Self::Post(PostError::Busy(_) | PostError::Store(_))
+            | Self::Unreadable(_)
             | Self::LostLease
             | Self::Stopped(_) => false,
         }

@@ -23,6 +23,8 @@ const ROUND: i64 = 32;
 /// Seconds before something is tried again whose fault goes by itself, and one that needs a person.
 const AGAIN_SECONDS: i64 = 2;
 const STUCK_SECONDS: i64 = 600;
+/// The same after an answer of Stripe's that cannot be read: whatever stands in between seldom mends at once.
+const UNREADABLE_SECONDS: i64 = 60;
 /// Longest that Stripe may ask us to wait before a question.
 const ASKED_SECONDS_MAX: i64 = 3_600;
 /// What waits for the charger, in queues that do not wait for one another: a bill takes a hundred requests.
@@ -133,6 +135,9 @@ impl TopUpWorker {
                 "the charger cannot go on with something");
             return self.store.put_off_charge_work(work, STUCK_SECONDS).await;
         }
+        if matches!(error, ChargeError::Unreadable(_)) {
+            crate::meters::CHARGER_OUTCOMES.add(&["unknown"]);
+        }
         tracing::warn!(account.id = %account, kind, owner = %work.key.owner, %error, "the charger's work is put off");
         self.store.put_off_charge_work(work, again_after(error)).await
     }
@@ -145,12 +150,12 @@ fn again_after(error: &ChargeError) -> i64 {
         ChargeError::Stripe(StripeError::RateLimited { retry_after: Some(asked) }) => {
             i64::try_from(asked.as_secs()).unwrap_or(ASKED_SECONDS_MAX).clamp(AGAIN_SECONDS, ASKED_SECONDS_MAX)
         }
+        ChargeError::Unreadable(_) => UNREADABLE_SECONDS,
         ChargeError::Store(_)
         | ChargeError::Post(_)
         | ChargeError::Stripe(_)
         | ChargeError::Write(_)
         | ChargeError::Id(_)
-        | ChargeError::Unreadable(_)
         | ChargeError::Broken(_)
         | ChargeError::Conflict(_)
         | ChargeError::LostLease

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::burn_order::lot;
 use crate::support::catalog::{free_plan, monthly_item};
 use crate::support::world;
-pub(crate) use crate::support::world::Counting;
+use crate::support::world::Counting;
 
 const START: &str = "2026-01-31T10:00:00Z";
 

@@ -11,7 +11,7 @@ use creditd::domain::command::{
 };
 use creditd::domain::decide::{Context, TOP_UP_ITEM, decide};
 use creditd::domain::entry::EntryKind;
-use creditd::domain::ids::{AccountId, AttemptId, GrantId, PaymentId, TopUpId};
+use creditd::domain::ids::{AttemptId, GrantId, PaymentId, TopUpId};
 use creditd::domain::limit::Window;
 use creditd::domain::money::Money;
 use creditd::domain::top_up::decline::{SOFT_TRIES_MAX, Why};
@@ -22,8 +22,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{ParseFeature, rule};
-use crate::domain_laws::Counting;
 use crate::support::app::CATALOG;
+use crate::support::world::{Counting, first_version, new_account};
 
 /// A card's answer, or none.
 #[derive(Clone, Copy, Debug)]
@@ -146,24 +146,12 @@ struct World {
     succeeded: usize,
 }
 
-fn catalog() -> CatalogVersion {
-    let catalog = creditd::domain::catalog::file::read(CATALOG).unwrap();
-    CatalogVersion {
-        version: 1,
-        applied_at: None,
-        plan_versions: catalog.plans.keys().map(|id| (id.clone(), 1)).collect(),
-        terms: catalog.plans.iter().map(|(id, plan)| ((id.clone(), 1), plan.clone())).collect(),
-        catalog,
-    }
-}
-
 impl World {
     fn new() -> Self {
         let now: Timestamp = "2026-01-30T22:00:00Z".parse().unwrap();
-        let id = AccountId::from_uuid(Uuid::from_u128(0xacc));
         let mut world = Self {
-            state: AccountState { last_entry_at: now, complete: true, ..AccountState::empty(id) },
-            catalog: catalog(),
+            state: new_account(now),
+            catalog: first_version(CATALOG),
             ids: Counting(0),
             now,
             granted: BTreeMap::new(),

@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 
 use super::crash_matrix::{CONCURRENCY, FLOWS, Flow, PATIENCE, Trial};
 use super::ground::Ground;
+use super::rule;
 use crate::support::garbled::{BODIES, Garbled};
 
 /// Answers in a row that cannot be read: one, and enough for a list of intents and the events after it.
@@ -58,4 +59,19 @@ async fn no_answer_that_cannot_be_read_moves_money_or_ends_anything() {
         runs += of_flow;
     }
     assert!(only.is_some() || runs >= 80, "{runs} runs");
+}
+
+/// What is garbled once on its way needs no person, and no ten minutes.
+#[tokio::test]
+async fn it_is_asked_again_within_a_minute() {
+    let ground = Ground::open(PATIENCE).await;
+    let payer = ground.payer(Some("pm_card_visa")).await;
+    ground.set(payer.account, rule(None)).await;
+    let worker = ground.worker_asking(Arc::new(Garbled::new(ground.transport(), 0, 1, "{}")));
+    worker.round().await.unwrap();
+    let due = ground.next_due().await.unwrap();
+    assert!((50..=60).contains(&due), "in {due} s");
+    ground.work_for(&worker, 90).await;
+    assert_eq!(ground.money_is_right().await, (1, 0));
+    ground.close().await;
 }
