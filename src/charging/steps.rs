@@ -265,7 +265,7 @@ mod tests {
             age += again_after(age);
             sent += 1;
         }
-        assert_eq!(sent, 22, "a draft of an invoice takes lines for about an hour");
+        assert_eq!(sent, 23, "a draft of an invoice takes lines for about an hour");
     }
 
     #[test]

@@ -152,7 +152,7 @@ mod tests {
     use crate::stripe::wire::{Event, RawList, Wire};
 
     fn object(text: &str) -> RawItem {
-        let page = format!("{{\"data\":[{text}]}}");
+        let page = format!("{{\"data\":[{text}],\"has_more\":false}}");
         RawList::from_slice(page.as_bytes()).unwrap().data.remove(0)
     }
 
