@@ -391,7 +391,8 @@ impl Outcome {
     fn of(head: Head, body: Bytes) -> Self {
         let Head { status, request_id, retry_after, should_retry, replayed: _ } = head;
         let number = status.as_u16();
-        if status.is_success() || (status == StatusCode::NOT_FOUND && error_of(&body).is_some_and(|e| e.is_missing())) {
+        // Only Stripe itself can say that something is not there; a proxy in between says nothing about it.
+        if status.is_success() || (status == StatusCode::NOT_FOUND && error_of(&body).is_some()) {
             let fetched = Fetched { status: number, request_id: request_id.clone(), body };
             let verdict = Verdict::Answer(fetched);
             return Self { verdict, status: Some(number), request_id, retry_after, may_repeat: false };
@@ -402,10 +403,7 @@ impl Outcome {
             401 | 403 => StripeError::Unauthorized { status: number },
             429 => StripeError::RateLimited { retry_after },
             409 | 500.. => StripeError::Unavailable { reason: format!("status {number}") },
-            // Only Stripe itself can say that something is not there; a proxy in between says nothing about it.
-            404 if error_of(&body).is_none() => {
-                StripeError::Unavailable { reason: "a 404 that is not Stripe's".to_owned() }
-            }
+            404 => StripeError::Unavailable { reason: "a 404 that is not Stripe's".to_owned() },
             _ if passes => StripeError::Unavailable { reason: format!("status {number}") },
             _ => refused(number, &body),
         };
@@ -473,12 +471,6 @@ struct ErrorPart {
     code: Option<String>,
     #[serde(default)]
     message: Option<String>,
-}
-
-impl ErrorPart {
-    fn is_missing(&self) -> bool {
-        self.code.as_deref() == Some("resource_missing")
-    }
 }
 
 fn error_of(body: &[u8]) -> Option<ErrorPart> {

@@ -457,6 +457,7 @@ fn what_is_no_object_is_refused(#[case] body: &[u8]) {
 #[test]
 fn a_list_answer_without_data_is_no_empty_list() {
     assert_eq!(InvoiceLine::list_from_slice(br#"{"error":{}}"#).unwrap_err().field(), Some("data"));
+    assert_eq!(InvoiceLine::list_from_slice(br#"{"data":[]}"#).unwrap_err().field(), Some("has_more"));
 }
 
 #[test]

@@ -91,9 +91,10 @@ pub trait Wire: Sized {
     fn list_from_slice(bytes: &[u8]) -> Result<WireList<Self>, WireError> {
         let body = parse(bytes)?;
         let node = Node::root(&body)?;
+        let list = page(&node)?;
         // Without it nobody knows whether this is all.
         let _goes_on = node.boolean(&["has_more"])?.ok_or_else(|| node.missing("has_more", "true or false"))?;
-        page(&node)
+        Ok(list)
     }
 }
 
